@@ -1,0 +1,86 @@
+//! What happened, as data. Each event is appended to the store in the transaction that made it true.
+
+use std::fmt;
+
+use chassis_spec::{AgentName, FleetName};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::instance::{Exit, Reason};
+
+/// One line of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Grows by one with each event; a reader resumes after the last id that it saw.
+    pub id: u64,
+    pub time: Timestamp,
+    pub fleet: FleetName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened, with what is worth knowing about it. Never a secret's value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "detail")]
+pub enum EventKind {
+    FleetCreated,
+    FleetDeleted,
+    /// The agent has a new revision.
+    AgentDeployed { revision: u64, image: String },
+    AgentDeleted,
+    Scaled { from: u32, to: u32 },
+    StartRequested,
+    StopRequested,
+    RestartRequested,
+    DeleteRequested { cleanup: bool },
+    Started,
+    /// Ended because somebody asked for it.
+    Stopped,
+    /// Ended though nobody asked for it.
+    Exited(Exit),
+    /// The container went without an exit being seen.
+    Lost,
+    /// An action failed; said once for each reason, not for each try.
+    Blocked { reason: Reason, message: String },
+    Deleted { cleanup: bool },
+    SecretWritten { name: String },
+    SecretDeleted { name: String },
+    KeyRotated { secrets: u32 },
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EventKind::FleetCreated => write!(formatter, "fleet created"),
+            EventKind::FleetDeleted => write!(formatter, "fleet deleted"),
+            EventKind::AgentDeployed { revision, image } => {
+                write!(formatter, "revision {revision} deployed, image {image}")
+            }
+            EventKind::AgentDeleted => write!(formatter, "agent deleted"),
+            EventKind::Scaled { from, to } => write!(formatter, "scaled from {from} to {to}"),
+            EventKind::StartRequested => write!(formatter, "start requested"),
+            EventKind::StopRequested => write!(formatter, "stop requested"),
+            EventKind::RestartRequested => write!(formatter, "restart requested"),
+            EventKind::DeleteRequested { cleanup: false } => write!(formatter, "deletion requested, data is kept"),
+            EventKind::DeleteRequested { cleanup: true } => write!(formatter, "deletion requested, with its data"),
+            EventKind::Started => write!(formatter, "started"),
+            EventKind::Stopped => write!(formatter, "stopped"),
+            EventKind::Exited(exit) => match (exit.out_of_memory, exit.signal()) {
+                (true, _) => write!(formatter, "ran out of memory (exit code {})", exit.code),
+                (false, Some(signal)) => write!(formatter, "killed by signal {signal} (exit code {})", exit.code),
+                (false, None) => write!(formatter, "exited with code {}", exit.code),
+            },
+            EventKind::Lost => write!(formatter, "its container is gone, though nobody asked chassis for that"),
+            EventKind::Blocked { message, .. } => write!(formatter, "{message}"),
+            EventKind::Deleted { cleanup: false } => write!(formatter, "deleted, data kept"),
+            EventKind::Deleted { cleanup: true } => write!(formatter, "deleted with its data"),
+            EventKind::SecretWritten { name } => write!(formatter, "secret {name} written"),
+            EventKind::SecretDeleted { name } => write!(formatter, "secret {name} deleted"),
+            EventKind::KeyRotated { secrets } => write!(formatter, "encryption key rotated, {secrets} secrets rewritten"),
+        }
+    }
+}

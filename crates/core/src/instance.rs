@@ -1,0 +1,362 @@
+//! One instance: what is wanted of it, what its node shows, what is remembered of it, and the phase that people see.
+//!
+//! ```text
+//!              create            start
+//!   Pending ───────────▶ Created ─────▶ Running ──exit──▶ Exited ──policy says no──▶ Completed / Failed
+//!      ▲  ▲                               │  ▲               │
+//!      │  │ container gone                │  └──── start ────┤ backoff over, or a start was asked for
+//!      │  └───────────────────────────────┤                  │
+//!      │                                  │ stop, restart, or a newer revision
+//!      │ remove (stale revision)          ▼                  │
+//!      └──────────────────────────────── Exited ─────────────┘
+//!
+//!   any ──an action fails──▶ Blocked ──retry time, or the cause goes──▶ the same action again
+//!   any ──wanted absent────▶ Removing: stop, remove, (clean up,) forget
+//! ```
+//!
+//! Nothing but [`Memory`] is kept by the server about a run; the rest is read off the node again after a crash. A run
+//! is known by its container and its start time, so that each start and each exit is noted once, however often it is
+//! seen and whoever was dead in between.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use chassis_spec::RestartPolicy;
+
+use crate::backoff;
+use crate::event::EventKind;
+
+/// What people want of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    Running,
+    Stopped,
+    /// Gone; with its tier 1 data if `cleanup`.
+    Absent {
+        cleanup: bool,
+    },
+}
+
+/// The part of an instance that the API writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    pub wanted: Wanted,
+    /// The run must have begun after this: how a start or restart is asked for. On the server's clock, which is also the
+    /// local node's.
+    pub started_after: Option<Timestamp>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exit {
+    /// The exit code; 128 + signal if a signal ended the agent.
+    pub code: i32,
+    /// The kernel killed it for want of memory.
+    pub out_of_memory: bool,
+    pub finished_at: Timestamp,
+}
+
+/// What a node shows of an instance's container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The runtime's id of the container.
+    pub id: Box<str>,
+    pub revision: u64,
+    /// False if somebody renamed the container.
+    pub name_is_right: bool,
+    pub state: RunState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    Created,
+    Running {
+        started_at: Timestamp,
+    },
+    Exited {
+        started_at: Timestamp,
+        exit: Exit,
+    },
+    /// The runtime cannot do anything with it but remove it.
+    Dead,
+}
+
+/// A run that was noted: a container and when it was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    pub id: Box<str>,
+    pub started_at: Timestamp,
+}
+
+/// Why an action on an instance failed, as a word that scripts can match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reason {
+    /// The image is not on the node and could not be pulled.
+    ImageUnavailable,
+    /// A container or network of somebody else has the name.
+    NameTaken,
+    /// The runtime does not answer.
+    RuntimeUnavailable,
+    /// A secret that the agent needs does not exist.
+    SecretMissing,
+    /// The instance's directory cannot be made or written, or belongs to another instance.
+    StorageUnusable,
+    /// The runtime refused the container: a port in use, a user that the image lacks, a bad command.
+    Rejected,
+}
+
+/// An action that failed and will be tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Blocked {
+    pub reason: Reason,
+    pub message: String,
+    pub attempts: u32,
+    pub retry_at: Timestamp,
+}
+
+/// What is remembered of an instance across restarts of the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Memory {
+    /// The last run whose start was noted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+    /// How the last noted run ended; `None` while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// How the one before ended: why the agent was restarted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<Exit>,
+    /// Restarts that nobody asked for, in all.
+    pub restarts: u32,
+    /// Such restarts in a row, without a good run between them.
+    pub failures: u32,
+    /// Not started again before this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<Blocked>,
+}
+
+/// One instance as the planner sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub number: u32,
+    pub desired: Desired,
+    pub observed: Option<Observed>,
+    pub memory: Memory,
+    /// An action on it is under way: it is left alone until that ends.
+    pub busy: bool,
+}
+
+/// What people see of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    Pending,
+    Starting,
+    Running,
+    Stopping,
+    Stopped,
+    /// Ended, and will be started again at a known time.
+    Backoff,
+    /// Ended well, and is not to be started again.
+    Completed,
+    /// Ended badly, and is not to be started again.
+    Failed,
+    /// An action failed; the reason says why and when it is tried again.
+    Blocked,
+    Removing,
+    /// The runtime does not answer, so nobody knows.
+    Unknown,
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    pub fn is_absent(self) -> bool {
+        matches!(self, Wanted::Absent { .. })
+    }
+}
+
+// === impl RunState ===
+
+impl RunState {
+    pub fn started_at(self) -> Option<Timestamp> {
+        match self {
+            RunState::Running { started_at } | RunState::Exited { started_at, .. } => Some(started_at),
+            RunState::Created | RunState::Dead => None,
+        }
+    }
+}
+
+// === impl Exit ===
+
+impl Exit {
+    /// The signal that ended the agent, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        (129..=192).contains(&self.code).then_some(self.code - 128)
+    }
+}
+
+// === impl Desired ===
+
+impl Desired {
+    pub fn running() -> Self {
+        Desired { wanted: Wanted::Running, started_after: None }
+    }
+
+    /// True if the run that began then is the one that people want.
+    pub(crate) fn satisfied_by(&self, started_at: Timestamp) -> bool {
+        self.started_after.is_none_or(|after| started_at >= after)
+    }
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// Notes what the node shows. Returns the new memory and the events to append with it, or `None` if nothing is new.
+    ///
+    /// `seed` is for the jitter of the backoff; `revision` and `policy` are the agent's present ones.
+    pub fn note(
+        &self,
+        desired: &Desired,
+        observed: Option<&Observed>,
+        revision: u64,
+        policy: RestartPolicy,
+        seed: u64,
+    ) -> Option<(Memory, Vec<EventKind>)> {
+        let mut next = self.clone();
+        let mut events = Vec::new();
+        match observed {
+            None => next.note_lost(desired, &mut events),
+            Some(observed) => {
+                if let Some(started_at) = observed.state.started_at() {
+                    next.note_start(observed, started_at, &mut events);
+                }
+                if let RunState::Exited { started_at, exit } = observed.state {
+                    let asked = desired.wanted != Wanted::Running
+                        || observed.revision != revision
+                        || !desired.satisfied_by(started_at);
+                    next.note_exit(exit, started_at, asked, policy, seed, &mut events);
+                }
+            }
+        }
+        (next != *self).then_some((next, events))
+    }
+
+    /// Notes that an action failed.
+    #[must_use]
+    pub fn note_blocked(&self, reason: Reason, message: String, now: Timestamp, seed: u64) -> Memory {
+        let attempts = self.blocked.as_ref().map_or(1, |blocked| blocked.attempts.saturating_add(1));
+        let retry_at = later(now, backoff::blocked_delay(attempts, seed));
+        Memory { blocked: Some(Blocked { reason, message, attempts, retry_at }), ..self.clone() }
+    }
+
+    /// Notes that an action succeeded: what blocked the instance is gone.
+    #[must_use]
+    pub fn note_unblocked(&self) -> Memory {
+        Memory { blocked: None, ..self.clone() }
+    }
+
+    fn note_lost(&mut self, desired: &Desired, events: &mut Vec<EventKind>) {
+        if self.run.is_none() {
+            return;
+        }
+        if self.exit.is_none() && desired.wanted == Wanted::Running {
+            events.push(EventKind::Lost);
+        }
+        self.run = None;
+        self.last_exit = self.exit.take().or(self.last_exit);
+        self.retry_at = None;
+    }
+
+    fn note_start(&mut self, observed: &Observed, started_at: Timestamp, events: &mut Vec<EventKind>) {
+        let known =
+            self.run.as_ref().is_some_and(|run| *run.id == *observed.id && run.started_at == started_at);
+        if known {
+            return;
+        }
+        self.run = Some(Run { id: observed.id.clone(), started_at });
+        self.last_exit = self.exit.take().or(self.last_exit);
+        self.retry_at = None;
+        self.blocked = None;
+        events.push(EventKind::Started);
+    }
+
+    fn note_exit(
+        &mut self,
+        exit: Exit,
+        started_at: Timestamp,
+        asked: bool,
+        policy: RestartPolicy,
+        seed: u64,
+        events: &mut Vec<EventKind>,
+    ) {
+        if self.exit.is_some() {
+            return;
+        }
+        self.exit = Some(exit);
+        if asked {
+            self.failures = 0;
+            self.retry_at = None;
+            events.push(EventKind::Stopped);
+            return;
+        }
+        events.push(EventKind::Exited(exit));
+        if !restarts(policy, exit) {
+            return;
+        }
+        let good_run = exit.finished_at.duration_since(started_at) >= backoff::GOOD_RUN;
+        self.failures = if good_run { 1 } else { self.failures.saturating_add(1) };
+        self.restarts = self.restarts.saturating_add(1);
+        self.retry_at = Some(later(exit.finished_at, backoff::restart_delay(self.failures, seed)));
+    }
+}
+
+// === impl Instance ===
+
+impl Instance {
+    pub fn phase(&self, policy: RestartPolicy) -> Phase {
+        let state = self.observed.as_ref().map(|observed| observed.state);
+        let running = matches!(state, Some(RunState::Running { .. }));
+        match self.desired.wanted {
+            Wanted::Absent { .. } => Phase::Removing,
+            Wanted::Stopped if running => Phase::Stopping,
+            Wanted::Stopped => Phase::Stopped,
+            Wanted::Running if running => Phase::Running,
+            Wanted::Running if self.memory.blocked.is_some() => Phase::Blocked,
+            Wanted::Running => match state {
+                None | Some(RunState::Dead) => Phase::Pending,
+                Some(RunState::Created | RunState::Running { .. }) => Phase::Starting,
+                Some(RunState::Exited { started_at, exit }) => {
+                    if !self.desired.satisfied_by(started_at) {
+                        Phase::Starting
+                    } else if restarts(policy, exit) {
+                        Phase::Backoff
+                    } else if exit.code == 0 {
+                        Phase::Completed
+                    } else {
+                        Phase::Failed
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// Whether an agent that ended so is started again.
+pub fn restarts(policy: RestartPolicy, exit: Exit) -> bool {
+    match policy {
+        RestartPolicy::Always => true,
+        RestartPolicy::OnFailure => exit.code != 0 || exit.out_of_memory,
+        RestartPolicy::Never => false,
+    }
+}
+
+fn later(time: Timestamp, delay: SignedDuration) -> Timestamp {
+    time.checked_add(delay).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,16 @@
+//! What to do, decided without I/O, clock or randomness: everything here is a function of its arguments.
+//!
+//! The server observes a fleet, asks [`plan`] what to do about it, carries the actions out, and asks again. That a
+//! fleet converges, that no number is ever run twice and that nothing foreign is touched is decided, and tested, here.
+
+pub mod backoff;
+pub mod event;
+pub mod instance;
+pub mod key;
+pub mod plan;
+pub mod scale;
+
+pub use event::{Event, EventKind};
+pub use instance::{Blocked, Desired, Exit, Instance, Memory, Observed, Phase, Reason, Run, RunState, Wanted};
+pub use key::{AgentKey, InstanceKey};
+pub use plan::{Action, AgentDesired, Plan, plan};
