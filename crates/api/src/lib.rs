@@ -1,1 +1,42 @@
-//! placeholder
+//! What server and client share: the paths, the types on the wire, the error document.
+//!
+//! Everything is JSON over HTTP/1.1. Lists are arrays; `…/events` and `…/progress` are server-sent events; `…/logs` is
+//! one JSON object to a line. Errors are RFC 9457 problems.
+//!
+//! | method and path | body | answer |
+//! |---|---|---|
+//! | `GET /v1/server` | | [`ServerInfo`] |
+//! | `POST /v1/server/stop` | | 202 |
+//! | `GET /v1/resolve?name=&fleet=` | | [`Target`]: what a name that somebody typed means |
+//! | `GET /v1/fleets` | | `[`[`Fleet`]`]` |
+//! | `POST /v1/fleets` | [`FleetCreate`] | [`Fleet`] |
+//! | `GET /v1/fleets/{fleet}` | | [`Fleet`] |
+//! | `DELETE /v1/fleets/{fleet}?cleanup=` | | 202 |
+//! | `POST /v1/fleets/{fleet}/apply` | [`Apply`] | [`Applied`] |
+//! | `POST /v1/fleets/{fleet}/scale` | [`Scale`] | [`Fleet`] |
+//! | `GET /v1/agents?fleet=` | | `[`[`Agent`]`]` |
+//! | `GET /v1/fleets/{fleet}/agents/{agent}` | | [`Agent`] |
+//! | `DELETE /v1/fleets/{fleet}/agents/{agent}?cleanup=` | | 202 |
+//! | `GET /v1/instances?fleet=&agent=` | | `[`[`Instance`]`]` |
+//! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}` | | [`InstanceDetail`] |
+//! | `DELETE /v1/fleets/{fleet}/agents/{agent}/instances/{number}?cleanup=` | | 202 |
+//! | `POST /v1/change` | [`Change`] | 202 |
+//! | `POST /v1/progress` | [`ProgressQuery`] | server-sent [`Progress`] until done |
+//! | `GET /v1/logs?…` ([`LogQuery`]) | | lines of [`LogLine`] |
+//! | `GET /v1/events?…` ([`EventQuery`]) | | `[`[`Event`]`]`, or server-sent events with `follow=true` |
+//! | `GET /v1/secrets?fleet=` | | `[`[`Secret`]`]` |
+//! | `PUT /v1/secrets/{fleet}/{name}?replace=` | the value's bytes | [`Secret`] |
+//! | `DELETE /v1/secrets/{fleet}/{name}` | | [`SecretDeleted`] |
+//! | `POST /v1/secrets/rotate-key` | [`KeyRotate`] | [`KeyRotated`] |
+//! | `GET /livez`, `GET /readyz` | | 200 |
+
+mod problem;
+mod types;
+
+pub use chassis_core::{Event, EventKind, Exit, InstanceKey, Phase, Reason};
+pub use problem::{PROBLEM_JSON, Problem};
+pub use types::{
+    Agent, AgentChange, AgentOutcome, Applied, Apply, Change, ChangeKind, EventQuery, Fleet, FleetCreate, Instance,
+    InstanceDetail, KeyRotate, KeyRotated, LogLine, LogQuery, MountInfo, Progress, ProgressQuery, ProgressState, Pull,
+    Scale, Scope, Secret, SecretDeleted, ServerInfo, Stuck, Target,
+};

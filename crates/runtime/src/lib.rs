@@ -1,1 +1,67 @@
-//! placeholder
+//! How a node runs instances: one trait, and what implements it.
+//!
+//! A [`Runtime`] carries out single steps and shows what is there; it decides nothing. What it runs carries labels with
+//! the instance's identity, so that a server that knows nothing but its own id finds everything again.
+
+mod error;
+mod types;
+
+pub use error::{Error, Result};
+pub use types::{
+    Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, LogStream, Owned, PullProgress, RuntimeEvent,
+    RuntimeInfo, SecretFile,
+};
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chassis_core::{InstanceKey, Observed};
+use chassis_spec::{FleetName, ImageName};
+use futures_util::stream::BoxStream;
+
+/// A node's way of running instances. Every operation may be repeated: one that finds its work done succeeds.
+#[async_trait]
+pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
+    /// What this runtime is and whether it answers.
+    async fn info(&self) -> Result<RuntimeInfo>;
+
+    /// Finds the image on the node, and pulls it if it is not there. `progress` is called as layers come in.
+    async fn image_prepare(
+        &self,
+        image: &ImageName,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<Arc<Image>>;
+
+    /// Makes the fleet's network and directory.
+    async fn fleet_prepare(&self, fleet: &FleetName) -> Result<()>;
+    /// Takes the fleet's network away, and its directory if it is empty.
+    async fn fleet_remove(&self, fleet: &FleetName) -> Result<()>;
+    /// The fleets that have a network of this server's here.
+    async fn fleet_list(&self) -> Result<Vec<FleetName>>;
+
+    /// Makes the instance's directory and its container, not started. Fails with [`Error::NameTaken`] if somebody
+    /// else's container has the name; one of the same key and revision that is there already is the answer.
+    async fn instance_create(&self, config: &InstanceConfig) -> Result<Observed>;
+    /// Starts a created or stopped container, handing it the secrets of its agent.
+    async fn instance_start(&self, id: &str, secrets: InstanceSecrets) -> Result<()>;
+    /// Sends the stop signal, and kills what is left after the grace period.
+    async fn instance_stop(&self, id: &str) -> Result<()>;
+    /// Removes a container, killing it if it runs. Tier 1 data stays.
+    async fn instance_remove(&self, id: &str) -> Result<()>;
+    /// Gives a container that was renamed its name back.
+    async fn instance_rename(&self, id: &str, key: &InstanceKey) -> Result<()>;
+    /// Removes an instance's tier 1 data.
+    async fn data_remove(&self, key: &InstanceKey) -> Result<()>;
+
+    /// One container of this server's, or `None` if it is gone or not this server's.
+    async fn instance_inspect(&self, id: &str) -> Result<Option<Owned>>;
+    /// Every container of this server's, running or not.
+    async fn instance_list(&self) -> Result<Vec<Owned>>;
+
+    /// What happens from now on, until the connection to the runtime ends. A reader that reconnects lists everything
+    /// again, so that nothing that happened in between is missed.
+    async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent>>>;
+
+    /// The output of a container, oldest first. With `follow` it ends when the container stops.
+    async fn logs(&self, id: &str, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>>;
+}

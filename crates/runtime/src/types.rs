@@ -1,0 +1,105 @@
+//! What goes into a runtime and what comes out of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chassis_core::{InstanceKey, Observed};
+use chassis_spec::{AgentSpec, MountPath};
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+/// What a runtime says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeInfo {
+    /// `docker` or `sim`.
+    pub name: &'static str,
+    /// The engine's own version.
+    pub version: String,
+    /// The machine's name.
+    pub node: String,
+}
+
+/// An image on the node, with what it says about how it wants to be run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Image {
+    /// The id under which the runtime runs exactly this image.
+    pub id: String,
+    /// `name@sha256:…` if it came from a registry.
+    pub digest: Option<String>,
+    pub entrypoint: Vec<String>,
+    pub command: Vec<String>,
+    pub user: String,
+}
+
+/// All that a container is made of.
+#[derive(Debug, Clone)]
+pub struct InstanceConfig {
+    pub key: InstanceKey,
+    pub revision: u64,
+    pub spec: Arc<AgentSpec>,
+    pub image: Arc<Image>,
+}
+
+/// What only the agent may see. Handed over at each start, kept nowhere.
+#[derive(Debug, Clone, Default)]
+pub struct InstanceSecrets {
+    /// Environment variables.
+    pub env: Vec<(String, Zeroizing<String>)>,
+    pub files: Vec<SecretFile>,
+}
+
+/// A secret as a file of mode 0400.
+#[derive(Debug, Clone)]
+pub struct SecretFile {
+    pub path: MountPath,
+    pub content: Zeroizing<Vec<u8>>,
+}
+
+/// A container of this server's, and whose it is by its labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    pub key: InstanceKey,
+    pub observed: Observed,
+}
+
+/// What a runtime tells unasked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuntimeEvent {
+    /// Something happened to this container of this server's: look at it again.
+    Instance { key: InstanceKey, id: Box<str> },
+    /// Something else went or came that may have blocked an instance: an image, a foreign container, a network.
+    Surroundings,
+}
+
+/// How far a pull is: bytes over all layers known so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PullProgress {
+    pub layers: u32,
+    pub layers_done: u32,
+    pub bytes_done: u64,
+    pub bytes_total: u64,
+}
+
+/// Which part of a container's output is wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    pub follow: bool,
+    /// Only output from this time on.
+    pub since: Option<Timestamp>,
+    /// Only the last so many lines of what is there already.
+    pub tail: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogStream {
+    Stdout,
+    Stderr,
+}
+
+/// One line of output, or a piece of a long one; with its line break, if it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogChunk {
+    pub time: Timestamp,
+    pub stream: LogStream,
+    pub bytes: Bytes,
+}
