@@ -1,0 +1,379 @@
+//! What must hold between fields. Every check says which field it is about, so that a YAML error can point there.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::text::quoted;
+use crate::yaml::Step::{self, Field, Index};
+use crate::{
+    AgentSpec, Bytes, EnvVar, FleetSpec, HealthCheck, HttpProbe, MountPath, Port, Resources, Seconds, Volume,
+    grammar,
+};
+
+/// A spec whose fields contradict each other, or one whose value cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidSpec {
+    pub(crate) path: Vec<Step>,
+    pub(crate) message: String,
+}
+
+impl InvalidSpec {
+    /// Stable, for scripts.
+    pub fn code(&self) -> &'static str {
+        "invalid_value"
+    }
+
+    fn under(mut self, around: &[Step]) -> Self {
+        self.path.splice(0..0, around.iter().cloned());
+        self
+    }
+}
+
+impl fmt::Display for InvalidSpec {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, step) in self.path.iter().enumerate() {
+            match step {
+                Field(name) if position > 0 => write!(formatter, ".{name}")?,
+                Field(name) => formatter.write_str(name)?,
+                Index(index) => write!(formatter, "[{index}]")?,
+            }
+        }
+        write!(formatter, ": {}", self.message)
+    }
+}
+
+impl std::error::Error for InvalidSpec {}
+
+type Checked = Result<(), InvalidSpec>;
+
+const REPLICAS_MAX: u32 = 10_000;
+/// Docker refuses less.
+const MEMORY_MIN: Bytes = Bytes(6 << 20);
+/// The kernel's own limit of process ids.
+const PIDS_MAX: u32 = 1 << 22;
+/// The kernel's own limit of `RLIMIT_NOFILE`.
+const FILES_MAX: u32 = 1 << 30;
+const DAY: Seconds = Seconds(24 * 3600);
+/// The kernel passes no longer argument or variable to a program.
+const ARGUMENT_MAX: usize = 128 * 1024 - 1;
+/// Where the sandbox has mounts of its own.
+const RESERVED: [&str; 6] = ["/proc", "/sys", "/dev", "/.chassis", "/tmpfs", "/tmp"];
+
+impl FleetSpec {
+    /// Checks what must hold between fields, in the fleet and in each of its agents. Deserializing does it; changing a
+    /// field by hand calls for it again.
+    pub fn check(&self) -> Checked {
+        let mut names = BTreeMap::new();
+        for (index, agent) in self.agents.iter().enumerate() {
+            let here = [Field("agents"), Index(index)];
+            if names.insert(agent.name.as_str(), index).is_some() {
+                return Err(wrong("name", format!("the agent `{}` is there twice", agent.name)).under(&here));
+            }
+            if let Some(other) = agent.fleet.as_ref().filter(|other| **other != self.name) {
+                let message =
+                    format!("`{other}` is another fleet than `{}`, which this document describes", self.name);
+                return Err(wrong("fleet", message).under(&here));
+            }
+            agent.check().map_err(|invalid| invalid.under(&here))?;
+        }
+        Ok(())
+    }
+}
+
+impl AgentSpec {
+    /// Checks what must hold between fields. Deserializing does it; changing a field by hand calls for it again.
+    pub fn check(&self) -> Checked {
+        if self.replicas.is_some_and(|replicas| replicas > REPLICAS_MAX) {
+            return Err(wrong("replicas", format!("write at most {REPLICAS_MAX}")));
+        }
+        check_command(&self.command, "command")?;
+        check_arguments(&self.args, "args")?;
+        check_env(&self.env)?;
+        check_volumes(&self.volumes)?;
+        check_positive(self.tmpfs.size.0, "size", "no memory at all")
+            .map_err(|e| e.under(&[Field("tmpfs")]))?;
+        check_resources(&self.resources).map_err(|e| e.under(&[Field("resources")]))?;
+        check_ports(&self.ports, self.replicas)?;
+        if self.stop.grace > DAY {
+            return Err(wrong("grace", "write at most 24h").under(&[Field("stop")]));
+        }
+        match &self.health_check {
+            Some(check) => check_health(check).map_err(|invalid| invalid.under(&[Field("healthCheck")])),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_command(command: &[String], field: &'static str) -> Checked {
+    if command.first().is_some_and(String::is_empty) {
+        return Err(wrong(field, "the program's name is empty").then(Index(0)));
+    }
+    check_arguments(command, field)
+}
+
+fn check_arguments(arguments: &[String], field: &'static str) -> Checked {
+    for (index, argument) in arguments.iter().enumerate() {
+        check_passable(argument, field).map_err(|invalid| invalid.then(Index(index)))?;
+    }
+    Ok(())
+}
+
+/// A program can be started with this text.
+fn check_passable(text: &str, field: &'static str) -> Checked {
+    if text.contains('\0') {
+        return Err(wrong(field, "a NUL character cannot be passed to a program"));
+    }
+    if text.len() > ARGUMENT_MAX {
+        return Err(wrong(field, "at most 128 KiB can be passed to a program; use a volume"));
+    }
+    Ok(())
+}
+
+fn check_env(env: &[EnvVar]) -> Checked {
+    let mut names = BTreeMap::new();
+    for (index, variable) in env.iter().enumerate() {
+        let here = [Field("env"), Index(index)];
+        if names.insert(variable.name.as_str(), index).is_some() {
+            return Err(
+                wrong("name", format!("{} is there twice", quoted(variable.name.as_str()))).under(&here)
+            );
+        }
+        match (&variable.value, &variable.value_from) {
+            (Some(value), None) => check_passable(value, "value").map_err(|invalid| invalid.under(&here))?,
+            (None, Some(_)) => {}
+            (Some(_), Some(_)) => {
+                return Err(wrong("valueFrom", "write either `value` or `valueFrom`, not both").under(&here));
+            }
+            (None, None) => {
+                return Err(
+                    wrong("value", "write `value` or `valueFrom`; `value: \"\"` is empty text").under(&here)
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_volumes(volumes: &[Volume]) -> Checked {
+    for (index, volume) in volumes.iter().enumerate() {
+        let here = [Field("volumes"), Index(index)];
+        check_volume(volume).map_err(|invalid| invalid.under(&here))?;
+        for earlier in &volumes[..index] {
+            check_volume_pair(earlier, volume).map_err(|invalid| invalid.under(&here))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_volume(volume: &Volume) -> Checked {
+    let path = volume.mount_path.as_str();
+    if path == "/" {
+        return Err(wrong("mountPath", "a volume cannot be the whole root; write a directory such as /data"));
+    }
+    if let Some(reserved) = RESERVED.iter().find(|reserved| is_at_or_below(path, reserved)) {
+        return Err(wrong(
+            "mountPath",
+            format!("{reserved} is the sandbox's own; write another directory such as /data"),
+        ));
+    }
+    if volume.secret.is_some() && volume.host_path.is_some() {
+        return Err(wrong("hostPath", "write either `secret` or `hostPath`, not both"));
+    }
+    if volume.secret.is_some() && !volume.scratch.is_empty() {
+        return Err(wrong("scratch", "a secret is one file; there is nothing below it"));
+    }
+    for (index, scratch) in volume.scratch.iter().enumerate() {
+        let here = [Field("scratch"), Index(index)];
+        if volume.scratch[..index].iter().any(|earlier| earlier.path == scratch.path) {
+            return Err(
+                wrong("path", format!("{} is there twice", quoted(scratch.path.as_str()))).under(&here)
+            );
+        }
+        check_positive(scratch.size.0, "size", "no memory at all").map_err(|invalid| invalid.under(&here))?;
+    }
+    Ok(())
+}
+
+fn check_volume_pair(earlier: &Volume, later: &Volume) -> Checked {
+    if earlier.name == later.name {
+        return Err(wrong("name", format!("the volume `{}` is there twice", later.name)));
+    }
+    if earlier.mount_path == later.mount_path {
+        return Err(wrong(
+            "mountPath",
+            format!(
+                "{} is where the volume `{}` is mounted",
+                quoted(later.mount_path.as_str()),
+                earlier.name
+            ),
+        ));
+    }
+    for (file, inside) in [(earlier, later), (later, earlier)] {
+        if file.secret.is_some() && is_at_or_below(inside.mount_path.as_str(), file.mount_path.as_str()) {
+            let message =
+                format!("the volume `{}` would be inside of `{}`, which is a file", inside.name, file.name);
+            return Err(wrong("mountPath", message));
+        }
+    }
+    for (outer, inner) in [(earlier, later), (later, earlier)] {
+        if outer
+            .scratch
+            .iter()
+            .any(|scratch| joined(&outer.mount_path, scratch.path.as_str()) == inner.mount_path.as_str())
+        {
+            let message =
+                format!("the volume `{}` has scratch at the mount path of `{}`", outer.name, inner.name);
+            return Err(wrong("mountPath", message));
+        }
+    }
+    Ok(())
+}
+
+fn joined(base: &MountPath, below: &str) -> String {
+    format!("{}/{below}", base.as_str().trim_end_matches('/'))
+}
+
+fn is_at_or_below(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn check_resources(resources: &Resources) -> Checked {
+    if resources.memory < MEMORY_MIN {
+        return Err(wrong(
+            "memory",
+            format!("{} is too little: write at least {MEMORY_MIN}", resources.memory),
+        ));
+    }
+    for (count, highest, field) in [(resources.pids, PIDS_MAX, "pids"), (resources.files, FILES_MAX, "files")]
+    {
+        if !(1..=highest).contains(&count) {
+            return Err(wrong(field, format!("write a number from 1 to {highest}")));
+        }
+    }
+    Ok(())
+}
+
+fn check_ports(ports: &[Port], replicas: Option<u32>) -> Checked {
+    for (index, port) in ports.iter().enumerate() {
+        check_port(port, &ports[..index], replicas)
+            .map_err(|invalid| invalid.under(&[Field("ports"), Index(index)]))?;
+    }
+    Ok(())
+}
+
+fn check_port(port: &Port, earlier: &[Port], replicas: Option<u32>) -> Checked {
+    check_positive(port.container_port.into(), "containerPort", "not a port")?;
+    if let Some(name) = &port.name {
+        grammar::label(name, "port's name").map_err(|invalid| wrong("name", invalid.to_string()))?;
+        if earlier.iter().any(|other| other.name.as_ref() == Some(name)) {
+            return Err(wrong("name", format!("the port `{name}` is there twice")));
+        }
+    }
+    let Some(host_port) = port.host_port else {
+        return match port.host_ip {
+            Some(_) => Err(wrong("hostIp", "an address of the host needs a `hostPort`")),
+            None => Ok(()),
+        };
+    };
+    check_positive(host_port.into(), "hostPort", "not a port")?;
+    if let Some(replicas) = replicas.filter(|replicas| *replicas > 1) {
+        let message =
+            format!("{replicas} instances cannot share one port of the host; leave out hostPort or replicas");
+        return Err(wrong("hostPort", message));
+    }
+    let clashes = |other: &&Port| {
+        let same_address = match (other.host_ip, port.host_ip) {
+            (Some(one), Some(two)) => one == two || one.is_unspecified() || two.is_unspecified(),
+            (Some(one), None) | (None, Some(one)) => one.is_loopback() || one.is_unspecified(),
+            (None, None) => true,
+        };
+        other.host_port == Some(host_port) && other.protocol == port.protocol && same_address
+    };
+    if earlier.iter().any(|other| clashes(&other)) {
+        return Err(wrong("hostPort", format!("the host's port {host_port} is there twice")));
+    }
+    Ok(())
+}
+
+fn check_health(check: &HealthCheck) -> Checked {
+    let given: Vec<&'static str> =
+        [("http", check.http.is_some()), ("tcp", check.tcp.is_some()), ("exec", check.exec.is_some())]
+            .into_iter()
+            .filter_map(|(field, given)| given.then_some(field))
+            .collect();
+    match given[..] {
+        [_] => {}
+        [] => {
+            return Err(InvalidSpec {
+                path: Vec::new(),
+                message: "write one of `http`, `tcp` and `exec`".to_owned(),
+            });
+        }
+        [_, second, ..] => return Err(wrong(second, "write only one of `http`, `tcp` and `exec`")),
+    }
+    if let Some(probe) = &check.http {
+        check_http(probe).map_err(|invalid| invalid.under(&[Field("http")]))?;
+    }
+    if let Some(probe) = &check.tcp {
+        check_positive(probe.port.into(), "port", "not a port")
+            .map_err(|invalid| invalid.under(&[Field("tcp")]))?;
+    }
+    if let Some(probe) = &check.exec {
+        let checked = if probe.command.is_empty() {
+            Err(wrong("command", "write what to run, such as [\"/bin/check\"]"))
+        } else {
+            check_command(&probe.command, "command")
+        };
+        checked.map_err(|invalid| invalid.under(&[Field("exec")]))?;
+    }
+    check_times(check)
+}
+
+fn check_times(check: &HealthCheck) -> Checked {
+    check_positive(check.interval.0.into(), "interval", "no time at all")?;
+    check_positive(check.timeout.0.into(), "timeout", "no time at all")?;
+    check_positive(check.retries.into(), "retries", "not a number of failures")?;
+    for (time, field) in [(check.interval, "interval"), (check.start_period, "startPeriod")] {
+        if time > DAY {
+            return Err(wrong(field, "write at most 24h"));
+        }
+    }
+    if check.timeout > check.interval {
+        let message = format!("{} is longer than the interval of {}", check.timeout, check.interval);
+        return Err(wrong("timeout", message));
+    }
+    Ok(())
+}
+
+fn check_http(probe: &HttpProbe) -> Checked {
+    let is_token = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    };
+    let is_plain = |text: &str| !text.chars().any(char::is_control);
+    if !probe.path.starts_with('/') || !probe.path.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(wrong("path", format!("{} is not a path of a URL; begin with /", quoted(&probe.path))));
+    }
+    check_positive(probe.port.into(), "port", "not a port")?;
+    if let Some((name, _)) = probe.headers.iter().find(|(name, value)| !is_token(name) || !is_plain(value)) {
+        return Err(wrong("headers", format!("{} is not a header of HTTP", quoted(name))));
+    }
+    if probe.expected_status.is_some_and(|status| !(100..=599).contains(&status)) {
+        return Err(wrong("expectedStatus", "write a status from 100 to 599"));
+    }
+    Ok(())
+}
+
+fn check_positive(number: u64, field: &'static str, zero_is: &str) -> Checked {
+    if number == 0 { Err(wrong(field, format!("0 is {zero_is}"))) } else { Ok(()) }
+}
+
+fn wrong(field: &'static str, message: impl Into<String>) -> InvalidSpec {
+    InvalidSpec { path: vec![Field(field)], message: message.into() }
+}
+
+impl InvalidSpec {
+    fn then(mut self, step: Step) -> Self {
+        self.path.push(step);
+        self
+    }
+}

@@ -1,0 +1,40 @@
+//! The YAML that people write, and nothing else: types, parsing, errors that point at a line, JSON Schema.
+//!
+//! A parsed [`AgentSpec`] is valid: every name, quantity and path was checked while it was read, so that no other
+//! crate checks again. Its JSON form (camelCase, as in Kubernetes) is what the API carries and the store keeps.
+//!
+//! ```text
+//! bytes ──yaml──▶ tree with places ──de──▶ unchecked spec ──check──▶ spec
+//!                        ▲                                    │
+//!                        └────── where does it say that? ─────┘ on error
+//! ```
+
+mod agent;
+mod changes;
+mod check;
+mod de;
+mod fault;
+mod fleet;
+mod grammar;
+mod parse;
+mod quantity;
+mod schema;
+mod suggest;
+mod text;
+mod value;
+mod yaml;
+
+pub use agent::{
+    AgentSpec, EnvFrom, EnvVar, ExecProbe, HealthCheck, HttpProbe, Port, Protocol, Resources, RestartPolicy,
+    RuntimeKind, ScratchPath, Security, StopSpec, TcpProbe, Tmpfs, Volume,
+};
+pub use changes::{Change, changes};
+pub use check::InvalidSpec;
+pub use fleet::FleetSpec;
+pub use parse::{Document, ParseError, parse};
+pub use quantity::{Bytes, Cpu, Seconds};
+pub use schema::schema;
+pub use value::{
+    AgentName, Capability, ClusterId, EnvName, FileName, FleetName, HostPath, ImageName, InvalidValue,
+    Labels, MountPath, SecretName, SecretRef, Signal, User, VolumeName,
+};
