@@ -1,0 +1,30 @@
+# Each target is one line here; what needs more than a line is a script in scripts/.
+.DEFAULT_GOAL := help
+.PHONY: help demo clean-demo test check bench build install
+
+PREFIX ?= /usr/local
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Run the spec's example end to end on Docker, from nothing but Rust
+	@scripts/demo
+
+clean-demo: ## Take away what an interrupted demo left behind
+	@scripts/demo clean
+
+test: ## Run everything that must pass
+	@scripts/test
+
+check: ## Format and lint only
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+bench: ## Measure against Docker, Compose and Swarm, side by side
+	cargo run --release -p chassis-bench
+
+build: ## Build the release binary
+	cargo build --release -p chassis-cli --bin chassis
+
+install: build ## Install the binary and the systemd unit (PREFIX=/usr/local)
+	@scripts/install "$(DESTDIR)" "$(PREFIX)"
