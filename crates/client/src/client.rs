@@ -1,0 +1,366 @@
+//! The client itself: a method per route.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chassis_api::{
+    Agent, Applied, Apply, Change, Event, EventQuery, Fleet, FleetCreate, Instance, InstanceDetail,
+    InstanceKey, KeyRotate, KeyRotated, LogLine, LogQuery, Problem, Progress, ProgressQuery, Scale, Secret,
+    SecretDeleted, ServerInfo, Target,
+};
+use chassis_spec::{AgentName, FleetName, SecretRef};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::connection::{self, Connection, Tls};
+use crate::{Error, ServerAddress, Stream, stream};
+
+/// The head of any answer comes within this time; streams go on for longer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Ten thousand instances are about 5 MB.
+const LARGEST_ANSWER: usize = 64 << 20;
+
+/// A client of one server.
+#[derive(Debug)]
+pub struct Client {
+    address: ServerAddress,
+    authorization: Option<HeaderValue>,
+    tls: Tls,
+    idle: Mutex<Option<Connection>>,
+}
+
+impl Client {
+    /// Connects. The token in `CHASSIS_TOKEN`, if there is one, is sent to `https` servers only.
+    pub async fn connect(address: ServerAddress) -> Result<Client, Error> {
+        let authorization = match (&address, std::env::var("CHASSIS_TOKEN")) {
+            (ServerAddress::Https { .. }, Ok(token)) => Some(bearer(&token)?),
+            _ => None,
+        };
+        let tls = Tls::for_address(&address)?;
+        let connection = connection::open(&address, &tls).await?;
+        Ok(Client { address, authorization, tls, idle: Mutex::new(Some(connection)) })
+    }
+
+    pub fn address(&self) -> &ServerAddress {
+        &self.address
+    }
+
+    pub async fn server_get(&self) -> Result<ServerInfo, Error> {
+        self.get("/v1/server").await
+    }
+
+    /// Asks the server to end. Agents go on.
+    pub async fn server_stop(&self) -> Result<(), Error> {
+        self.send(Method::POST, "/v1/server/stop", Body::None).await.map(drop)
+    }
+
+    /// What a name means that somebody typed.
+    pub async fn resolve(&self, name: &str, fleet: Option<&FleetName>) -> Result<Target, Error> {
+        self.get(&with_query("/v1/resolve", &[("name", Some(name)), ("fleet", fleet.map(FleetName::as_str))]))
+            .await
+    }
+
+    pub async fn fleet_list(&self) -> Result<Vec<Fleet>, Error> {
+        self.get("/v1/fleets").await
+    }
+
+    pub async fn fleet_create(&self, fleet: &FleetCreate) -> Result<Fleet, Error> {
+        self.post("/v1/fleets", fleet).await
+    }
+
+    pub async fn fleet_get(&self, fleet: &FleetName) -> Result<Fleet, Error> {
+        self.get(&format!("/v1/fleets/{fleet}")).await
+    }
+
+    pub async fn fleet_delete(&self, fleet: &FleetName, cleanup: bool) -> Result<(), Error> {
+        self.delete(&format!("/v1/fleets/{fleet}"), cleanup).await
+    }
+
+    pub async fn fleet_apply(&self, fleet: &FleetName, apply: &Apply) -> Result<Applied, Error> {
+        self.post(&format!("/v1/fleets/{fleet}/apply"), apply).await
+    }
+
+    pub async fn fleet_scale(&self, fleet: &FleetName, scale: &Scale) -> Result<Fleet, Error> {
+        self.post(&format!("/v1/fleets/{fleet}/scale"), scale).await
+    }
+
+    pub async fn agent_list(&self, fleet: Option<&FleetName>) -> Result<Vec<Agent>, Error> {
+        self.get(&with_query("/v1/agents", &[("fleet", fleet.map(FleetName::as_str))])).await
+    }
+
+    pub async fn agent_get(&self, fleet: &FleetName, agent: &AgentName) -> Result<Agent, Error> {
+        self.get(&format!("/v1/fleets/{fleet}/agents/{agent}")).await
+    }
+
+    pub async fn agent_delete(
+        &self,
+        fleet: &FleetName,
+        agent: &AgentName,
+        cleanup: bool,
+    ) -> Result<(), Error> {
+        self.delete(&format!("/v1/fleets/{fleet}/agents/{agent}"), cleanup).await
+    }
+
+    pub async fn instance_list(
+        &self,
+        fleet: Option<&FleetName>,
+        agent: Option<&AgentName>,
+    ) -> Result<Vec<Instance>, Error> {
+        let query = [("fleet", fleet.map(FleetName::as_str)), ("agent", agent.map(AgentName::as_str))];
+        self.get(&with_query("/v1/instances", &query)).await
+    }
+
+    pub async fn instance_get(&self, key: &InstanceKey) -> Result<InstanceDetail, Error> {
+        self.get(&instance_path(key)).await
+    }
+
+    pub async fn instance_delete(&self, key: &InstanceKey, cleanup: bool) -> Result<(), Error> {
+        self.delete(&instance_path(key), cleanup).await
+    }
+
+    /// Starts, stops or restarts.
+    pub async fn change(&self, change: &Change) -> Result<(), Error> {
+        let body = self.json(change)?;
+        self.send(Method::POST, "/v1/change", body).await.map(drop)
+    }
+
+    /// How far a change has come, until it is done or stuck.
+    pub async fn progress(&self, query: &ProgressQuery) -> Result<Stream<Progress>, Error> {
+        let body = self.json(query)?;
+        let response = self.open_stream(Method::POST, "/v1/progress", body).await?;
+        Ok(stream::server_sent(self.address.clone(), response.into_body()))
+    }
+
+    pub async fn logs(&self, query: &LogQuery) -> Result<Stream<LogLine>, Error> {
+        let path = with_query("/v1/logs", &self.pairs(query)?);
+        let response = self.open_stream(Method::GET, &path, Body::None).await?;
+        Ok(stream::json_lines(self.address.clone(), response.into_body()))
+    }
+
+    /// Past events, whatever the query's `follow` says.
+    pub async fn event_list(&self, query: &EventQuery) -> Result<Vec<Event>, Error> {
+        let query = EventQuery { follow: false, ..query.clone() };
+        self.get(&with_query("/v1/events", &self.pairs(&query)?)).await
+    }
+
+    /// Events as they happen, whatever the query's `follow` says.
+    pub async fn event_follow(&self, query: &EventQuery) -> Result<Stream<Event>, Error> {
+        let query = EventQuery { follow: true, ..query.clone() };
+        let path = with_query("/v1/events", &self.pairs(&query)?);
+        let response = self.open_stream(Method::GET, &path, Body::None).await?;
+        Ok(stream::server_sent(self.address.clone(), response.into_body()))
+    }
+
+    pub async fn secret_list(&self, fleet: Option<&FleetName>) -> Result<Vec<Secret>, Error> {
+        self.get(&with_query("/v1/secrets", &[("fleet", fleet.map(FleetName::as_str))])).await
+    }
+
+    /// Writes a secret. The value is dropped as soon as it was sent, so that an owner who wipes it can.
+    pub async fn secret_put(
+        &self,
+        secret: &SecretRef,
+        value: impl AsRef<[u8]> + Send + 'static,
+        replace: bool,
+    ) -> Result<Secret, Error> {
+        let path = format!("/v1/secrets/{}/{}?replace={replace}", secret.fleet, secret.name);
+        let body = Body::Raw(Bytes::from_owner(value));
+        self.parse(&self.send(Method::PUT, &path, body).await?)
+    }
+
+    pub async fn secret_delete(&self, secret: &SecretRef) -> Result<SecretDeleted, Error> {
+        let path = format!("/v1/secrets/{}/{}", secret.fleet, secret.name);
+        self.parse(&self.send(Method::DELETE, &path, Body::None).await?)
+    }
+
+    pub async fn secret_key_rotate(&self, rotate: &KeyRotate) -> Result<KeyRotated, Error> {
+        self.post("/v1/secrets/rotate-key", rotate).await
+    }
+}
+
+enum Body {
+    None,
+    Json(Bytes),
+    Raw(Bytes),
+}
+
+impl Client {
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.parse(&self.send(Method::GET, path, Body::None).await?)
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
+        let body = self.json(body)?;
+        self.parse(&self.send(Method::POST, path, body).await?)
+    }
+
+    async fn delete(&self, path: &str, cleanup: bool) -> Result<(), Error> {
+        self.send(Method::DELETE, &format!("{path}?cleanup={cleanup}"), Body::None).await.map(drop)
+    }
+
+    /// Sends a request, reads the whole answer, and keeps the connection for the next one.
+    async fn send(&self, method: Method, path: &str, body: Body) -> Result<Bytes, Error> {
+        let (connection, response) = self.exchange(method, path, body).await?;
+        let answer = self.read_whole(response).await?;
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        Ok(answer)
+    }
+
+    async fn open_stream(&self, method: Method, path: &str, body: Body) -> Result<Response<Incoming>, Error> {
+        let (_, response) = self.exchange(method, path, body).await?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refusal(response).await) }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<(Connection, Response<Incoming>), Error> {
+        let mut request = self.request(method, path, body)?;
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut connection) = idle
+            && connection.ready().await.is_ok()
+        {
+            match self.within_time(connection.try_send_request(request)).await? {
+                Ok(response) => return Ok((connection, response)),
+                // The server closed the connection while it was idle, and the request was never sent.
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(self.broken(error.into_error())),
+                },
+            }
+        }
+        let mut connection = connection::open(&self.address, &self.tls).await?;
+        let response = self.within_time(connection.send_request(request)).await?;
+        response.map(|response| (connection, response)).map_err(|error| self.broken(error))
+    }
+
+    fn request(&self, method: Method, path: &str, body: Body) -> Result<Request<Full<Bytes>>, Error> {
+        let mut request = Request::builder().method(method).uri(path).header(HOST, self.address.authority());
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let body = match body {
+            Body::None => Bytes::new(),
+            Body::Json(bytes) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                bytes
+            }
+            Body::Raw(bytes) => {
+                request = request.header(CONTENT_TYPE, "application/octet-stream");
+                bytes
+            }
+        };
+        request.body(Full::new(body)).map_err(|error| self.not_understood(error.to_string()))
+    }
+
+    async fn within_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::time::timeout(ANSWER_TIMEOUT, answer)
+            .await
+            .map_err(|_| Error::Slow { address: self.address.clone(), seconds: ANSWER_TIMEOUT.as_secs() })
+    }
+
+    async fn read_whole(&self, response: Response<Incoming>) -> Result<Bytes, Error> {
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await);
+        }
+        self.read_body(response).await
+    }
+
+    async fn read_body(&self, response: Response<Incoming>) -> Result<Bytes, Error> {
+        match Limited::new(response.into_body(), LARGEST_ANSWER).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) => Err(match error.downcast::<hyper::Error>() {
+                Ok(error) => self.broken(*error),
+                Err(error) => self.not_understood(error.to_string()),
+            }),
+        }
+    }
+
+    /// The problem that the server describes, or what a proxy or a stranger said instead.
+    async fn refusal(&self, response: Response<Incoming>) -> Error {
+        let status = response.status();
+        match self.read_body(response).await {
+            Err(error) => error,
+            Ok(body) => match serde_json::from_slice::<Problem>(&body) {
+                Ok(problem) => Error::Problem(problem),
+                Err(_) => self.not_understood(describe_status(status)),
+            },
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Error> {
+        serde_json::from_slice(answer).map_err(|error| self.not_understood(error.to_string()))
+    }
+
+    fn json(&self, body: &impl Serialize) -> Result<Body, Error> {
+        let bytes = serde_json::to_vec(body).map_err(|error| self.not_understood(error.to_string()))?;
+        Ok(Body::Json(bytes.into()))
+    }
+
+    /// A query's fields as they stand in an address.
+    fn pairs(&self, query: &impl Serialize) -> Result<Vec<(String, Option<String>)>, Error> {
+        let value = serde_json::to_value(query).map_err(|error| self.not_understood(error.to_string()))?;
+        let Value::Object(fields) = value else { return Ok(Vec::new()) };
+        Ok(fields
+            .into_iter()
+            .map(|(name, value)| match value {
+                Value::Null => (name, None),
+                Value::String(text) => (name, Some(text)),
+                other => (name, Some(other.to_string())),
+            })
+            .collect())
+    }
+
+    fn broken(&self, source: hyper::Error) -> Error {
+        Error::Broken { address: self.address.clone(), source }
+    }
+
+    fn not_understood(&self, what: String) -> Error {
+        Error::Protocol { address: self.address.clone(), what }
+    }
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| Error::Token)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn instance_path(key: &InstanceKey) -> String {
+    format!("/v1/fleets/{}/agents/{}/instances/{}", key.fleet, key.agent, key.number)
+}
+
+fn describe_status(status: StatusCode) -> String {
+    format!("status {status} without an explanation")
+}
+
+fn with_query<N: AsRef<str>, V: AsRef<str>>(path: &str, pairs: &[(N, Option<V>)]) -> String {
+    let mut address = path.to_owned();
+    let mut separator = '?';
+    for (name, value) in pairs {
+        let Some(value) = value else { continue };
+        address.push(separator);
+        address.push_str(name.as_ref());
+        address.push('=');
+        percent_encode(value.as_ref(), &mut address);
+        separator = '&';
+    }
+    address
+}
+
+fn percent_encode(text: &str, address: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            address.push(char::from(byte));
+        } else {
+            address.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What can go wrong between a client and its server.
+
+use chassis_api::Problem;
+
+use crate::ServerAddress;
+
+/// Why a request has no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no server answers at {address}; check that it runs and that you may reach it")]
+    Unreachable { address: ServerAddress, source: std::io::Error },
+    #[error(
+        "{address} cannot be reached securely; check its name and certificate, and this machine's certificates"
+    )]
+    Tls { address: ServerAddress, source: std::io::Error },
+    #[error("the token in CHASSIS_TOKEN has characters that no token has; copy it again")]
+    Token,
+    #[error("the connection to {address} broke; try again")]
+    Broken { address: ServerAddress, source: hyper::Error },
+    #[error(
+        "{address} did not answer within {seconds} s; check that the server is not stopped or overloaded"
+    )]
+    Slow { address: ServerAddress, seconds: u64 },
+    /// The server understood, and refused or failed.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    /// Something else than a chassis server of this version answered.
+    #[error(
+        "{address} answered something that this version does not understand ({what}); compare `chassis version` with \
+             `chassis server status`"
+    )]
+    Protocol { address: ServerAddress, what: String },
+}
+
+impl Error {
+    /// A word for programs; never changes for a cause.
+    pub fn code(&self) -> &str {
+        match self {
+            Error::Unreachable { .. } => "server_unreachable",
+            Error::Tls { .. } => "server_untrusted",
+            Error::Token => "token_malformed",
+            Error::Broken { .. } => "connection_broken",
+            Error::Slow { .. } => "server_slow",
+            Error::Problem(problem) => &problem.code,
+            Error::Protocol { .. } => "server_not_understood",
+        }
+    }
+
+    /// True if the server said that what was named does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Error::Problem(problem) if problem.status == 404)
+    }
+}
