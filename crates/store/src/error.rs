@@ -1,0 +1,191 @@
+//! What a store operation can fail with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chassis_core::{AgentKey, InstanceKey};
+use chassis_spec::{AgentName, FleetName, SecretName, SecretRef};
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The back end's own error. Shared, because all operations that were to be committed together fail together.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
+/// Every variant has a stable [`Error::code`] and says what to do next where the caller can do something.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there is no fleet `{0}`; make it with `chassis create fleet {0}`")]
+    FleetNotFound(FleetName),
+    #[error("fleet `{0}` exists already")]
+    FleetExists(FleetName),
+    #[error("fleet `{0}` is being deleted; wait until `chassis ps` no longer shows it")]
+    FleetDeleting(FleetName),
+    #[error("there is no agent `{agent}` in fleet `{fleet}`")]
+    AgentNotFound { fleet: FleetName, agent: AgentName },
+    #[error(
+        "agent `{agent}` of fleet `{fleet}` is being deleted; wait until `chassis ps` no longer shows it"
+    )]
+    AgentDeleting { fleet: FleetName, agent: AgentName },
+    #[error("agent `{0}` is declared twice; leave one out or rename it")]
+    AgentRepeated(AgentName),
+    #[error(
+        "agent `{new}` would share instance or container names with agent `{existing}`; choose another name"
+    )]
+    NameCollision { new: AgentKey, existing: AgentKey },
+    #[error("there is no instance `{0}`")]
+    InstanceNotFound(InstanceKey),
+    #[error("{what} was changed meanwhile: it is at version {found}, not {expected}; look at it again")]
+    VersionConflict { what: String, expected: u64, found: u64 },
+    #[error("{0} is not being deleted, or no longer in that way")]
+    NotDeleting(String),
+    #[error("{what} still has {holds}")]
+    NotEmpty { what: String, holds: &'static str },
+    #[error("agent `{agent}` cannot have {count} instances; the most is {most}", most = crate::MAX_INSTANCES)]
+    TooManyInstances { agent: AgentName, count: u32 },
+    #[error(
+        "agent `{agent}` has a fixed hostPort, so that only one instance fits on a host, not {count}; take the hostPort \
+         out of its definition or keep it at 1"
+    )]
+    HostPortFixed { agent: AgentName, count: u32 },
+    #[error("there is no secret `{name}` in fleet `{fleet}`; `chassis secret list` shows those that exist")]
+    SecretNotFound { fleet: FleetName, name: SecretName },
+    #[error("secret `{fleet}/{name}` exists already; give --replace to overwrite it")]
+    SecretExists { fleet: FleetName, name: SecretName },
+    #[error("agent `{agent}` needs secrets that do not exist; make them with {}", commands(fleet, names))]
+    SecretMissing { fleet: FleetName, agent: AgentName, names: Vec<SecretName> },
+    #[error(
+        "agent `{agent}` of fleet `{fleet}` refers to {secret}, but may only use secrets of its own fleet"
+    )]
+    SecretForeign { fleet: FleetName, agent: AgentName, secret: SecretRef },
+    #[error("a secret cannot be empty")]
+    SecretEmpty,
+    #[error("the secret has {0} bytes; the most is {most}", most = crate::MAX_SECRET_BYTES)]
+    SecretTooLarge(usize),
+    #[error("secret `{fleet}/{name}` cannot be decrypted: its record was altered or damaged; write it again")]
+    SecretDamaged { fleet: FleetName, name: SecretName },
+    #[error(
+        "{0} is not an encryption key; a key is 64 hexadecimal digits, as `openssl rand -hex 32` makes them"
+    )]
+    KeyMalformed(String),
+    #[error("other users can read the key file; run `chmod 600 {}`", .0.display())]
+    KeyExposed(PathBuf),
+    #[error(
+        "the key file {} is missing, but there are secrets that were encrypted with its key; put it back from a backup",
+        .0.display()
+    )]
+    KeyMissing(PathBuf),
+    #[error("{origin} holds key {found}, but the secrets were encrypted with key {expected}; give that one")]
+    KeyMismatch { origin: String, expected: String, found: String },
+    #[error(
+        "the key comes from TOKEN_ENCRYPTION_KEY, so that only you can change it; give the new key as well"
+    )]
+    KeyNeeded,
+    #[error("the key is kept in the file {}, which gets a fresh key; give none", .0.display())]
+    KeyNotNeeded(PathBuf),
+    #[error("the key file {} cannot be read or written", path.display())]
+    KeyFile { path: PathBuf, source: std::io::Error },
+    #[error("the random number generator of the system does not answer")]
+    NoRandomness,
+    #[error(
+        "the disk of the data directory is full, so that nothing was changed; free some space and try again"
+    )]
+    StorageFull(#[source] Cause),
+    #[error("the database cannot be read or written just now, so that nothing was changed")]
+    Storage(#[source] Cause),
+    #[error("the storage failed under another change, and this one was undone with it; try again")]
+    Undone,
+    #[error("the database was closed")]
+    Closed,
+    #[error(
+        "{} was written by a newer chassis (schema {found}, this one knows {known}); use that version or a later one",
+        path.display()
+    )]
+    Newer { path: PathBuf, found: u32, known: u32 },
+    #[error("{} is an SQLite database, but not one of chassis; choose another data directory", .0.display())]
+    Foreign(PathBuf),
+    #[error("{} is damaged ({detail}) and was left as it is; restore it from a backup", path.display())]
+    Corrupt { path: PathBuf, detail: String },
+    #[error(
+        "a record of the database is damaged; stop the server and restore the data directory from a backup"
+    )]
+    Damaged(#[source] Cause),
+    #[error("the database refused a change that it should have taken; please report this")]
+    Unexpected(#[source] Cause),
+    #[error("the database {} cannot be opened or made", path.display())]
+    Open { path: PathBuf, source: Cause },
+}
+
+/// What sort of failure it is: who has to do something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    NotFound,
+    /// The request makes sense, but not in the present state.
+    Conflict,
+    /// The request makes no sense in any state.
+    Invalid,
+    /// May work later: the storage is full or does not answer.
+    Unavailable,
+    Internal,
+}
+
+// === impl Error ===
+
+impl Error {
+    /// A word for programs; never changes for a variant.
+    pub fn code(&self) -> &'static str {
+        self.code_and_kind().0
+    }
+
+    pub fn kind(&self) -> ErrorKind {
+        self.code_and_kind().1
+    }
+
+    fn code_and_kind(&self) -> (&'static str, ErrorKind) {
+        use ErrorKind::{Conflict, Internal, Invalid, NotFound, Unavailable};
+        match self {
+            Error::FleetNotFound(_) => ("fleet_not_found", NotFound),
+            Error::FleetExists(_) => ("fleet_exists", Conflict),
+            Error::FleetDeleting(_) => ("fleet_deleting", Conflict),
+            Error::AgentNotFound { .. } => ("agent_not_found", NotFound),
+            Error::AgentDeleting { .. } => ("agent_deleting", Conflict),
+            Error::AgentRepeated(_) => ("agent_repeated", Invalid),
+            Error::NameCollision { .. } => ("name_collision", Conflict),
+            Error::InstanceNotFound(_) => ("instance_not_found", NotFound),
+            Error::VersionConflict { .. } => ("version_conflict", Conflict),
+            Error::NotDeleting(_) => ("not_deleting", Conflict),
+            Error::NotEmpty { .. } => ("not_empty", Conflict),
+            Error::TooManyInstances { .. } => ("too_many_instances", Invalid),
+            Error::HostPortFixed { .. } => ("host_port_fixed", Invalid),
+            Error::SecretNotFound { .. } => ("secret_not_found", NotFound),
+            Error::SecretExists { .. } => ("secret_exists", Conflict),
+            Error::SecretMissing { .. } => ("secret_missing", Conflict),
+            Error::SecretForeign { .. } => ("secret_foreign", Invalid),
+            Error::SecretEmpty => ("secret_empty", Invalid),
+            Error::SecretTooLarge(_) => ("secret_too_large", Invalid),
+            Error::SecretDamaged { .. } => ("secret_damaged", Internal),
+            Error::KeyMalformed(_) => ("key_malformed", Invalid),
+            Error::KeyExposed(_) => ("key_exposed", Conflict),
+            Error::KeyMissing(_) => ("key_missing", Conflict),
+            Error::KeyMismatch { .. } => ("key_mismatch", Conflict),
+            Error::KeyNeeded => ("key_needed", Invalid),
+            Error::KeyNotNeeded(_) => ("key_not_needed", Invalid),
+            Error::KeyFile { .. } => ("key_file", Unavailable),
+            Error::NoRandomness => ("no_randomness", Unavailable),
+            Error::StorageFull(_) => ("storage_full", Unavailable),
+            Error::Storage(_) => ("storage_failed", Unavailable),
+            Error::Undone => ("undone", Unavailable),
+            Error::Closed => ("store_closed", Unavailable),
+            Error::Newer { .. } => ("database_newer", Conflict),
+            Error::Foreign(_) => ("database_foreign", Conflict),
+            Error::Corrupt { .. } => ("database_corrupt", Internal),
+            Error::Damaged(_) => ("record_damaged", Internal),
+            Error::Unexpected(_) => ("store_unexpected", Internal),
+            Error::Open { .. } => ("database_unusable", Unavailable),
+        }
+    }
+}
+
+fn commands(fleet: &FleetName, names: &[SecretName]) -> String {
+    let command = |name| format!("`chassis secret create {fleet}/{name} --from-file <file>`");
+    names.iter().map(command).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,91 @@
+//! Durable state: the truth about what people want, and the history of what happened.
+//!
+//! [`Store`] is one operation for each thing that people or controllers do. Every operation is one transaction: when it
+//! returns, its change and the events that tell of it are on disk, or nothing is. Objects carry a version that grows
+//! with each change; a caller that passes the version it saw is refused if somebody was faster.
+
+mod error;
+mod sqlite;
+mod types;
+
+pub use error::{Cause, Error, ErrorKind, Result};
+pub use sqlite::{KeySource, SqliteStore};
+pub use types::{
+    Agent, AgentChange, AgentOutcome, AgentRecord, Applied, Apply, EventFilter, Fleet, InstanceChange,
+    InstanceRecord, InstanceUpdate, Scope, SecretInfo,
+};
+
+use async_trait::async_trait;
+use chassis_core::{AgentKey, Event, InstanceKey};
+use chassis_spec::{FleetName, Labels, SecretName};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+/// The most instances that an agent can have.
+pub const MAX_INSTANCES: u32 = 10_000;
+
+/// The size of the largest secret.
+pub const MAX_SECRET_BYTES: usize = 64 << 10;
+
+/// Where a server keeps its state. SQLite serves one server; a second back end serves many.
+#[async_trait]
+pub trait Store: std::fmt::Debug + Send + Sync + 'static {
+    /// A random name given to this state when it was made; containers carry it, so that two servers on one node never
+    /// touch each other's.
+    fn server_id(&self) -> &str;
+
+    /// Makes an empty fleet. Fails with [`Error::FleetExists`].
+    async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet>;
+    async fn fleet_get(&self, name: &FleetName) -> Result<Fleet>;
+    /// All fleets by name.
+    async fn fleet_list(&self) -> Result<Vec<Fleet>>;
+    /// Marks the fleet, its agents and their instances for deletion; with their data if `cleanup`.
+    async fn fleet_delete(&self, name: &FleetName, cleanup: bool, expected: Option<u64>) -> Result<Fleet>;
+    /// Ends the deletion once the last agent is gone: takes away the fleet and its secrets.
+    async fn fleet_forget(&self, name: &FleetName) -> Result<()>;
+
+    /// Declares agents of one fleet: new ones are created, changed ones get a revision, `replicas` scales.
+    /// With `dry_run` it answers the same and changes nothing.
+    async fn apply(&self, apply: &Apply) -> Result<Applied>;
+
+    async fn agent_load(&self, key: &AgentKey) -> Result<AgentRecord>;
+    /// Every agent with its instances, by name: what a server begins with.
+    async fn agent_load_all(&self) -> Result<Vec<AgentRecord>>;
+    /// Sets the count of an agent's instances; see [`chassis_core::scale`].
+    async fn agent_scale(&self, key: &AgentKey, count: u32, expected: Option<u64>) -> Result<AgentRecord>;
+    async fn agent_delete(&self, key: &AgentKey, cleanup: bool, expected: Option<u64>)
+    -> Result<AgentRecord>;
+    /// Ends the deletion once the last instance is gone.
+    async fn agent_forget(&self, key: &AgentKey) -> Result<()>;
+
+    /// Asks for a start, stop or restart of one instance, of all of an agent or of all of a fleet, and returns the agents
+    /// that this concerns.
+    async fn instance_change(&self, scope: &Scope, change: InstanceChange) -> Result<Vec<AgentKey>>;
+    /// Takes one instance away, and so lowers its agent's count.
+    async fn instance_delete(&self, key: &InstanceKey, cleanup: bool) -> Result<AgentRecord>;
+    /// Keeps what controllers noted, with the events that tell of it. Instances that are gone are passed over.
+    async fn instance_record(&self, updates: Vec<InstanceUpdate>) -> Result<()>;
+    /// Ends the deletion of an instance whose container, and data if asked, are gone.
+    async fn instance_forget(&self, key: &InstanceKey, cleanup: bool) -> Result<()>;
+
+    /// Events in the order in which they happened.
+    async fn event_list(&self, filter: &EventFilter) -> Result<Vec<Event>>;
+    /// The id of the newest event: followers wait for it to change and list what is new.
+    fn event_watch(&self) -> watch::Receiver<u64>;
+
+    /// Keeps a secret, encrypted. Fails with [`Error::SecretExists`] unless `replace`.
+    async fn secret_write(
+        &self,
+        fleet: &FleetName,
+        name: &SecretName,
+        value: Zeroizing<Vec<u8>>,
+        replace: bool,
+    ) -> Result<SecretInfo>;
+    async fn secret_read(&self, fleet: &FleetName, name: &SecretName) -> Result<Zeroizing<Vec<u8>>>;
+    /// Names and versions, never values; of all fleets without `fleet`.
+    async fn secret_list(&self, fleet: Option<&FleetName>) -> Result<Vec<SecretInfo>>;
+    async fn secret_delete(&self, fleet: &FleetName, name: &SecretName) -> Result<()>;
+    /// Encrypts every secret anew: with `new_key` (64 hex digits) if the key comes from the environment, else with a
+    /// fresh key in the key file. Returns how many were rewritten.
+    async fn secret_rotate(&self, new_key: Option<Zeroizing<String>>) -> Result<u32>;
+}

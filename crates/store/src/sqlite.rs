@@ -1,0 +1,210 @@
+//! The store in one SQLite file, for one server.
+//!
+//! Each operation of [`Store`] is a function of the module that has the table; here it is only handed to the thread
+//! that has the connection. The modules:
+//!
+//! - [`database`] opens the file, checks it and brings its schema up to date;
+//! - [`worker`] has the threads, and commits together what comes together;
+//! - [`key`] has the encryption key;
+//! - the rest are tables, and [`apply`] is what ties them together.
+
+mod agent;
+mod apply;
+mod column;
+mod database;
+mod event;
+mod file;
+mod fleet;
+mod instance;
+mod key;
+mod secret;
+mod worker;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use chassis_core::{AgentKey, Event, InstanceKey};
+use chassis_spec::{FleetName, Labels, SecretName};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+pub use key::KeySource;
+
+use crate::Store;
+use crate::error::{Error, Result};
+use crate::types::{
+    AgentRecord, Applied, Apply, EventFilter, Fleet, InstanceChange, InstanceUpdate, Scope, SecretInfo,
+};
+use worker::{Reader, Writer, WriterState};
+
+/// See the [`Store`] that it is.
+pub struct SqliteStore {
+    server_id: String,
+    // Dropped first: the connection that closes last takes the log away.
+    reader: Reader,
+    writer: Writer,
+    newest: watch::Receiver<u64>,
+    commits: Arc<AtomicU64>,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, or makes it. Blocks while it checks the file. Only one server may have it open.
+    pub fn open(path: &Path, key: KeySource) -> Result<Self> {
+        let connection = database::open(path)?;
+        let keys = key::Keys::open(key, &connection)?;
+        let sql = "SELECT value FROM meta WHERE name = 'server_id'";
+        let server_id = connection.query_row(sql, [], |row| row.get(0))?;
+        let (newest, followed) = watch::channel(event::newest(&connection)?);
+        let commits = Arc::new(AtomicU64::new(0));
+        let thread_failed = |source| Error::Open { path: path.to_owned(), source: Arc::new(source) };
+        let reader = Reader::spawn(database::open_reader(path)?).map_err(thread_failed)?;
+        let state = WriterState { connection, keys, newest, commits: commits.clone() };
+        let writer = Writer::spawn(state).map_err(thread_failed)?;
+        Ok(SqliteStore { server_id, reader, writer, newest: followed, commits })
+    }
+
+    /// Transactions committed since the store was opened: fewer than operations, where those came together.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("SqliteStore").field("server_id", &self.server_id).finish_non_exhaustive()
+    }
+}
+
+/// Refuses a change by somebody who saw another version than there is.
+fn check_version(what: impl FnOnce() -> String, expected: Option<u64>, found: u64) -> Result<()> {
+    match expected {
+        Some(expected) if expected != found => Err(Error::VersionConflict { what: what(), expected, found }),
+        _ => Ok(()),
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn server_id(&self) -> &str {
+        &self.server_id
+    }
+
+    async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet> {
+        let (name, labels) = (name.clone(), labels.clone());
+        self.writer.write(move |change| fleet::create(change, &name, &labels)).await
+    }
+
+    async fn fleet_get(&self, name: &FleetName) -> Result<Fleet> {
+        let name = name.clone();
+        self.reader.read(move |connection| fleet::get(connection, &name)).await
+    }
+
+    async fn fleet_list(&self) -> Result<Vec<Fleet>> {
+        self.reader.read(fleet::list).await
+    }
+
+    async fn fleet_delete(&self, name: &FleetName, cleanup: bool, expected: Option<u64>) -> Result<Fleet> {
+        let name = name.clone();
+        self.writer.write(move |change| fleet::delete(change, &name, cleanup, expected)).await
+    }
+
+    async fn fleet_forget(&self, name: &FleetName) -> Result<()> {
+        let name = name.clone();
+        self.writer.write(move |change| fleet::forget(change, &name)).await
+    }
+
+    async fn apply(&self, apply: &Apply) -> Result<Applied> {
+        let apply = apply.clone();
+        self.writer.write(move |change| apply::apply(change, &apply)).await
+    }
+
+    async fn agent_load(&self, key: &AgentKey) -> Result<AgentRecord> {
+        let key = key.clone();
+        self.reader.read(move |connection| agent::load(connection, &key)).await
+    }
+
+    async fn agent_load_all(&self) -> Result<Vec<AgentRecord>> {
+        self.reader.read(agent::load_all).await
+    }
+
+    async fn agent_scale(&self, key: &AgentKey, count: u32, expected: Option<u64>) -> Result<AgentRecord> {
+        let key = key.clone();
+        self.writer.write(move |change| agent::scale_to(change, &key, count, expected)).await
+    }
+
+    async fn agent_delete(
+        &self,
+        key: &AgentKey,
+        cleanup: bool,
+        expected: Option<u64>,
+    ) -> Result<AgentRecord> {
+        let key = key.clone();
+        self.writer.write(move |change| agent::delete(change, &key, cleanup, expected)).await
+    }
+
+    async fn agent_forget(&self, key: &AgentKey) -> Result<()> {
+        let key = key.clone();
+        self.writer.write(move |change| agent::forget(change, &key)).await
+    }
+
+    async fn instance_change(&self, scope: &Scope, asked: InstanceChange) -> Result<Vec<AgentKey>> {
+        let scope = scope.clone();
+        self.writer.write(move |change| instance::request(change, &scope, asked)).await
+    }
+
+    async fn instance_delete(&self, key: &InstanceKey, cleanup: bool) -> Result<AgentRecord> {
+        let key = key.clone();
+        self.writer.write(move |change| instance::delete(change, &key, cleanup)).await
+    }
+
+    async fn instance_record(&self, updates: Vec<InstanceUpdate>) -> Result<()> {
+        self.writer.write(move |change| instance::record(change, updates)).await
+    }
+
+    async fn instance_forget(&self, key: &InstanceKey, cleanup: bool) -> Result<()> {
+        let key = key.clone();
+        self.writer.write(move |change| instance::forget(change, &key, cleanup)).await
+    }
+
+    async fn event_list(&self, filter: &EventFilter) -> Result<Vec<Event>> {
+        let filter = filter.clone();
+        self.reader.read(move |connection| event::list(connection, &filter)).await
+    }
+
+    fn event_watch(&self) -> watch::Receiver<u64> {
+        self.newest.clone()
+    }
+
+    async fn secret_write(
+        &self,
+        fleet: &FleetName,
+        name: &SecretName,
+        value: Zeroizing<Vec<u8>>,
+        replace: bool,
+    ) -> Result<SecretInfo> {
+        let (fleet, name) = (fleet.clone(), name.clone());
+        self.writer.write(move |change| secret::write(change, &fleet, &name, value, replace)).await
+    }
+
+    // On the writer's thread, because that is where the key is.
+    async fn secret_read(&self, fleet: &FleetName, name: &SecretName) -> Result<Zeroizing<Vec<u8>>> {
+        let (fleet, name) = (fleet.clone(), name.clone());
+        self.writer.write(move |change| secret::read(change, &fleet, &name)).await
+    }
+
+    async fn secret_list(&self, fleet: Option<&FleetName>) -> Result<Vec<SecretInfo>> {
+        let fleet = fleet.cloned();
+        self.reader.read(move |connection| secret::list(connection, fleet.as_ref())).await
+    }
+
+    async fn secret_delete(&self, fleet: &FleetName, name: &SecretName) -> Result<()> {
+        let (fleet, name) = (fleet.clone(), name.clone());
+        self.writer.write(move |change| secret::delete(change, &fleet, &name)).await
+    }
+
+    async fn secret_rotate(&self, new_key: Option<Zeroizing<String>>) -> Result<u32> {
+        self.writer.alone(move |state| secret::rotate(state, new_key)).await
+    }
+}

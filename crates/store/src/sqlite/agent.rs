@@ -1,0 +1,181 @@
+//! Agents, and how many instances they have.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chassis_core::scale::scale;
+use chassis_core::{AgentKey, EventKind, Wanted};
+use chassis_spec::{AgentName, AgentSpec, FleetName};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::column::{Json, Name, Time};
+use super::worker::Change;
+use super::{fleet, instance};
+use crate::MAX_INSTANCES;
+use crate::error::{Error, Result};
+use crate::types::{Agent, AgentRecord};
+
+const SELECT: &str =
+    "SELECT agents.fleet, name, agents.revision, spec, version, created_at, deployed_at, deleting
+    FROM agents JOIN revisions
+    ON revisions.fleet = agents.fleet AND agent = name AND revisions.revision = agents.revision";
+
+pub(super) fn get(connection: &Connection, key: &AgentKey) -> Result<Agent> {
+    let agent = find(connection, key)?;
+    agent.ok_or_else(|| fleet::missing(connection, &key.fleet, &key.agent))
+}
+
+pub(super) fn find(connection: &Connection, key: &AgentKey) -> Result<Option<Agent>> {
+    let sql = format!("{SELECT} WHERE agents.fleet = ?1 AND name = ?2");
+    let parameters = params![key.fleet.as_str(), key.agent.as_str()];
+    Ok(connection.prepare_cached(&sql)?.query_row(parameters, from_row).optional()?)
+}
+
+/// The names of a fleet's agents, those that are being deleted among them, in order.
+pub(super) fn names(connection: &Connection, fleet: &FleetName) -> Result<Vec<AgentName>> {
+    let mut statement =
+        connection.prepare_cached("SELECT name FROM agents WHERE fleet = ?1 ORDER BY name")?;
+    let names = statement.query_map([fleet.as_str()], |row| Ok(row.get::<_, Name<_>>(0)?.0))?;
+    Ok(names.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn load(connection: &Connection, key: &AgentKey) -> Result<AgentRecord> {
+    Ok(AgentRecord { agent: get(connection, key)?, instances: instance::list(connection, key)? })
+}
+
+pub(super) fn load_all(connection: &Connection) -> Result<Vec<AgentRecord>> {
+    let mut statement = connection.prepare_cached(&format!("{SELECT} ORDER BY agents.fleet, name"))?;
+    let agents = statement.query_map([], from_row)?;
+    let load = |agent: rusqlite::Result<Agent>| {
+        let agent = agent?;
+        let instances = instance::list(connection, &agent.key)?;
+        Ok(AgentRecord { agent, instances })
+    };
+    agents.map(load).collect()
+}
+
+pub(super) fn insert(change: &Change<'_>, key: &AgentKey, spec: &AgentSpec) -> Result<()> {
+    let sql = "INSERT INTO agents (fleet, name, revision, version, created_at, deleting)
+               VALUES (?1, ?2, 0, 1, ?3, FALSE)";
+    let parameters = params![key.fleet.as_str(), key.agent.as_str(), Time(change.now)];
+    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    add_revision(change, key, 1, spec)
+}
+
+pub(super) fn add_revision(
+    change: &Change<'_>,
+    key: &AgentKey,
+    revision: u64,
+    spec: &AgentSpec,
+) -> Result<()> {
+    let (fleet, agent) = (key.fleet.as_str(), key.agent.as_str());
+    let sql = "INSERT INTO revisions (fleet, agent, revision, spec, deployed_at) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let parameters = params![fleet, agent, revision, Json(spec), Time(change.now)];
+    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    let sql = "UPDATE agents SET revision = ?3 WHERE fleet = ?1 AND name = ?2";
+    change.connection.prepare_cached(sql)?.execute(params![fleet, agent, revision])?;
+    change.agent_event(key, EventKind::AgentDeployed { revision, image: spec.image.to_string() })
+}
+
+/// Notes that the agent is not what it was.
+pub(super) fn touch(change: &Change<'_>, key: &AgentKey) -> Result<()> {
+    let sql = "UPDATE agents SET version = version + 1 WHERE fleet = ?1 AND name = ?2";
+    change.connection.prepare_cached(sql)?.execute([key.fleet.as_str(), key.agent.as_str()])?;
+    Ok(())
+}
+
+pub(super) fn scale_to(
+    change: &Change<'_>,
+    key: &AgentKey,
+    count: u32,
+    expected: Option<u64>,
+) -> Result<AgentRecord> {
+    let agent = get(change.connection, key)?;
+    super::check_version(|| format!("agent `{key}`"), expected, agent.version)?;
+    if agent.deleting {
+        return Err(Error::AgentDeleting { fleet: key.fleet.clone(), agent: key.agent.clone() });
+    }
+    check_count(&agent.spec, count)?;
+    if set_count(change, key, count)? != count {
+        touch(change, key)?;
+    }
+    load(change.connection, key)
+}
+
+/// Makes and takes away instances until there are `count`. Returns how many there were.
+pub(super) fn set_count(change: &Change<'_>, key: &AgentKey, count: u32) -> Result<u32> {
+    let instances = instance::list(change.connection, key)?;
+    let numbers = |chosen: fn(Wanted) -> bool| -> BTreeSet<u32> {
+        instances.iter().filter(|record| chosen(record.desired.wanted)).map(|record| record.number).collect()
+    };
+    let alive = numbers(|wanted| !wanted.is_absent());
+    let taken = numbers(|wanted| wanted == Wanted::Absent { cleanup: true });
+    let from = u32::try_from(alive.len()).unwrap_or(u32::MAX);
+    let difference = scale(&alive, &taken, count);
+    for number in difference.add {
+        match instances.binary_search_by_key(&number, |record| record.number) {
+            Ok(at) => instance::revive(change, key, &instances[at])?,
+            Err(_) => instance::insert(change, &key.instance(number))?,
+        }
+    }
+    for number in difference.remove {
+        instance::remove(change, &key.instance(number), false)?;
+    }
+    if from != count {
+        change.agent_event(key, EventKind::Scaled { from, to: count })?;
+    }
+    Ok(from)
+}
+
+pub(super) fn check_count(spec: &AgentSpec, count: u32) -> Result<()> {
+    if count > MAX_INSTANCES {
+        return Err(Error::TooManyInstances { agent: spec.name.clone(), count });
+    }
+    if count > 1 && spec.ports.iter().any(|port| port.host_port.is_some()) {
+        return Err(Error::HostPortFixed { agent: spec.name.clone(), count });
+    }
+    Ok(())
+}
+
+pub(super) fn delete(
+    change: &Change<'_>,
+    key: &AgentKey,
+    cleanup: bool,
+    expected: Option<u64>,
+) -> Result<AgentRecord> {
+    let agent = get(change.connection, key)?;
+    super::check_version(|| format!("agent `{key}`"), expected, agent.version)?;
+    let removed = instance::remove_all(change, key, cleanup)?;
+    if removed > 0 || !agent.deleting {
+        let sql = "UPDATE agents SET deleting = TRUE WHERE fleet = ?1 AND name = ?2";
+        change.connection.prepare_cached(sql)?.execute([key.fleet.as_str(), key.agent.as_str()])?;
+        touch(change, key)?;
+        change.agent_event(key, EventKind::DeleteRequested { cleanup })?;
+    }
+    load(change.connection, key)
+}
+
+pub(super) fn forget(change: &Change<'_>, key: &AgentKey) -> Result<()> {
+    let what = || format!("agent `{key}`");
+    if !get(change.connection, key)?.deleting {
+        return Err(Error::NotDeleting(what()));
+    }
+    if !instance::list(change.connection, key)?.is_empty() {
+        return Err(Error::NotEmpty { what: what(), holds: "instances" });
+    }
+    let sql = "DELETE FROM agents WHERE fleet = ?1 AND name = ?2";
+    change.connection.prepare_cached(sql)?.execute([key.fleet.as_str(), key.agent.as_str()])?;
+    change.agent_event(key, EventKind::AgentDeleted)
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Agent> {
+    Ok(Agent {
+        key: AgentKey { fleet: row.get::<_, Name<_>>(0)?.0, agent: row.get::<_, Name<_>>(1)?.0 },
+        revision: row.get(2)?,
+        spec: Arc::new(row.get::<_, Json<_>>(3)?.0),
+        version: row.get(4)?,
+        created_at: row.get::<_, Time>(5)?.0,
+        deployed_at: row.get::<_, Time>(6)?.0,
+        deleting: row.get(7)?,
+    })
+}

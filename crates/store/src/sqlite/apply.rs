@@ -1,0 +1,171 @@
+//! Declaring agents: all of them, or none.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chassis_core::AgentKey;
+use chassis_spec::{AgentName, AgentSpec, FleetName};
+use rusqlite::{Connection, OptionalExtension};
+
+use super::column::Name;
+use super::worker::Change;
+use super::{agent, fleet, instance, secret};
+use crate::error::{Error, Result};
+use crate::types::{Agent, AgentChange, AgentOutcome, Applied, Apply};
+
+pub(super) fn apply(change: &Change<'_>, apply: &Apply) -> Result<Applied> {
+    if !apply.dry_run {
+        return declare_all(change, apply);
+    }
+    change.connection.execute_batch("SAVEPOINT dry_run")?;
+    let applied = declare_all(change, apply)?;
+    change.connection.execute_batch("ROLLBACK TO dry_run; RELEASE dry_run")?;
+    Ok(applied)
+}
+
+fn declare_all(change: &Change<'_>, apply: &Apply) -> Result<Applied> {
+    let fleet_created = match (fleet::get_usable(change.connection, &apply.fleet), &apply.create_fleet) {
+        (Err(Error::FleetNotFound(_)), Some(labels)) => {
+            fleet::create(change, &apply.fleet, labels)?;
+            true
+        }
+        (found, _) => found.map(|_| false)?,
+    };
+    let mut declared = BTreeSet::new();
+    let mut agents = Vec::with_capacity(apply.agents.len());
+    for spec in &apply.agents {
+        if !declared.insert(&spec.name) {
+            return Err(Error::AgentRepeated(spec.name.clone()));
+        }
+        agents.push(declare(change, &apply.fleet, spec)?);
+    }
+    for name in agent::names(change.connection, &apply.fleet)? {
+        if !declared.contains(&name) {
+            agents.extend(undeclared(change, &apply.fleet, name, apply.prune)?);
+        }
+    }
+    Ok(Applied { fleet_created, agents })
+}
+
+fn declare(change: &Change<'_>, fleet: &FleetName, spec: &AgentSpec) -> Result<AgentOutcome> {
+    let key = AgentKey { fleet: fleet.clone(), agent: spec.name.clone() };
+    check_secrets(change.connection, &key, spec)?;
+    // The count of an agent is that of its instances; a second one in its definition would grow old.
+    let kept = AgentSpec { fleet: Some(fleet.clone()), replicas: None, ..spec.clone() };
+    match agent::find(change.connection, &key)? {
+        None => create(change, &key, kept, spec.replicas.unwrap_or(1)),
+        Some(agent) if agent.deleting => Err(Error::AgentDeleting { fleet: fleet.clone(), agent: key.agent }),
+        Some(agent) => update(change, agent, kept, spec.replicas),
+    }
+}
+
+fn create(change: &Change<'_>, key: &AgentKey, spec: AgentSpec, count: u32) -> Result<AgentOutcome> {
+    check_name(change.connection, key)?;
+    agent::check_count(&spec, count)?;
+    agent::insert(change, key, &spec)?;
+    agent::set_count(change, key, count)?;
+    Ok(AgentOutcome {
+        agent: key.agent.clone(),
+        change: AgentChange::Created,
+        revision: 1,
+        replicas: (0, count),
+        old: None,
+        new: Some(Arc::new(spec)),
+    })
+}
+
+fn update(change: &Change<'_>, agent: Agent, spec: AgentSpec, replicas: Option<u32>) -> Result<AgentOutcome> {
+    let key = agent.key;
+    let before = instance::count(change.connection, &key)?;
+    let count = replicas.unwrap_or(before);
+    agent::check_count(&spec, count)?;
+    let same = agent.spec.runs_same(&spec);
+    let (revision, new) =
+        if same { (agent.revision, agent.spec.clone()) } else { (agent.revision + 1, Arc::new(spec)) };
+    if !same {
+        agent::add_revision(change, &key, revision, &new)?;
+    }
+    if before != count {
+        agent::set_count(change, &key, count)?;
+    }
+    let kind = match (same, before == count) {
+        (false, _) => AgentChange::Updated,
+        (true, false) => AgentChange::Scaled,
+        (true, true) => AgentChange::Unchanged,
+    };
+    if kind != AgentChange::Unchanged {
+        agent::touch(change, &key)?;
+    }
+    Ok(AgentOutcome {
+        agent: key.agent,
+        change: kind,
+        revision,
+        replicas: (before, count),
+        old: Some(agent.spec),
+        new: Some(new),
+    })
+}
+
+/// An agent that the declaration does not name; nothing is said of one that is being deleted already.
+fn undeclared(
+    change: &Change<'_>,
+    fleet: &FleetName,
+    name: AgentName,
+    prune: bool,
+) -> Result<Option<AgentOutcome>> {
+    let key = AgentKey { fleet: fleet.clone(), agent: name };
+    let agent = agent::get(change.connection, &key)?;
+    if agent.deleting {
+        return Ok(None);
+    }
+    let count = instance::count(change.connection, &key)?;
+    if prune {
+        agent::delete(change, &key, false, None)?;
+    }
+    let (kind, after, new) = if prune {
+        (AgentChange::Deleted, 0, None)
+    } else {
+        (AgentChange::Undeclared, count, Some(agent.spec.clone()))
+    };
+    Ok(Some(AgentOutcome {
+        agent: key.agent,
+        change: kind,
+        revision: agent.revision,
+        replicas: (count, after),
+        old: Some(agent.spec),
+        new,
+    }))
+}
+
+fn check_secrets(connection: &Connection, key: &AgentKey, spec: &AgentSpec) -> Result<()> {
+    let (fleet, agent) = (key.fleet.clone(), key.agent.clone());
+    let mut names = BTreeSet::new();
+    for secret in spec.secret_refs() {
+        if secret.fleet != key.fleet {
+            return Err(Error::SecretForeign { fleet, agent, secret: secret.clone() });
+        }
+        if !secret::exists(connection, &key.fleet, &secret.name)? {
+            names.insert(secret.name.clone());
+        }
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(Error::SecretMissing { fleet, agent, names: names.into_iter().collect() })
+}
+
+fn check_name(connection: &Connection, key: &AgentKey) -> Result<()> {
+    let same_containers = connection
+        .prepare_cached("SELECT fleet, name FROM agents WHERE fleet || '-' || name = ?1")?
+        .query_row([format!("{}-{}", key.fleet, key.agent)], |row| {
+            Ok(AgentKey { fleet: row.get::<_, Name<_>>(0)?.0, agent: row.get::<_, Name<_>>(1)?.0 })
+        })
+        .optional()?;
+    let in_fleet = agent::names(connection, &key.fleet)?;
+    let in_fleet = in_fleet.into_iter().map(|agent| AgentKey { fleet: key.fleet.clone(), agent });
+    let collides = |other: &AgentKey| key.container_names_collide(other) || key.instance_names_collide(other);
+    match same_containers.into_iter().chain(in_fleet).find(collides) {
+        Some(existing) => Err(Error::NameCollision { new: key.clone(), existing }),
+        None => Ok(()),
+    }
+}

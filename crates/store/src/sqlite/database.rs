@@ -1,0 +1,183 @@
+//! The database file: making it, checking it before it is trusted, bringing its schema up to date.
+//!
+//! What holds: a file that is damaged, foreign or newer than this program is refused before a byte of it or of its log
+//! is changed. A new database gets its name only when it is complete, so that an empty or half-made file under that name
+//! is damage and never a reason to begin anew.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::file::{install_new, remove_if_there, suffixed};
+use crate::error::{Error, Result};
+
+/// The schema, step by step; a step that was released never changes.
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_begin.sql")];
+
+/// `chas`: tells our databases from others'.
+const APPLICATION_ID: u32 = 0x6368_6173;
+
+/// Statements that are kept prepared; there are fewer different ones than this.
+const STATEMENTS: usize = 64;
+
+/// Opens the database for the writer, and makes it if there is none.
+pub(super) fn open(path: &Path) -> Result<Connection> {
+    match fs::exists(path) {
+        Ok(true) => check_header(path)?,
+        Ok(false) => create(path)?,
+        Err(error) => return Err(unusable(path, error)),
+    }
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    check(&connection, path)?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// Opens the database for reading once [`open`] has succeeded.
+pub(super) fn open_reader(path: &Path) -> Result<Connection> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    configure(&connection)?;
+    Ok(connection)
+}
+
+fn connect(path: &Path, access: OpenFlags) -> Result<Connection> {
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags).map_err(|error| unusable(path, error))
+}
+
+/// Settings of every connection. Caches are small because the server has to be.
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "PRAGMA busy_timeout = 5000;
+         PRAGMA foreign_keys = ON;
+         PRAGMA cache_size = -1024;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
+}
+
+fn create(path: &Path) -> Result<()> {
+    let log = suffixed(path, "-wal");
+    if fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0) {
+        let detail = format!("it is missing, though its log {} is there", log.display());
+        return Err(Error::Corrupt { path: path.to_owned(), detail });
+    }
+    let new = suffixed(path, ".new");
+    let begin = || -> io::Result<()> {
+        remove_if_there(&new)?;
+        remove_if_there(&suffixed(path, ".new-journal"))?;
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map(drop)
+    };
+    begin().map_err(|error| unusable(path, error))?;
+
+    let mut connection = connect(&new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    migrate(&mut connection)?;
+    connection.close().map_err(|(_, error)| error)?;
+
+    install_new(path).map_err(|error| unusable(path, error))
+}
+
+fn check_header(path: &Path) -> Result<()> {
+    let mut header = [0; 16];
+    match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
+        Ok(()) if header == *b"SQLite format 3\0" => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(unusable(path, error)),
+        _ => Err(Error::Corrupt { path: path.to_owned(), detail: "it is not a database".to_owned() }),
+    }
+}
+
+/// Refuses what is not ours to change. Until it has passed, closing the connection leaves the log where it is.
+fn check(connection: &Connection, path: &Path) -> Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    configure(connection)?;
+    if pragma(connection, path, "application_id")? != APPLICATION_ID {
+        return Err(Error::Foreign(path.to_owned()));
+    }
+    let found = pragma(connection, path, "user_version")?;
+    let known = known_version();
+    if found > known {
+        return Err(Error::Newer { path: path.to_owned(), found, known });
+    }
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| damaged_or(path, error))?;
+    if verdict != "ok" {
+        return Err(Error::Corrupt { path: path.to_owned(), detail: verdict });
+    }
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    // A log that has grown is cut down again, and what is deleted is overwritten: a secret that was encrypted with a key
+    // that has been given up must not outlive it in a free page.
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA journal_size_limit = 4194304;
+         PRAGMA secure_delete = ON;",
+    )?;
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let present: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    for (version, sql) in (1..).zip(MIGRATIONS).skip(present as usize) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+fn known_version() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
+
+fn pragma(connection: &Connection, path: &Path, name: &str) -> Result<u32> {
+    connection
+        .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+        .map_err(|error| damaged_or(path, error))
+}
+
+fn damaged_or(path: &Path, error: rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            Error::Corrupt { path: path.to_owned(), detail: error.to_string() }
+        }
+        _ => unusable(path, error),
+    }
+}
+
+fn unusable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Open { path: path.to_owned(), source: Arc::new(error) }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        Error::from(Arc::new(error))
+    }
+}
+
+impl From<Arc<rusqlite::Error>> for Error {
+    fn from(error: Arc<rusqlite::Error>) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Error::StorageFull(error),
+            Some(
+                ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::OutOfMemory,
+            ) => Error::Storage(error),
+            Some(ErrorCode::OperationAborted) => Error::Undone,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Damaged(error),
+            _ if matches!(*error, rusqlite::Error::FromSqlConversionFailure(..)) => Error::Damaged(error),
+            _ => Error::Unexpected(error),
+        }
+    }
+}

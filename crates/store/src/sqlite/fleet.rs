@@ -1,0 +1,91 @@
+//! Fleets.
+
+use chassis_core::{AgentKey, EventKind};
+use chassis_spec::{AgentName, FleetName, Labels};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::agent;
+use super::column::{Json, Name, Time};
+use super::worker::Change;
+use crate::error::{Error, Result};
+use crate::types::Fleet;
+
+pub(super) fn create(change: &Change<'_>, name: &FleetName, labels: &Labels) -> Result<Fleet> {
+    match get(change.connection, name) {
+        Ok(fleet) if fleet.deleting => return Err(Error::FleetDeleting(name.clone())),
+        Ok(_) => return Err(Error::FleetExists(name.clone())),
+        Err(Error::FleetNotFound(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let sql =
+        "INSERT INTO fleets (name, labels, version, created_at, deleting) VALUES (?1, ?2, 1, ?3, FALSE)";
+    change.connection.prepare_cached(sql)?.execute(params![name.as_str(), Json(labels), Time(change.now)])?;
+    change.fleet_event(name, EventKind::FleetCreated)?;
+    get(change.connection, name)
+}
+
+pub(super) fn get(connection: &Connection, name: &FleetName) -> Result<Fleet> {
+    let sql = "SELECT name, labels, version, created_at, deleting FROM fleets WHERE name = ?1";
+    let fleet = connection.prepare_cached(sql)?.query_row([name.as_str()], from_row).optional()?;
+    fleet.ok_or_else(|| Error::FleetNotFound(name.clone()))
+}
+
+/// The fleet, if it takes changes.
+pub(super) fn get_usable(connection: &Connection, name: &FleetName) -> Result<Fleet> {
+    let fleet = get(connection, name)?;
+    if fleet.deleting { Err(Error::FleetDeleting(name.clone())) } else { Ok(fleet) }
+}
+
+pub(super) fn list(connection: &Connection) -> Result<Vec<Fleet>> {
+    let sql = "SELECT name, labels, version, created_at, deleting FROM fleets ORDER BY name";
+    Ok(connection.prepare_cached(sql)?.query_map([], from_row)?.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn delete(
+    change: &Change<'_>,
+    name: &FleetName,
+    cleanup: bool,
+    expected: Option<u64>,
+) -> Result<Fleet> {
+    let fleet = get(change.connection, name)?;
+    super::check_version(|| format!("fleet `{name}`"), expected, fleet.version)?;
+    if !fleet.deleting {
+        let sql = "UPDATE fleets SET deleting = TRUE, version = version + 1 WHERE name = ?1";
+        change.connection.prepare_cached(sql)?.execute([name.as_str()])?;
+        change.fleet_event(name, EventKind::DeleteRequested { cleanup })?;
+    }
+    for agent in agent::names(change.connection, name)? {
+        agent::delete(change, &AgentKey { fleet: name.clone(), agent }, cleanup, None)?;
+    }
+    get(change.connection, name)
+}
+
+pub(super) fn forget(change: &Change<'_>, name: &FleetName) -> Result<()> {
+    let what = || format!("fleet `{name}`");
+    if !get(change.connection, name)?.deleting {
+        return Err(Error::NotDeleting(what()));
+    }
+    if !agent::names(change.connection, name)?.is_empty() {
+        return Err(Error::NotEmpty { what: what(), holds: "agents" });
+    }
+    change.connection.prepare_cached("DELETE FROM fleets WHERE name = ?1")?.execute([name.as_str()])?;
+    change.fleet_event(name, EventKind::FleetDeleted)
+}
+
+/// The fleet of an agent that was not found, if that is what is missing; else the agent.
+pub(super) fn missing(connection: &Connection, fleet: &FleetName, agent: &AgentName) -> Error {
+    match get(connection, fleet) {
+        Ok(_) => Error::AgentNotFound { fleet: fleet.clone(), agent: agent.clone() },
+        Err(error) => error,
+    }
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Fleet> {
+    Ok(Fleet {
+        name: row.get::<_, Name<_>>(0)?.0,
+        labels: row.get::<_, Json<_>>(1)?.0,
+        version: row.get(2)?,
+        created_at: row.get::<_, Time>(3)?.0,
+        deleting: row.get(4)?,
+    })
+}

@@ -1,0 +1,220 @@
+//! Instances: what is wanted of each and what is remembered of it.
+
+use chassis_core::{AgentKey, Desired, EventKind, InstanceKey, Memory, Wanted};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::column::{Json, Time, WantedColumn};
+use super::worker::Change;
+use super::{agent, fleet};
+use crate::error::{Error, Result};
+use crate::types::{AgentRecord, InstanceChange, InstanceRecord, InstanceUpdate, Scope};
+
+const SELECT: &str = "SELECT number, wanted, started_after, memory, version, created_at FROM instances";
+
+/// All instances of an agent by number, those that are to go among them.
+pub(super) fn list(connection: &Connection, key: &AgentKey) -> Result<Vec<InstanceRecord>> {
+    let sql = format!("{SELECT} WHERE fleet = ?1 AND agent = ?2 ORDER BY number");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([key.fleet.as_str(), key.agent.as_str()], from_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// How many instances of an agent are to stay.
+pub(super) fn count(connection: &Connection, key: &AgentKey) -> Result<u32> {
+    let sql = "SELECT count(*) FROM instances
+               WHERE fleet = ?1 AND agent = ?2 AND wanted NOT IN ('absent', 'cleanup')";
+    let parameters = params![key.fleet.as_str(), key.agent.as_str()];
+    Ok(connection.prepare_cached(sql)?.query_row(parameters, |row| row.get(0))?)
+}
+
+fn get(connection: &Connection, key: &InstanceKey) -> Result<InstanceRecord> {
+    let sql = format!("{SELECT} WHERE fleet = ?1 AND agent = ?2 AND number = ?3");
+    let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number];
+    let record = connection.prepare_cached(&sql)?.query_row(parameters, from_row).optional()?;
+    record.ok_or_else(|| Error::InstanceNotFound(key.clone()))
+}
+
+/// A new instance that should run.
+pub(super) fn insert(change: &Change<'_>, key: &InstanceKey) -> Result<()> {
+    let sql = "INSERT INTO instances (fleet, agent, number, wanted, memory, version, created_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6)";
+    change.connection.prepare_cached(sql)?.execute(params![
+        key.fleet.as_str(),
+        key.agent.as_str(),
+        key.number,
+        WantedColumn(Wanted::Running),
+        Json(Memory::default()),
+        Time(change.now),
+    ])?;
+    Ok(())
+}
+
+/// An instance that was to go is to run after all.
+pub(super) fn revive(change: &Change<'_>, key: &AgentKey, record: &InstanceRecord) -> Result<()> {
+    let (desired, memory) = run_anew(change, &record.memory);
+    save(change, &key.instance(record.number), desired, &memory)
+}
+
+/// Wants the instance gone; its data too if `cleanup`.
+pub(super) fn remove(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> Result<()> {
+    let sql = "UPDATE instances SET wanted = ?4, version = version + 1
+               WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
+    let wanted = WantedColumn(Wanted::Absent { cleanup });
+    let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number, wanted];
+    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    Ok(())
+}
+
+/// Wants all instances of an agent gone, and returns for how many that is news. Data that was to go still does.
+pub(super) fn remove_all(change: &Change<'_>, key: &AgentKey, cleanup: bool) -> Result<usize> {
+    let sql = "UPDATE instances SET wanted = ?3, version = version + 1
+               WHERE fleet = ?1 AND agent = ?2 AND wanted NOT IN (?3, 'cleanup')";
+    let wanted = WantedColumn(Wanted::Absent { cleanup });
+    let parameters = params![key.fleet.as_str(), key.agent.as_str(), wanted];
+    Ok(change.connection.prepare_cached(sql)?.execute(parameters)?)
+}
+
+pub(super) fn request(change: &Change<'_>, scope: &Scope, asked: InstanceChange) -> Result<Vec<AgentKey>> {
+    let connection = change.connection;
+    let fleet = fleet::get(connection, &scope.fleet)?;
+    let key = |agent| AgentKey { fleet: scope.fleet.clone(), agent };
+    let Some(name) = &scope.agent else {
+        if fleet.deleting {
+            return Err(Error::FleetDeleting(fleet.name));
+        }
+        let mut concerned = Vec::new();
+        for key in agent::names(connection, &scope.fleet)?.into_iter().map(key) {
+            if !agent::get(connection, &key)?.deleting {
+                request_all(change, &key, asked)?;
+                concerned.push(key);
+            }
+        }
+        return Ok(concerned);
+    };
+    let agent = agent::get(connection, &key(name.clone()))?;
+    if let Some(number) = scope.number {
+        let key = agent.key.instance(number);
+        let record = get(connection, &key)?;
+        if record.desired.wanted.is_absent() {
+            return Err(Error::InstanceNotFound(key));
+        }
+        request_one(change, &agent.key, &record, asked)?;
+    } else if agent.deleting {
+        return Err(Error::AgentDeleting { fleet: agent.key.fleet, agent: agent.key.agent });
+    } else {
+        request_all(change, &agent.key, asked)?;
+    }
+    Ok(vec![agent.key])
+}
+
+fn request_all(change: &Change<'_>, key: &AgentKey, asked: InstanceChange) -> Result<()> {
+    for record in list(change.connection, key)? {
+        if !record.desired.wanted.is_absent() {
+            request_one(change, key, &record, asked)?;
+        }
+    }
+    Ok(())
+}
+
+fn request_one(
+    change: &Change<'_>,
+    key: &AgentKey,
+    record: &InstanceRecord,
+    asked: InstanceChange,
+) -> Result<()> {
+    let wanted = record.desired.wanted;
+    let runs = record.memory.run.is_some() && record.memory.exit.is_none();
+    let (desired, memory, event) = match asked {
+        InstanceChange::Start if wanted == Wanted::Running && runs => return Ok(()),
+        InstanceChange::Stop if wanted == Wanted::Stopped => return Ok(()),
+        InstanceChange::Stop => {
+            let desired = Desired { wanted: Wanted::Stopped, ..record.desired };
+            (desired, record.memory.clone(), EventKind::StopRequested)
+        }
+        InstanceChange::Start => {
+            let (desired, memory) = run_anew(change, &record.memory);
+            (desired, memory, EventKind::StartRequested)
+        }
+        InstanceChange::Restart => {
+            let (desired, memory) = run_anew(change, &record.memory);
+            (desired, memory, EventKind::RestartRequested)
+        }
+    };
+    let key = key.instance(record.number);
+    save(change, &key, desired, &memory)?;
+    change.instance_event(&key, event)
+}
+
+/// A run that begins after now, whatever backoff there was.
+fn run_anew(change: &Change<'_>, memory: &Memory) -> (Desired, Memory) {
+    let desired = Desired { wanted: Wanted::Running, started_after: Some(change.now) };
+    (desired, Memory { retry_at: None, blocked: None, failures: 0, ..memory.clone() })
+}
+
+fn save(change: &Change<'_>, key: &InstanceKey, desired: Desired, memory: &Memory) -> Result<()> {
+    let sql = "UPDATE instances SET wanted = ?4, started_after = ?5, memory = ?6, version = version + 1
+               WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
+    change.connection.prepare_cached(sql)?.execute(params![
+        key.fleet.as_str(),
+        key.agent.as_str(),
+        key.number,
+        WantedColumn(desired.wanted),
+        desired.started_after.map(Time),
+        Json(memory),
+    ])?;
+    Ok(())
+}
+
+pub(super) fn delete(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> Result<AgentRecord> {
+    let agent = key.agent_key();
+    agent::get(change.connection, &agent)?;
+    let wanted = get(change.connection, key)?.desired.wanted;
+    // One that is going can still be told to take its data along.
+    if wanted.is_absent() && (!cleanup || wanted == (Wanted::Absent { cleanup: true })) {
+        return Err(Error::InstanceNotFound(key.clone()));
+    }
+    remove(change, key, cleanup)?;
+    agent::touch(change, &agent)?;
+    change.instance_event(key, EventKind::DeleteRequested { cleanup })?;
+    agent::load(change.connection, &agent)
+}
+
+pub(super) fn record(change: &Change<'_>, updates: Vec<InstanceUpdate>) -> Result<()> {
+    let sql = "UPDATE instances SET memory = ?4, version = version + 1
+               WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
+    let mut statement = change.connection.prepare_cached(sql)?;
+    for InstanceUpdate { key, memory, events } in updates {
+        let found =
+            statement.execute(params![key.fleet.as_str(), key.agent.as_str(), key.number, Json(memory)])?;
+        if found > 0 {
+            for event in events {
+                change.instance_event(&key, event)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn forget(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> Result<()> {
+    // Somebody may have wanted it back, or its data gone as well, since it was taken down.
+    if get(change.connection, key)?.desired.wanted != (Wanted::Absent { cleanup }) {
+        return Err(Error::NotDeleting(format!("instance `{key}`")));
+    }
+    let sql = "DELETE FROM instances WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
+    let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number];
+    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    change.instance_event(key, EventKind::Deleted { cleanup })
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<InstanceRecord> {
+    Ok(InstanceRecord {
+        number: row.get(0)?,
+        desired: Desired {
+            wanted: row.get::<_, WantedColumn>(1)?.0,
+            started_after: row.get::<_, Option<Time>>(2)?.map(|time| time.0),
+        },
+        memory: row.get::<_, Json<_>>(3)?.0,
+        version: row.get(4)?,
+        created_at: row.get::<_, Time>(5)?.0,
+    })
+}

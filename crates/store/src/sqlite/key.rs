@@ -1,0 +1,257 @@
+//! The encryption key: where it comes from, where it is kept, how it is exchanged for another.
+//!
+//! The database knows the key's id, never the key. A key file is replaced in three steps, each durable before the next:
+//! the new key is written beside the old one (`<key>.new`), the secrets and the key id change in one transaction, the
+//! new file takes the old one's name. Whoever opens the store looks at the key id to see which of the two files counts,
+//! so that a crash between any two steps loses nothing.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::digest::{Context, SHA256};
+use rusqlite::{Connection, OptionalExtension};
+use zeroize::Zeroizing;
+
+use super::file::{self, remove_if_there, suffixed, sync_directory_of};
+use crate::error::{Error, Result};
+
+/// Where the key that encrypts secrets comes from.
+pub enum KeySource {
+    /// The value of `TOKEN_ENCRYPTION_KEY`: 64 hexadecimal digits.
+    Environment(Zeroizing<String>),
+    /// A file of mode 0600, made when the first secret is written.
+    File(PathBuf),
+}
+
+/// The key in use.
+pub(super) struct Keys {
+    /// The key file, if the key is kept in one.
+    pub file: Option<PathBuf>,
+    /// `None` as long as there is no key file.
+    key: Option<Key>,
+}
+
+/// A key that is ready for use.
+pub(super) struct Key {
+    cipher: LessSafeKey,
+    /// Tells keys apart without giving anything away.
+    pub id: String,
+}
+
+/// The digits of a key.
+type Digits = Zeroizing<String>;
+
+const ENVIRONMENT: &str = "TOKEN_ENCRYPTION_KEY";
+
+// === impl KeySource ===
+
+impl std::fmt::Debug for KeySource {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            KeySource::Environment(_) => formatter.write_str("Environment"),
+            KeySource::File(path) => formatter.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
+// === impl Keys ===
+
+impl Keys {
+    /// Finds the key that the database's secrets were encrypted with, and ends a rotation that was cut off.
+    pub(super) fn open(source: KeySource, connection: &Connection) -> Result<Self> {
+        let expected = known_id(connection)?;
+        let (origin, key, file) = match source {
+            KeySource::Environment(digits) => {
+                (ENVIRONMENT.to_owned(), Some(Key::parse(&digits, ENVIRONMENT)?), None)
+            }
+            KeySource::File(path) => {
+                settle(&path, expected.as_deref())?;
+                let origin = format!("the key file {}", path.display());
+                let key = read(&path)?.map(|digits| Key::parse(&digits, &origin)).transpose()?;
+                (origin, key, Some(path))
+            }
+        };
+        match (&key, expected, &file) {
+            (Some(key), Some(expected), _) if key.id != expected => {
+                Err(Error::KeyMismatch { origin, expected, found: key.id.clone() })
+            }
+            (None, Some(_), Some(path)) => Err(Error::KeyMissing(path.clone())),
+            _ => Ok(Keys { file, key }),
+        }
+    }
+
+    /// The key for encrypting; makes the key file if there is none yet.
+    pub(super) fn for_writing(&mut self, connection: &Connection) -> Result<&Key> {
+        let key = match (self.key.take(), &self.file) {
+            (Some(key), _) => key,
+            (None, Some(path)) => {
+                let digits = generate()?;
+                write_new(path, &digits)?;
+                install_new(path)?;
+                Key::parse(&digits, "a fresh key")?
+            }
+            (None, None) => return Err(Error::KeyNeeded),
+        };
+        set_known_id(connection, &key.id)?;
+        Ok(self.key.insert(key))
+    }
+
+    /// The key for decrypting; without one there is nothing that it could open.
+    pub(super) fn for_reading(&self) -> Option<&Key> {
+        self.key.as_ref()
+    }
+
+    pub(super) fn replace(&mut self, key: Key) {
+        self.key = Some(key);
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    /// Errors name `origin`, never the digits.
+    pub(super) fn parse(digits: &str, origin: &str) -> Result<Self> {
+        let malformed = || Error::KeyMalformed(origin.to_owned());
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        let digits = digits.as_bytes();
+        if digits.len() != 2 * bytes.len() {
+            return Err(malformed());
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = digit(pair[0])
+                .zip(digit(pair[1]))
+                .map(|(high, low)| high << 4 | low)
+                .ok_or_else(malformed)?;
+        }
+        let mut hash = Context::new(&SHA256);
+        hash.update(b"chassis-key-id");
+        hash.update(&bytes[..]);
+        let id = hex(&hash.finish().as_ref()[..8]).to_string();
+        let cipher = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &bytes[..]).map_err(|_| malformed())?);
+        Ok(Key { cipher, id })
+    }
+
+    /// Encrypts in place; `context` must be the same when it is opened.
+    pub(super) fn seal(
+        &self,
+        context: &str,
+        mut value: Zeroizing<Vec<u8>>,
+    ) -> Result<([u8; NONCE_LEN], Vec<u8>)> {
+        let mut nonce = [0; NONCE_LEN];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| Error::NoRandomness)?;
+        let tag = self
+            .cipher
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context), &mut value)
+            .map_err(|_| Error::NoRandomness)?;
+        // From here on it is ciphertext.
+        let mut ciphertext = std::mem::take(&mut *value);
+        ciphertext.extend_from_slice(tag.as_ref());
+        Ok((nonce, ciphertext))
+    }
+
+    /// `None` if this is not what was sealed with this key and context.
+    pub(super) fn unseal(
+        &self,
+        context: &str,
+        nonce: &[u8],
+        ciphertext: Vec<u8>,
+    ) -> Option<Zeroizing<Vec<u8>>> {
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut value = Zeroizing::new(ciphertext);
+        let length = self.cipher.open_in_place(nonce, Aad::from(context), &mut value).ok()?.len();
+        value.truncate(length);
+        Some(value)
+    }
+}
+
+pub(super) fn known_id(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT value FROM meta WHERE name = 'key_id'";
+    connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()
+}
+
+pub(super) fn set_known_id(connection: &Connection, id: &str) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO meta (name, value) VALUES ('key_id', ?1)
+               ON CONFLICT (name) DO UPDATE SET value = ?1 WHERE value <> ?1";
+    connection.prepare_cached(sql)?.execute([id]).map(drop)
+}
+
+pub(super) fn generate() -> Result<Digits> {
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    aws_lc_rs::rand::fill(&mut *bytes).map_err(|_| Error::NoRandomness)?;
+    Ok(hex(&*bytes))
+}
+
+/// Writes `<key>.new`, durably.
+pub(super) fn write_new(path: &Path, digits: &Digits) -> Result<()> {
+    let new = suffixed(path, ".new");
+    let write = || -> io::Result<()> {
+        remove_if_there(&new)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(digits.as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        sync_directory_of(path)
+    };
+    write().map_err(|source| Error::KeyFile { path: new.clone(), source })
+}
+
+/// Gives `<key>.new` the key file's name, durably.
+pub(super) fn install_new(path: &Path) -> Result<()> {
+    file::install_new(path).map_err(|source| Error::KeyFile { path: path.to_owned(), source })
+}
+
+/// Ends a change of key files that was cut off: `<key>.new` counts if it is the key that the database knows.
+pub(super) fn settle(path: &Path, expected: Option<&str>) -> Result<()> {
+    let new = suffixed(path, ".new");
+    let Some(digits) = read(&new)? else {
+        return Ok(());
+    };
+    // A file that was cut off while it was written is no key.
+    let id = Key::parse(&digits, "").ok().map(|key| key.id);
+    if id.is_some() && id.as_deref() == expected {
+        tracing::info!("completing a key rotation that was cut off");
+        return install_new(path);
+    }
+    remove_if_there(&new).map_err(|source| Error::KeyFile { path: new, source })
+}
+
+/// The digits in a key file, if there is one.
+fn read(path: &Path) -> Result<Option<Digits>> {
+    let failed = |source| Error::KeyFile { path: path.to_owned(), source };
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
+        return Err(Error::KeyExposed(path.to_owned()));
+    }
+    // Room for more than a key, so that no copy of it is left behind by a string that grows.
+    let mut bytes = Zeroizing::new([0_u8; 128]);
+    let mut length = 0;
+    while length < bytes.len() {
+        match file.read(&mut bytes[length..]).map_err(failed)? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    let text = std::str::from_utf8(&bytes[..length]).unwrap_or_default();
+    Ok(Some(Zeroizing::new(text.trim_end().to_owned())))
+}
+
+fn digit(character: u8) -> Option<u8> {
+    char::from(character).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+fn hex(bytes: &[u8]) -> Zeroizing<String> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = Zeroizing::new(String::with_capacity(2 * bytes.len()));
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}

@@ -1,0 +1,165 @@
+//! Secrets: encrypted before they reach SQLite, bound to their fleet, name and version, so that no record can be passed
+//! off as another. Values are never in an event, an error or a log.
+
+use chassis_core::EventKind;
+use chassis_spec::{FleetName, SecretName};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use zeroize::Zeroizing;
+
+use super::column::{Name, Time};
+use super::fleet;
+use super::key::{self, Key};
+use super::worker::{Change, WriterState};
+use crate::MAX_SECRET_BYTES;
+use crate::error::{Error, Result};
+use crate::types::SecretInfo;
+
+pub(super) fn write(
+    change: &mut Change<'_>,
+    fleet: &FleetName,
+    name: &SecretName,
+    value: Zeroizing<Vec<u8>>,
+    replace: bool,
+) -> Result<SecretInfo> {
+    match value.len() {
+        0 => return Err(Error::SecretEmpty),
+        length if length > MAX_SECRET_BYTES => return Err(Error::SecretTooLarge(length)),
+        _ => {}
+    }
+    let connection = change.connection;
+    fleet::get_usable(connection, fleet)?;
+    let existing = find(connection, fleet, name)?;
+    if existing.is_some() && !replace {
+        return Err(Error::SecretExists { fleet: fleet.clone(), name: name.clone() });
+    }
+    let version = existing.map_or(1, |secret| secret.version + 1);
+    let key = change.keys.for_writing(connection)?;
+    let (nonce, ciphertext) = key.seal(&context(fleet, name, version), value)?;
+    let sql = "INSERT INTO secrets (fleet, name, version, key_id, nonce, ciphertext, created_at, updated_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)
+               ON CONFLICT (fleet, name) DO UPDATE
+               SET version = ?3, key_id = ?4, nonce = ?5, ciphertext = ?6, updated_at = ?7";
+    connection.prepare_cached(sql)?.execute(params![
+        fleet.as_str(),
+        name.as_str(),
+        version,
+        key.id,
+        nonce,
+        ciphertext,
+        Time(change.now),
+    ])?;
+    change.fleet_event(fleet, EventKind::SecretWritten { name: name.to_string() })?;
+    find(connection, fleet, name)?.ok_or_else(|| not_found(connection, fleet, name))
+}
+
+pub(super) fn read(change: &Change<'_>, fleet: &FleetName, name: &SecretName) -> Result<Zeroizing<Vec<u8>>> {
+    let sql = "SELECT version, nonce, ciphertext FROM secrets WHERE fleet = ?1 AND name = ?2";
+    let record = change
+        .connection
+        .prepare_cached(sql)?
+        .query_row([fleet.as_str(), name.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let (version, nonce, ciphertext): (u64, Vec<u8>, Vec<u8>) =
+        record.ok_or_else(|| not_found(change.connection, fleet, name))?;
+    let key = change.keys.for_reading();
+    key.and_then(|key| key.unseal(&context(fleet, name, version), &nonce, ciphertext))
+        .ok_or_else(|| Error::SecretDamaged { fleet: fleet.clone(), name: name.clone() })
+}
+
+pub(super) fn exists(connection: &Connection, fleet: &FleetName, name: &SecretName) -> Result<bool> {
+    Ok(find(connection, fleet, name)?.is_some())
+}
+
+pub(super) fn list(connection: &Connection, fleet: Option<&FleetName>) -> Result<Vec<SecretInfo>> {
+    let sql = "SELECT fleet, name, version, created_at, updated_at FROM secrets
+               WHERE ?1 IS NULL OR fleet = ?1 ORDER BY fleet, name";
+    if let Some(name) = fleet {
+        fleet::get(connection, name)?;
+    }
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([fleet.map(FleetName::as_str)], from_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn delete(change: &Change<'_>, fleet: &FleetName, name: &SecretName) -> Result<()> {
+    let sql = "DELETE FROM secrets WHERE fleet = ?1 AND name = ?2";
+    if change.connection.prepare_cached(sql)?.execute([fleet.as_str(), name.as_str()])? == 0 {
+        return Err(not_found(change.connection, fleet, name));
+    }
+    change.fleet_event(fleet, EventKind::SecretDeleted { name: name.to_string() })
+}
+
+/// See [`key`] for the order of steps.
+pub(super) fn rotate(state: &mut WriterState, new_key: Option<Zeroizing<String>>) -> Result<u32> {
+    let file = state.keys.file.clone();
+    let digits = match (new_key, &file) {
+        (Some(digits), None) => digits,
+        (None, Some(_)) => key::generate()?,
+        (None, None) => return Err(Error::KeyNeeded),
+        (Some(_), Some(path)) => return Err(Error::KeyNotNeeded(path.clone())),
+    };
+    let new = Key::parse(&digits, "the new key")?;
+    if let Some(path) = &file {
+        key::settle(path, key::known_id(&state.connection)?.as_deref())?;
+        key::write_new(path, &digits)?;
+    }
+    let rewritten = state.transaction(|change| reencrypt(change, &new))?;
+    state.keys.replace(new);
+    if let Some(path) = &file {
+        key::install_new(path)?;
+    }
+    // What was encrypted with the old key must not be left in the log.
+    state.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    Ok(rewritten)
+}
+
+fn reencrypt(change: &Change<'_>, new: &Key) -> Result<u32> {
+    let connection = change.connection;
+    let mut all = 0;
+    for fleet in fleet::list(connection)? {
+        let mut secrets = 0;
+        for SecretInfo { name, version, .. } in list(connection, Some(&fleet.name))? {
+            let value = read(change, &fleet.name, &name)?;
+            let (nonce, ciphertext) = new.seal(&context(&fleet.name, &name, version), value)?;
+            let sql =
+                "UPDATE secrets SET key_id = ?3, nonce = ?4, ciphertext = ?5 WHERE fleet = ?1 AND name = ?2";
+            let parameters = params![fleet.name.as_str(), name.as_str(), new.id, nonce, ciphertext];
+            connection.prepare_cached(sql)?.execute(parameters)?;
+            secrets += 1;
+        }
+        if secrets > 0 {
+            change.fleet_event(&fleet.name, EventKind::KeyRotated { secrets })?;
+        }
+        all += secrets;
+    }
+    key::set_known_id(connection, &new.id)?;
+    Ok(all)
+}
+
+/// What a ciphertext is bound to.
+fn context(fleet: &FleetName, name: &SecretName, version: u64) -> String {
+    format!("chassis-secret\0{fleet}\0{name}\0{version}")
+}
+
+fn find(connection: &Connection, fleet: &FleetName, name: &SecretName) -> Result<Option<SecretInfo>> {
+    let sql =
+        "SELECT fleet, name, version, created_at, updated_at FROM secrets WHERE fleet = ?1 AND name = ?2";
+    Ok(connection.prepare_cached(sql)?.query_row([fleet.as_str(), name.as_str()], from_row).optional()?)
+}
+
+fn not_found(connection: &Connection, fleet: &FleetName, name: &SecretName) -> Error {
+    match fleet::get(connection, fleet) {
+        Ok(_) => Error::SecretNotFound { fleet: fleet.clone(), name: name.clone() },
+        Err(error) => error,
+    }
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<SecretInfo> {
+    Ok(SecretInfo {
+        fleet: row.get::<_, Name<_>>(0)?.0,
+        name: row.get::<_, Name<_>>(1)?.0,
+        version: row.get(2)?,
+        created_at: row.get::<_, Time>(3)?.0,
+        updated_at: row.get::<_, Time>(4)?.0,
+    })
+}

@@ -1,0 +1,147 @@
+//! What the store keeps, as data.
+
+use std::sync::Arc;
+
+use chassis_core::{AgentKey, Desired, EventKind, InstanceKey, Memory};
+use chassis_spec::{AgentName, AgentSpec, FleetName, Labels, SecretName};
+use jiff::Timestamp;
+
+/// A named group of agents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fleet {
+    pub name: FleetName,
+    pub labels: Labels,
+    pub version: u64,
+    pub created_at: Timestamp,
+    /// Marked for deletion: it takes no new agents and goes with its last one.
+    pub deleting: bool,
+}
+
+/// An agent at its present revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    pub key: AgentKey,
+    /// Counts the definitions that this agent has had, from 1.
+    pub revision: u64,
+    /// With its `fleet`, and without `replicas`: the count is that of the instances.
+    pub spec: Arc<AgentSpec>,
+    /// Grows with each revision, each change of the count, and the deletion.
+    pub version: u64,
+    pub created_at: Timestamp,
+    /// When the present revision was deployed.
+    pub deployed_at: Timestamp,
+    pub deleting: bool,
+}
+
+/// One instance as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceRecord {
+    pub number: u32,
+    pub desired: Desired,
+    pub memory: Memory,
+    pub version: u64,
+    pub created_at: Timestamp,
+}
+
+/// An agent with its instances, by number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentRecord {
+    pub agent: Agent,
+    pub instances: Vec<InstanceRecord>,
+}
+
+/// Agents to declare in one fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Apply {
+    pub fleet: FleetName,
+    /// Make the fleet, with these labels, if there is none.
+    pub create_fleet: Option<Labels>,
+    pub agents: Vec<AgentSpec>,
+    /// Delete the fleet's agents that are not among `agents`; their data is kept.
+    pub prune: bool,
+    pub dry_run: bool,
+}
+
+/// What an [`Apply`] did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    pub fleet_created: bool,
+    /// One for each declared agent in the order given, then those to prune by name.
+    pub agents: Vec<AgentOutcome>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentOutcome {
+    pub agent: AgentName,
+    pub change: AgentChange,
+    /// The revision after it.
+    pub revision: u64,
+    /// The count of instances before and after it.
+    pub replicas: (u32, u32),
+    /// What was there before, and what is there now; as in [`Agent::spec`].
+    pub old: Option<Arc<AgentSpec>>,
+    pub new: Option<Arc<AgentSpec>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentChange {
+    Created,
+    /// Has a new revision.
+    Updated,
+    /// Only its count changed.
+    Scaled,
+    Unchanged,
+    Deleted,
+    /// In the fleet but not declared, and left alone because `prune` was not asked for.
+    Undeclared,
+}
+
+/// A fleet, an agent of it, or one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    pub fleet: FleetName,
+    pub agent: Option<AgentName>,
+    pub number: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceChange {
+    /// Wanted running. One that is not running starts now, whatever its backoff or restart policy says.
+    Start,
+    Stop,
+    /// Wanted running, in a run that begins after now.
+    Restart,
+}
+
+/// What a controller noted of an instance, and the events that tell of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceUpdate {
+    pub key: InstanceKey,
+    pub memory: Memory,
+    pub events: Vec<EventKind>,
+}
+
+/// A secret without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretInfo {
+    pub fleet: FleetName,
+    pub name: SecretName,
+    /// Grows with each new value.
+    pub version: u64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// Which events to list. The empty filter lists the oldest `limit` events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    pub fleet: Option<FleetName>,
+    pub agent: Option<AgentName>,
+    pub number: Option<u32>,
+    /// Only events with a greater id.
+    pub after: Option<u64>,
+    /// At most so many; 0 is none.
+    pub limit: u32,
+    /// The newest `limit` rather than the oldest; still in the order in which they happened.
+    pub newest: bool,
+}
