@@ -210,7 +210,7 @@ impl Desired {
     }
 
     /// True if the run that began then is the one that people want.
-    pub(crate) fn satisfied_by(&self, started_at: Timestamp) -> bool {
+    pub fn satisfied_by(&self, started_at: Timestamp) -> bool {
         self.started_after.is_none_or(|after| started_at >= after)
     }
 }
@@ -229,23 +229,34 @@ impl Memory {
         policy: RestartPolicy,
         seed: u64,
     ) -> Option<(Memory, Vec<EventKind>)> {
+        let state = observed.map(|observed| observed.state);
+        let started_at = state.and_then(RunState::started_at);
+        let lost = observed.is_none() && self.run.is_some();
+        let started = observed.zip(started_at).filter(|(observed, started_at)| !self.knows(observed, *started_at));
+        let exited = match state {
+            Some(RunState::Exited { started_at, exit }) if started.is_some() || self.exit.is_none() => {
+                Some((started_at, exit))
+            }
+            _ => None,
+        };
+        if !lost && started.is_none() && exited.is_none() {
+            return None;
+        }
         let mut next = self.clone();
         let mut events = Vec::new();
-        match observed {
-            None => next.note_lost(desired, &mut events),
-            Some(observed) => {
-                if let Some(started_at) = observed.state.started_at() {
-                    next.note_start(observed, started_at, &mut events);
-                }
-                if let RunState::Exited { started_at, exit } = observed.state {
-                    let asked = desired.wanted != Wanted::Running
-                        || observed.revision != revision
-                        || !desired.satisfied_by(started_at);
-                    next.note_exit(exit, started_at, asked, policy, seed, &mut events);
-                }
-            }
+        if lost {
+            next.note_lost(desired, &mut events);
         }
-        (next != *self).then_some((next, events))
+        if let Some((observed, started_at)) = started {
+            next.note_start(observed, started_at, &mut events);
+        }
+        if let Some((started_at, exit)) = exited {
+            let asked = desired.wanted != Wanted::Running
+                || observed.is_some_and(|observed| observed.revision != revision)
+                || !desired.satisfied_by(started_at);
+            next.note_exit(exit, started_at, asked, policy, seed, &mut events);
+        }
+        Some((next, events))
     }
 
     /// Notes that an action failed.
@@ -262,10 +273,11 @@ impl Memory {
         Memory { blocked: None, ..self.clone() }
     }
 
+    fn knows(&self, observed: &Observed, started_at: Timestamp) -> bool {
+        self.run.as_ref().is_some_and(|run| *run.id == *observed.id && run.started_at == started_at)
+    }
+
     fn note_lost(&mut self, desired: &Desired, events: &mut Vec<EventKind>) {
-        if self.run.is_none() {
-            return;
-        }
         if self.exit.is_none() && desired.wanted == Wanted::Running {
             events.push(EventKind::Lost);
         }
@@ -275,11 +287,6 @@ impl Memory {
     }
 
     fn note_start(&mut self, observed: &Observed, started_at: Timestamp, events: &mut Vec<EventKind>) {
-        let known =
-            self.run.as_ref().is_some_and(|run| *run.id == *observed.id && run.started_at == started_at);
-        if known {
-            return;
-        }
         self.run = Some(Run { id: observed.id.clone(), started_at });
         self.last_exit = self.exit.take().or(self.last_exit);
         self.retry_at = None;
@@ -296,9 +303,6 @@ impl Memory {
         seed: u64,
         events: &mut Vec<EventKind>,
     ) {
-        if self.exit.is_some() {
-            return;
-        }
         self.exit = Some(exit);
         if asked {
             self.failures = 0;

@@ -1,0 +1,218 @@
+//! The rules that every plan and every note keeps, for instances in any state whatever.
+
+use chassis_core::instance::{Blocked, Desired, Exit, Instance, Memory, Observed, Reason, Run, RunState, Wanted};
+use chassis_core::scale::scale;
+use chassis_core::{Action, AgentDesired, backoff, plan};
+use chassis_spec::RestartPolicy;
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+const REVISION: u64 = 2;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + second).unwrap()
+}
+
+fn any_policy() -> impl Strategy<Value = RestartPolicy> {
+    prop_oneof![Just(RestartPolicy::Always), Just(RestartPolicy::OnFailure), Just(RestartPolicy::Never)]
+}
+
+fn any_exit() -> impl Strategy<Value = Exit> {
+    (prop_oneof![Just(0), Just(1), Just(137)], any::<bool>(), 50..100i64).prop_map(|(code, oom, second)| Exit {
+        code,
+        out_of_memory: oom,
+        finished_at: at(second),
+    })
+}
+
+fn any_state() -> impl Strategy<Value = RunState> {
+    prop_oneof![
+        Just(RunState::Created),
+        Just(RunState::Dead),
+        (0..50i64).prop_map(|second| RunState::Running { started_at: at(second) }),
+        (0..50i64, any_exit()).prop_map(|(second, exit)| RunState::Exited { started_at: at(second), exit }),
+    ]
+}
+
+fn any_observed() -> impl Strategy<Value = Observed> {
+    ("[ab]", 1..=REVISION, any::<bool>(), any_state()).prop_map(|(id, revision, name_is_right, state)| Observed {
+        id: id.into(),
+        revision,
+        name_is_right,
+        state,
+    })
+}
+
+fn any_memory() -> impl Strategy<Value = Memory> {
+    let run = prop::option::of(("[ab]", 0..50i64).prop_map(|(id, second)| Run { id: id.into(), started_at: at(second) }));
+    let blocked = prop::option::weighted(0.2, (1..9u32, 0..200i64)).prop_map(|blocked| {
+        blocked.map(|(attempts, second)| Blocked {
+            reason: Reason::NameTaken,
+            message: "taken".to_owned(),
+            attempts,
+            retry_at: at(second),
+        })
+    });
+    (run, prop::option::of(any_exit()), 0..9u32, prop::option::of(0..200i64), blocked).prop_map(
+        |(run, exit, failures, retry, blocked)| Memory {
+            run,
+            exit,
+            last_exit: None,
+            restarts: failures,
+            failures,
+            retry_at: retry.map(at),
+            blocked,
+        },
+    )
+}
+
+fn any_desired() -> impl Strategy<Value = Desired> {
+    let wanted = prop_oneof![
+        4 => Just(Wanted::Running),
+        1 => Just(Wanted::Stopped),
+        1 => any::<bool>().prop_map(|cleanup| Wanted::Absent { cleanup }),
+    ];
+    (wanted, prop::option::of(0..60i64))
+        .prop_map(|(wanted, after)| Desired { wanted, started_after: after.map(at) })
+}
+
+fn any_instances() -> impl Strategy<Value = Vec<Instance>> {
+    let instance = (any_desired(), prop::option::of(any_observed()), any_memory(), prop::bool::weighted(0.2));
+    prop::collection::vec(instance, 1..8).prop_map(|instances| {
+        let numbered = instances.into_iter().zip(1..);
+        numbered
+            .map(|((desired, observed, memory, busy), number)| Instance { number, desired, observed, memory, busy })
+            .collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plan_keeps_its_rules(instances in any_instances(), policy in any_policy(), second in 0..300i64) {
+        let agent = AgentDesired { revision: REVISION, restart_policy: policy };
+        let plan = plan(agent, instances.iter(), at(second));
+        let mut acted = std::collections::BTreeSet::new();
+        let mut taken_down = 0;
+        for action in &plan.actions {
+            let instance = instances.iter().find(|instance| instance.number == action.number());
+            let instance = instance.expect("an action is about an instance that exists");
+            prop_assert!(acted.insert(instance.number), "two actions for {}", instance.number);
+            prop_assert!(!instance.busy, "an action for a busy instance");
+            let state = instance.observed.as_ref().map(|observed| observed.state);
+            match action {
+                Action::Create { .. } => {
+                    prop_assert!(state.is_none() && instance.desired.wanted == Wanted::Running);
+                }
+                Action::Forget { cleanup, .. } => {
+                    prop_assert!(state.is_none());
+                    prop_assert_eq!(instance.desired.wanted, Wanted::Absent { cleanup: *cleanup });
+                }
+                Action::Start { .. } => {
+                    prop_assert!(instance.desired.wanted == Wanted::Running);
+                    prop_assert_eq!(instance.observed.as_ref().unwrap().revision, REVISION);
+                    let startable = matches!(state, Some(RunState::Created | RunState::Exited { .. }));
+                    prop_assert!(startable, "starts {state:?}");
+                }
+                Action::Stop { .. } => {
+                    let runs = matches!(state, Some(RunState::Running { .. }));
+                    prop_assert!(runs, "stops what does not run");
+                    taken_down += u32::from(instance.desired.wanted == Wanted::Running);
+                }
+                Action::Remove { .. } => {
+                    let idle = !matches!(state, Some(RunState::Running { .. }) | None);
+                    prop_assert!(idle, "removes what runs");
+                    prop_assert!(instance.desired.wanted != Wanted::Stopped, "a stopped instance keeps its container");
+                }
+                Action::Rename { .. } => prop_assert!(!instance.observed.as_ref().unwrap().name_is_right),
+            }
+            if let Action::Start { id, .. } | Action::Stop { id, .. } | Action::Remove { id, .. } = action {
+                prop_assert_eq!(id, &instance.observed.as_ref().unwrap().id);
+            }
+        }
+        prop_assert!(taken_down <= 1, "takes {taken_down} down at once");
+        if taken_down == 1 {
+            let down = instances.iter().filter(|instance| {
+                instance.desired.wanted == Wanted::Running
+                    && (instance.busy || matches!(instance.observed.as_ref().map(|o| o.state), None | Some(RunState::Created)))
+            });
+            prop_assert_eq!(down.count(), 0, "takes one down while another is not up");
+        }
+        if let Some(wake_at) = plan.wake_at {
+            prop_assert!(wake_at > at(second), "a wake-up in the past would spin");
+        }
+    }
+
+    #[test]
+    fn what_was_noted_is_not_noted_again(
+        desired in any_desired(),
+        observed in prop::option::of(any_observed()),
+        memory in any_memory(),
+        policy in any_policy(),
+        seed: u64,
+    ) {
+        let noted = memory.note(&desired, observed.as_ref(), REVISION, policy, seed);
+        if let Some((memory, _)) = noted {
+            prop_assert_eq!(memory.note(&desired, observed.as_ref(), REVISION, policy, seed), None);
+        }
+    }
+
+    #[test]
+    fn scaling_reaches_the_count_with_the_right_numbers(
+        alive in prop::collection::btree_set(1..30u32, 0..12),
+        taken in prop::collection::btree_set(1..30u32, 0..4),
+        count in 0..20u32,
+    ) {
+        let taken: std::collections::BTreeSet<u32> = taken.difference(&alive).copied().collect();
+        let change = scale(&alive, &taken, count);
+        let mut after = alive.clone();
+        after.extend(&change.add);
+        after.retain(|number| !change.remove.contains(number));
+        prop_assert_eq!(after.len(), count as usize);
+        prop_assert!(change.add.is_empty() || change.remove.is_empty());
+        prop_assert!(change.add.iter().all(|number| *number > 0 && !alive.contains(number) && !taken.contains(number)));
+        if let Some(highest) = change.add.last() {
+            let free = |number: &u32| !after.contains(number) && !taken.contains(number);
+            prop_assert!(!(1..*highest).any(|number| free(&number)), "a lower number was free");
+        }
+        if let Some(lowest_removed) = change.remove.iter().min() {
+            prop_assert!(after.iter().all(|kept| kept < lowest_removed), "a higher number was kept");
+        }
+    }
+
+    #[test]
+    fn restarts_wait_longer_and_longer_up_to_the_cap(failures in 0..200u32, seed: u64) {
+        let delay = backoff::restart_delay(failures, seed);
+        prop_assert!(delay <= backoff::RESTART_CAP && delay >= SignedDuration::ZERO);
+        let full = match failures {
+            0 | 1 => SignedDuration::ZERO,
+            more => SignedDuration::from_secs(1 << (more - 2).min(20)).min(backoff::RESTART_CAP),
+        };
+        prop_assert!(delay <= full && delay >= full * 4 / 5, "{delay:?} is not within a fifth of {full:?}");
+    }
+}
+
+#[test]
+fn a_crash_is_restarted_at_once_then_after_one_second_doubling_and_a_good_run_forgives() {
+    let desired = Desired::running();
+    let mut memory = Memory::default();
+    let mut started = at(0);
+    let mut waits = Vec::new();
+    for length in [1, 1, 1, 1, 601, 1] {
+        let finished_at = started.checked_add(SignedDuration::from_secs(length)).unwrap();
+        let exit = Exit { code: 1, out_of_memory: false, finished_at };
+        let observed = Observed {
+            id: "a".into(),
+            revision: 1,
+            name_is_right: true,
+            state: RunState::Exited { started_at: started, exit },
+        };
+        (memory, _) = memory.note(&desired, Some(&observed), 1, RestartPolicy::Always, 0).unwrap();
+        let wait = memory.retry_at.unwrap().duration_since(finished_at);
+        waits.push((wait.as_millis() + 999) / 1000);
+        started = memory.retry_at.unwrap().checked_add(SignedDuration::from_millis(1)).unwrap();
+    }
+    assert_eq!(waits, [0, 1, 2, 4, 0, 1]);
+    assert_eq!(memory.restarts, 6);
+}

@@ -1,0 +1,325 @@
+//! Whole fleets under random faults, over ten thousand seeds: whatever is asked and whatever breaks, a fleet ends as it
+//! is wanted, no number ever has two containers, and nothing is left behind.
+//!
+//! The simulated server keeps only what the real one keeps: what is wanted, and each instance's memory as of its last
+//! save. A crash throws everything else away, at any step.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chassis_core::instance::{Desired, Exit, Instance, Memory, Observed, Reason, RunState, Wanted};
+use chassis_core::scale::scale;
+use chassis_core::{Action, AgentDesired, EventKind, plan};
+use chassis_spec::RestartPolicy;
+use jiff::{SignedDuration, Timestamp};
+
+/// Enough to meet every pair of faults; the whole takes seconds.
+const SEEDS: u64 = 10_000;
+/// Steps during which people and faults act, and steps after that within which everything must be well.
+const UNREST: u32 = 60;
+const PEACE: u32 = 400;
+
+/// A small generator with a good spread: the tests must be the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+
+    fn one_in(&mut self, odds: u64) -> bool {
+        self.below(odds) == 0
+    }
+}
+
+#[derive(Clone)]
+struct Container {
+    number: u32,
+    revision: u64,
+    renamed: bool,
+    state: RunState,
+}
+
+/// What the store keeps.
+#[derive(Default)]
+struct Store {
+    revision: u64,
+    wanted: BTreeMap<u32, (Desired, Memory)>,
+    starts: u64,
+}
+
+struct World {
+    random: Random,
+    now: Timestamp,
+    store: Store,
+    /// The node: this agent's containers by id.
+    node: BTreeMap<String, Container>,
+    /// Numbers whose container name somebody else's container has, until the peace.
+    foreign: BTreeSet<u32>,
+    data: BTreeSet<u32>,
+    next_id: u64,
+    /// What a running server has in memory; `None` while it is dead.
+    memory: Option<BTreeMap<u32, Instance>>,
+    policy: RestartPolicy,
+    started: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let policy = [RestartPolicy::Always, RestartPolicy::OnFailure][usize::try_from(random.below(2)).unwrap()];
+        World {
+            random,
+            now: Timestamp::from_second(1_000_000).unwrap(),
+            store: Store { revision: 1, ..Store::default() },
+            node: BTreeMap::new(),
+            foreign: BTreeSet::new(),
+            data: BTreeSet::new(),
+            next_id: 0,
+            memory: None,
+            policy,
+            started: 0,
+        }
+    }
+
+    fn tick(&mut self, millis: i64) {
+        self.now = self.now.checked_add(SignedDuration::from_millis(millis)).unwrap();
+    }
+
+    fn observed(&self, number: u32) -> Option<Observed> {
+        let mut found = self.node.iter().filter(|(_, container)| container.number == number);
+        let first = found.next();
+        assert!(found.next().is_none(), "two containers of number {number}");
+        first.map(|(id, container)| Observed {
+            id: id.as_str().into(),
+            revision: container.revision,
+            name_is_right: !container.renamed,
+            state: container.state,
+        })
+    }
+
+    /// What people do.
+    fn people_act(&mut self) {
+        let alive: BTreeSet<u32> =
+            self.store.wanted.iter().filter(|(_, (desired, _))| !desired.wanted.is_absent()).map(|(n, _)| *n).collect();
+        let pick = alive.iter().nth(usize::try_from(self.random.below(8)).unwrap()).copied();
+        match self.random.below(6) {
+            0 | 1 => {
+                let taken = self.store.wanted.iter().filter(|(_, (desired, _))| {
+                    desired.wanted == Wanted::Absent { cleanup: true }
+                });
+                let taken = taken.map(|(number, _)| *number).collect();
+                let count = u32::try_from(self.random.below(7)).unwrap();
+                let change = scale(&alive, &taken, count);
+                for number in change.add {
+                    let row = self.store.wanted.entry(number).or_insert((Desired::running(), Memory::default()));
+                    row.0 = Desired { wanted: Wanted::Running, started_after: Some(self.now) };
+                }
+                let cleanup = self.random.one_in(2);
+                for number in change.remove {
+                    self.store.wanted.get_mut(&number).unwrap().0.wanted = Wanted::Absent { cleanup };
+                }
+            }
+            2 => self.store.revision += 1,
+            3 => self.want(pick, Desired { wanted: Wanted::Stopped, started_after: None }),
+            4 => self.want(pick, Desired { wanted: Wanted::Running, started_after: Some(self.now) }),
+            _ => {}
+        }
+        self.reload();
+    }
+
+    fn want(&mut self, number: Option<u32>, desired: Desired) {
+        if let Some(number) = number {
+            self.store.wanted.get_mut(&number).unwrap().0 = desired;
+        }
+    }
+
+    /// What breaks: agents, containers behind the server's back, the server itself.
+    fn fate_acts(&mut self) {
+        let ids: Vec<String> = self.node.keys().cloned().collect();
+        let pick = ids.get(usize::try_from(self.random.below(8)).unwrap()).cloned();
+        match (self.random.below(7), pick) {
+            (0 | 1, Some(id)) => {
+                let code = if self.random.one_in(3) { 0 } else { 1 };
+                self.exit(&id, code);
+            }
+            (2, Some(id)) => drop(self.node.remove(&id)),
+            (3, Some(id)) => self.node.get_mut(&id).unwrap().renamed = true,
+            (4, _) => self.memory = None,
+            (5, _) => drop(self.foreign.insert(u32::try_from(self.random.below(6)).unwrap() + 1)),
+            _ => {}
+        }
+    }
+
+    fn exit(&mut self, id: &str, code: i32) {
+        let container = self.node.get_mut(id).unwrap();
+        if let RunState::Running { started_at } = container.state {
+            let exit = Exit { code, out_of_memory: false, finished_at: self.now };
+            container.state = RunState::Exited { started_at, exit };
+        }
+    }
+
+    /// A server that was dead begins with what is kept; one that lives takes over what people want.
+    fn reload(&mut self) {
+        let old = self.memory.take().unwrap_or_default();
+        let mut instances = BTreeMap::new();
+        for (number, (desired, saved)) in &self.store.wanted {
+            let memory = old.get(number).map_or(saved, |instance: &Instance| &instance.memory).clone();
+            let instance = Instance {
+                number: *number,
+                desired: *desired,
+                observed: None,
+                memory,
+                busy: false,
+            };
+            instances.insert(*number, instance);
+        }
+        self.memory = Some(instances);
+    }
+
+    /// One round of the server: look, note and save, decide, act. Returns true if there was nothing to do.
+    fn server_acts(&mut self, unrest: bool) -> bool {
+        if self.memory.is_none() {
+            self.reload();
+        }
+        let mut instances = self.memory.take().unwrap();
+        for (number, instance) in &mut instances {
+            instance.observed = self.observed(*number);
+            let noted = instance.memory.note(
+                &instance.desired,
+                instance.observed.as_ref(),
+                self.store.revision,
+                self.policy,
+                u64::from(*number),
+            );
+            if let Some((memory, events)) = noted {
+                self.store.starts += events.iter().filter(|event| **event == EventKind::Started).count() as u64;
+                instance.memory = memory.clone();
+                self.store.wanted.get_mut(number).unwrap().1 = memory;
+            }
+        }
+        let agent = AgentDesired { revision: self.store.revision, restart_policy: self.policy };
+        let plan = plan(agent, instances.values(), self.now);
+        let idle = plan.actions.is_empty();
+        for action in plan.actions {
+            // A dead server does not go on, whether or not its last action was carried out.
+            if unrest && self.random.one_in(25) {
+                if self.random.one_in(2) {
+                    let _ = self.carry_out(&action, &mut instances);
+                }
+                self.memory = None;
+                return false;
+            }
+            let failed = if unrest && self.random.one_in(12) {
+                Err(Reason::RuntimeUnavailable)
+            } else {
+                self.carry_out(&action, &mut instances)
+            };
+            if let Some(instance) = instances.get_mut(&action.number()) {
+                instance.memory = match failed {
+                    Ok(()) => instance.memory.note_unblocked(),
+                    Err(reason) => instance.memory.note_blocked(reason, "broken".to_owned(), self.now, 0),
+                };
+            }
+            self.tick(5);
+        }
+        self.memory = Some(instances);
+        idle && plan.wake_at.is_none()
+    }
+
+    fn carry_out(&mut self, action: &Action, instances: &mut BTreeMap<u32, Instance>) -> Result<(), Reason> {
+        match action {
+            Action::Create { number } => {
+                if self.foreign.contains(number) {
+                    return Err(Reason::NameTaken);
+                }
+                self.next_id += 1;
+                self.data.insert(*number);
+                let container =
+                    Container { number: *number, revision: self.store.revision, renamed: false, state: RunState::Created };
+                self.node.insert(format!("c{}", self.next_id), container);
+            }
+            Action::Start { id, .. } => {
+                let now = self.now;
+                let container = self.node.get_mut(&**id).ok_or(Reason::Rejected)?;
+                assert_eq!(container.revision, self.store.revision, "started a stale revision");
+                container.state = RunState::Running { started_at: now };
+                self.started += 1;
+            }
+            Action::Stop { id, .. } => self.exit(id, 143),
+            Action::Remove { id, .. } => drop(self.node.remove(&**id)),
+            Action::Rename { id, .. } => {
+                if let Some(container) = self.node.get_mut(&**id) {
+                    if self.foreign.contains(&container.number) {
+                        return Err(Reason::NameTaken);
+                    }
+                    container.renamed = false;
+                }
+            }
+            Action::Forget { number, cleanup } => {
+                if *cleanup {
+                    self.data.remove(number);
+                }
+                self.store.wanted.remove(number);
+                instances.remove(number);
+            }
+        }
+        Ok(())
+    }
+
+    fn assert_as_wanted(&self, seed: u64) {
+        for (number, (desired, memory)) in &self.store.wanted {
+            let observed = self.observed(*number);
+            let state = observed.as_ref().map(|observed| observed.state);
+            match desired.wanted {
+                Wanted::Running => {
+                    let observed = observed.unwrap_or_else(|| panic!("seed {seed}: {number} is missing"));
+                    assert!(observed.name_is_right, "seed {seed}: {number} has a wrong name");
+                    assert_eq!(observed.revision, self.store.revision, "seed {seed}: {number} is stale");
+                    match observed.state {
+                        RunState::Running { started_at } => {
+                            assert!(desired.started_after.is_none_or(|after| started_at >= after), "seed {seed}");
+                            assert!(memory.exit.is_none(), "seed {seed}: {number} runs, and is noted as ended");
+                        }
+                        RunState::Exited { exit, .. } => {
+                            assert_eq!((self.policy, exit.code), (RestartPolicy::OnFailure, 0), "seed {seed}");
+                        }
+                        other => panic!("seed {seed}: {number} is {other:?}"),
+                    }
+                }
+                Wanted::Stopped => assert!(!matches!(state, Some(RunState::Running { .. })), "seed {seed}: {number}"),
+                Wanted::Absent { .. } => panic!("seed {seed}: {number} is still there"),
+            }
+        }
+        for container in self.node.values() {
+            assert!(self.store.wanted.contains_key(&container.number), "seed {seed}: a container is left behind");
+        }
+    }
+}
+
+#[test]
+fn every_fleet_ends_as_wanted() {
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed);
+        for _ in 0..UNREST {
+            let pause = i64::try_from(world.random.below(3_000)).unwrap();
+            world.tick(pause);
+            if world.random.one_in(3) {
+                world.people_act();
+            }
+            if world.random.one_in(3) {
+                world.fate_acts();
+            }
+            world.server_acts(true);
+        }
+        world.foreign.clear();
+        let mut idle = false;
+        for _ in 0..PEACE {
+            world.tick(1_000);
+            idle = world.server_acts(false);
+        }
+        assert!(idle, "seed {seed}: still busy after {PEACE} quiet steps");
+        world.assert_as_wanted(seed);
+        assert!(world.store.starts <= world.started, "seed {seed}: a start was noted that never was");
+    }
+}
