@@ -56,6 +56,10 @@ const FILES_MAX: u32 = 1 << 30;
 const DAY: Seconds = Seconds(24 * 3600);
 /// The kernel passes no longer argument or variable to a program.
 const ARGUMENT_MAX: usize = 128 * 1024 - 1;
+/// More than any agent needs; pairs of them are compared with each other.
+const VOLUMES_MAX: usize = 256;
+const PORTS_MAX: usize = 256;
+const ENV_MAX: usize = 4096;
 /// Where the sandbox has mounts of its own.
 const RESERVED: [&str; 6] = ["/proc", "/sys", "/dev", "/.chassis", "/tmpfs", "/tmp"];
 
@@ -130,6 +134,7 @@ fn check_passable(text: &str, field: &'static str) -> Checked {
 }
 
 fn check_env(env: &[EnvVar]) -> Checked {
+    check_count(env.len(), ENV_MAX, "env")?;
     let mut names = BTreeMap::new();
     for (index, variable) in env.iter().enumerate() {
         let here = [Field("env"), Index(index)];
@@ -155,6 +160,7 @@ fn check_env(env: &[EnvVar]) -> Checked {
 }
 
 fn check_volumes(volumes: &[Volume]) -> Checked {
+    check_count(volumes.len(), VOLUMES_MAX, "volumes")?;
     for (index, volume) in volumes.iter().enumerate() {
         let here = [Field("volumes"), Index(index)];
         check_volume(volume).map_err(|invalid| invalid.under(&here))?;
@@ -182,6 +188,7 @@ fn check_volume(volume: &Volume) -> Checked {
     if volume.secret.is_some() && !volume.scratch.is_empty() {
         return Err(wrong("scratch", "a secret is one file; there is nothing below it"));
     }
+    check_count(volume.scratch.len(), VOLUMES_MAX, "scratch")?;
     for (index, scratch) in volume.scratch.iter().enumerate() {
         let here = [Field("scratch"), Index(index)];
         if volume.scratch[..index].iter().any(|earlier| earlier.path == scratch.path) {
@@ -254,6 +261,7 @@ fn check_resources(resources: &Resources) -> Checked {
 }
 
 fn check_ports(ports: &[Port], replicas: Option<u32>) -> Checked {
+    check_count(ports.len(), PORTS_MAX, "ports")?;
     for (index, port) in ports.iter().enumerate() {
         check_port(port, &ports[..index], replicas)
             .map_err(|invalid| invalid.under(&[Field("ports"), Index(index)]))?;
@@ -361,6 +369,14 @@ fn check_http(probe: &HttpProbe) -> Checked {
         return Err(wrong("expectedStatus", "write a status from 100 to 599"));
     }
     Ok(())
+}
+
+fn check_count(count: usize, highest: usize, field: &'static str) -> Checked {
+    if count > highest {
+        Err(wrong(field, format!("{count} are too many: write at most {highest}")))
+    } else {
+        Ok(())
+    }
 }
 
 fn check_positive(number: u64, field: &'static str, zero_is: &str) -> Checked {

@@ -40,13 +40,16 @@ impl Node {
                 Ok(value) if value <= highest => {
                     visitor.visit_u64(value).map_err(|fault: Fault| fault.or_at(self.place))
                 }
-                _ => Err(Fault::new(
-                    FaultKind::InvalidValue,
-                    format!("{} is out of range: write a whole number from 0 to {highest}", quoted(written)),
-                )
-                .or_at(self.place)),
+                _ => {
+                    let message = if *value < 0 {
+                        format!("{} is negative: write 0 or more", quoted(written))
+                    } else {
+                        format!("{} is too much: write at most {highest}", quoted(written))
+                    };
+                    Err(Fault::new(FaultKind::InvalidValue, message).or_at(self.place))
+                }
             },
-            Scalar::Text if written.bytes().all(|b| b.is_ascii_digit()) => {
+            Scalar::Text if written.parse::<u64>().is_ok() => {
                 Err(self.mismatch("a whole number").or_suggest(Some("leave the quotes out")))
             }
             _ => Err(self.mismatch("a whole number")),
@@ -56,7 +59,6 @@ impl Node {
     fn text<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Fault> {
         match &self.content {
             Content::Scalar { written, .. } => visitor.visit_str(written),
-            Content::Null => Err(self.mismatch("text").or_suggest(Some("write \"\" for empty text"))),
             _ => Err(self.mismatch("text")),
         }
         .map_err(|fault: Fault| fault.or_at(self.place))

@@ -101,7 +101,10 @@ impl serde::de::Error for Fault {
     }
 
     fn missing_field(field: &'static str) -> Fault {
-        Fault::new(FaultKind::MissingField, format!("`{field}` is missing here"))
+        Fault {
+            suggestion: Some(format!("add `{field}: …`")),
+            ..Fault::new(FaultKind::MissingField, format!("`{field}` is missing here"))
+        }
     }
 
     fn duplicate_field(field: &'static str) -> Fault {

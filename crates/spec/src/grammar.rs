@@ -16,7 +16,7 @@ pub(crate) fn label<'t>(text: &'t str, what: &str) -> Checked<'t> {
         && !text.ends_with('-');
     allow(valid, text, || {
         format!(
-            "{} is not a {what}: use 1 to 40 lower-case letters, digits and hyphens, beginning and ending with a \
+            "{} is not a valid {what}: use 1 to 40 lower-case letters, digits and hyphens, beginning and ending with a \
              letter or digit",
             quoted(text)
         )

@@ -10,11 +10,15 @@ pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let agent = generator.subschema_for::<AgentSpec>();
     let fleet = generator.subschema_for::<FleetSpec>();
-    let mut definitions = Value::Object(generator.take_definitions(true));
-    accept_second_spellings(&mut definitions);
+    let mut definitions = generator.take_definitions(true);
+    for (name, definition) in &mut definitions {
+        if let Value::Object(definition) = definition {
+            accept_other_fields(name, definition);
+            accept_other_words(name, definition);
+        }
+    }
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "https://chassis.dev/agent.schema.json",
         "title": "chassis",
         "description": "An agent, or a fleet of agents.",
         "if": { "required": ["agents"] },
@@ -24,59 +28,61 @@ pub fn schema() -> Value {
     })
 }
 
-/// The reader takes `mount_path` for `mountPath` and `OnFailure` for `on-failure`; derived schemas know only the latter.
-fn accept_second_spellings(value: &mut Value) {
-    match value {
-        Value::Object(object) => {
-            add_snake_case(object);
-            object.values_mut().for_each(accept_second_spellings);
-        }
-        Value::Array(items) => items.iter_mut().for_each(accept_second_spellings),
-        _ => {}
-    }
-}
-
-fn add_snake_case(object: &mut Map<String, Value>) {
+/// The reader takes `mount_path` for `mountPath`, which derived schemas do not know.
+fn accept_other_fields(definition: &str, object: &mut Map<String, Value>) {
     let Some(Value::Object(properties)) = object.get_mut("properties") else { return };
-    let mut second: Vec<(String, Vec<String>)> = Vec::new();
-    for name in properties.keys() {
-        let others = other_spellings(name);
-        if !others.is_empty() {
-            second.push((name.clone(), others));
+    let doubled: Vec<(String, Vec<String>)> = properties
+        .keys()
+        .map(|field| (field.clone(), other_spellings(definition, field)))
+        .filter(|(_, others)| !others.is_empty())
+        .collect();
+    for (field, others) in &doubled {
+        let property = properties[field].clone();
+        properties.extend(others.iter().map(|other| (other.clone(), property.clone())));
+    }
+    let Some(Value::Array(required)) = object.get_mut("required") else { return };
+    let mut one_of_each = Vec::new();
+    for (field, others) in doubled {
+        if required.contains(&json!(field)) {
+            required.retain(|name| *name != json!(field));
+            let spellings = others.iter().chain([&field]);
+            one_of_each.push(
+                json!({ "oneOf": spellings.map(|name| json!({ "required": [name] })).collect::<Vec<_>>() }),
+            );
         }
     }
-    for (name, others) in &second {
-        let property = properties[name].clone();
-        for other in others {
-            properties.insert(other.clone(), property.clone());
-        }
-    }
-    let mut either = Vec::new();
-    if let Some(Value::Array(required)) = object.get_mut("required") {
-        for (name, others) in second {
-            if required.contains(&json!(name)) {
-                required.retain(|field| *field != json!(name));
-                let any: Vec<Value> =
-                    others.iter().chain([&name]).map(|field| json!({ "required": [field] })).collect();
-                either.push(json!({ "oneOf": any }));
-            }
-        }
-    }
-    if !either.is_empty() {
-        object.insert("allOf".to_owned(), either.into());
+    if !one_of_each.is_empty() {
+        object.insert("allOf".to_owned(), one_of_each.into());
     }
 }
 
-/// Every field of two words has an alias with `_`; a few fields have one more.
-fn other_spellings(name: &str) -> Vec<String> {
+/// Every field of two words has an alias with `_`; two fields have another one.
+fn other_spellings(definition: &str, field: &str) -> Vec<String> {
     let mut others = Vec::new();
-    if name.contains(|c: char| c.is_ascii_uppercase()) {
+    if field.contains(|c: char| c.is_ascii_uppercase()) {
         let snake =
             |c: char| if c.is_ascii_uppercase() { format!("_{}", c.to_ascii_lowercase()) } else { c.into() };
-        others.push(name.chars().map(snake).collect());
+        others.push(field.chars().map(snake).collect());
     }
-    if name == "hostIp" {
-        others.push("hostIP".to_owned());
+    match (definition, field) {
+        ("FleetSpec", "fleet") => others.push("name".to_owned()),
+        ("Port", "hostIp") => others.push("hostIP".to_owned()),
+        _ => {}
     }
     others
+}
+
+/// The words of Kubernetes and Compose that the reader takes for ours.
+fn accept_other_words(definition: &str, object: &mut Map<String, Value>) {
+    let (list, more) = match definition {
+        "RestartPolicy" => (
+            "oneOf",
+            vec![json!({ "enum": ["Always", "OnFailure", "onFailure", "on_failure", "Never", "no"] })],
+        ),
+        "Protocol" => ("enum", vec![json!("TCP"), json!("UDP")]),
+        _ => return,
+    };
+    if let Some(Value::Array(values)) = object.get_mut(list) {
+        values.extend(more);
+    }
 }

@@ -64,10 +64,10 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Node>, Fault> {
             max_aliases: 1_000,
             max_anchors: 1_000,
             max_merge_keys: 1_000,
-            max_recorded_anchor_events: 100_000,
+            max_recorded_anchor_events: 20_000,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: 100_000,
+            max_total_replayed_events: 20_000,
             max_replay_stack_depth: 8,
         },
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
