@@ -1,1 +1,31 @@
-//! placeholder
+//! The server: controllers that keep agents as people want them, and the HTTP API over a unix socket.
+//!
+//! ```text
+//!   API handler ──one transaction──▶ store ──reload──▶ AgentController ──▶ core::plan ──▶ act ──▶ Runtime
+//!                                                          ▲  ▲                           │
+//!   watch: runtime events, full lists ─────────────────────┘  └──── result, what is there ┘
+//! ```
+//!
+//! What holds:
+//! - a change is on disk before it is answered, and before anything is done about it;
+//! - one controller owns an agent: only it writes that agent's state and acts on its instances, one action each;
+//! - what is remembered of a run is on disk before the next step of that instance is taken;
+//! - nothing in memory is needed after a crash: the store and the labels on the containers are enough.
+
+mod act;
+mod api;
+mod controller;
+mod data_dir;
+mod error;
+mod failpoint;
+mod fleet;
+mod options;
+mod serve;
+mod shared;
+mod state;
+mod watch;
+
+pub use data_dir::DataDir;
+pub use error::{Error, Result};
+pub use options::{Options, RuntimeChoice};
+pub use serve::serve;

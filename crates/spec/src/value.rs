@@ -155,6 +155,13 @@ checked_string!(
     LabelValue, ["string", "number", "boolean"], "^.{0,256}$", |text| grammar::label_value(text)
 );
 
+impl User {
+    /// True if the user, whatever the group, is root.
+    pub fn is_root(&self) -> bool {
+        matches!(self.as_str().split(':').next(), Some("root" | "0"))
+    }
+}
+
 /// Labels of an agent, put on its instances; names that begin with `chassis.` are the server's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Labels(pub BTreeMap<String, String>);

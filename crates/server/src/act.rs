@@ -1,0 +1,188 @@
+//! Carries out one step on one instance, and says what the node shows afterwards.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chassis_api::Pull;
+use chassis_core::{Action, Reason};
+use chassis_runtime::{Image, InstanceConfig, InstanceSecrets, PullProgress, SecretFile};
+use chassis_spec::{AgentSpec, ImageName, SecretRef};
+use zeroize::Zeroizing;
+
+use crate::controller::AgentController;
+use crate::error::chain;
+use crate::failpoint::failpoint;
+use crate::shared::Shared;
+use crate::state::{Outcome, Step};
+
+/// Why a step failed, for the instance's state.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Runtime(#[from] chassis_runtime::Error),
+    #[error(transparent)]
+    Store(#[from] chassis_store::Error),
+    #[error("{0}")]
+    Secret(String),
+    #[error("the server is ending")]
+    Ending(#[from] tokio::sync::AcquireError),
+}
+
+pub(crate) async fn act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> Outcome {
+    match try_act(shared, agent, step).await {
+        Ok(outcome) => outcome,
+        Err(failure) => {
+            let reason = failure.reason();
+            if reason == Reason::RuntimeUnavailable {
+                shared.suspect.notify_one();
+            }
+            Outcome::Failed { reason, message: chain(&failure) }
+        }
+    }
+}
+
+async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> Result<Outcome, Failure> {
+    let action = match step {
+        Step::Look { id, .. } => return inspect(shared, id).await,
+        Step::Act(action) => action,
+    };
+    let runtime = &shared.runtime;
+    match action {
+        Action::Create { number } => {
+            let (key, revision, spec) = {
+                let state = agent.state();
+                (state.instance_key(*number), state.revision, Arc::clone(&state.spec))
+            };
+            let image = image_prepare(shared, &spec.image).await?;
+            let _slot = shared.work.acquire().await?;
+            failpoint("create:before");
+            let observed = runtime.instance_create(&InstanceConfig { key, revision, spec, image }).await?;
+            failpoint("create:after");
+            Ok(Outcome::Seen { observed: Some(observed), asked: Instant::now() })
+        }
+        Action::Start { id, .. } => {
+            let spec = Arc::clone(&agent.state().spec);
+            let secrets = secrets_gather(shared, &spec).await?;
+            let _slot = shared.work.acquire().await?;
+            failpoint("start:before");
+            runtime.instance_start(id, secrets).await?;
+            failpoint("start:after");
+            inspect(shared, id).await
+        }
+        Action::Stop { id, .. } => {
+            failpoint("stop:before");
+            runtime.instance_stop(id).await?;
+            failpoint("stop:after");
+            inspect(shared, id).await
+        }
+        Action::Remove { id, .. } => {
+            let _slot = shared.work.acquire().await?;
+            failpoint("remove:before");
+            runtime.instance_remove(id).await?;
+            failpoint("remove:after");
+            Ok(Outcome::Seen { observed: None, asked: Instant::now() })
+        }
+        Action::Rename { number, id } => {
+            let key = agent.state().instance_key(*number);
+            runtime.instance_rename(id, &key).await?;
+            inspect(shared, id).await
+        }
+        Action::Forget { number, cleanup } => {
+            let key = agent.state().instance_key(*number);
+            failpoint("forget:before");
+            if *cleanup {
+                runtime.data_remove(&key).await?;
+                failpoint("forget:cleaned");
+            }
+            shared.store.instance_forget(&key, *cleanup).await?;
+            failpoint("forget:after");
+            Ok(Outcome::Forgotten)
+        }
+    }
+}
+
+async fn inspect(shared: &Shared, id: &str) -> Result<Outcome, Failure> {
+    let asked = Instant::now();
+    let owned = shared.runtime.instance_inspect(id).await?;
+    Ok(Outcome::Seen { observed: owned.map(|owned| owned.observed), asked })
+}
+
+/// Finds or pulls the image, and shows the progress of a pull to whoever waits.
+async fn image_prepare(shared: &Shared, image: &ImageName) -> Result<Arc<Image>, Failure> {
+    let progress = |progress: PullProgress| {
+        let pull = Pull {
+            image: image.to_string(),
+            layers: progress.layers,
+            layers_done: progress.layers_done,
+            bytes_done: progress.bytes_done,
+            bytes_total: progress.bytes_total,
+        };
+        shared.pulls().insert(image.to_string(), pull);
+        shared.changed.send_replace(());
+    };
+    let prepared = shared.runtime.image_prepare(image, &progress).await;
+    shared.pulls().remove(image.as_str());
+    Ok(prepared?)
+}
+
+/// Reads the secrets that the agent names, in the form in which it gets them.
+async fn secrets_gather(shared: &Shared, spec: &AgentSpec) -> Result<InstanceSecrets, Failure> {
+    let mut secrets = InstanceSecrets::default();
+    for from in &spec.env_from {
+        let text = secret_text(shared, &from.secret).await?;
+        for (line, number) in text.lines().zip(1..) {
+            let line = line.trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (name, value) = line.split_once('=').ok_or_else(|| {
+                Failure::Secret(format!("line {number} of {} is not NAME=value", from.secret))
+            })?;
+            secrets
+                .env
+                .push((format!("{}{}", from.prefix, name.trim_end()), Zeroizing::new(value.to_owned())));
+        }
+    }
+    for variable in &spec.env {
+        let Some(reference) = &variable.value_from else { continue };
+        let text = secret_text(shared, reference).await?;
+        // A file made with an editor or `echo` ends in a line break that nobody means.
+        let value =
+            text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+        secrets.env.push((variable.name.to_string(), Zeroizing::new(value.to_owned())));
+    }
+    for volume in &spec.volumes {
+        let Some(reference) = &volume.secret else { continue };
+        let content = secret_read(shared, reference).await?;
+        secrets.files.push(SecretFile { path: volume.mount_path.clone(), content });
+    }
+    Ok(secrets)
+}
+
+async fn secret_read(shared: &Shared, reference: &SecretRef) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    Ok(shared.store.secret_read(&reference.fleet, &reference.name).await?)
+}
+
+async fn secret_text(shared: &Shared, reference: &SecretRef) -> Result<Zeroizing<String>, Failure> {
+    let bytes = secret_read(shared, reference).await?;
+    let text = std::str::from_utf8(&bytes).ok().filter(|text| !text.contains('\0'));
+    text.map(|text| Zeroizing::new(text.to_owned())).ok_or_else(|| {
+        Failure::Secret(format!(
+            "{reference} is not text; use it as a file: `volumes: [{{secret: {reference}, …}}]`"
+        ))
+    })
+}
+
+impl Failure {
+    fn reason(&self) -> Reason {
+        match self {
+            Failure::Runtime(error) => error.reason(),
+            Failure::Store(error) => match error.kind() {
+                chassis_store::ErrorKind::NotFound => Reason::SecretMissing,
+                _ => Reason::StorageUnusable,
+            },
+            Failure::Secret(_) => Reason::SecretMissing,
+            Failure::Ending(_) => Reason::RuntimeUnavailable,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Agents: declared, listed, deleted.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use chassis_api::{Agent, AgentChange, AgentOutcome, Applied, Apply};
+use chassis_core::AgentKey;
+use chassis_spec::{AgentName, AgentSpec, FleetName};
+use serde::Deserialize;
+
+use super::SharedState;
+use super::failure::{Failure, Result};
+use super::fleets::DeleteQuery;
+use crate::controller::{AgentController, agent_reload};
+use crate::failpoint::failpoint;
+use crate::shared::Shared;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ListQuery {
+    fleet: Option<FleetName>,
+}
+
+pub(crate) async fn apply(
+    State(shared): SharedState,
+    Path(fleet): Path<FleetName>,
+    body: std::result::Result<Json<Apply>, JsonRejection>,
+) -> Result<Json<Applied>> {
+    let Json(apply) = body?;
+    for spec in &apply.agents {
+        check_runtime(&shared, spec)?;
+    }
+    let request = chassis_store::Apply {
+        fleet: fleet.clone(),
+        create_fleet: apply.create_fleet.then_some(apply.labels),
+        agents: apply.agents,
+        prune: apply.prune,
+        dry_run: apply.dry_run,
+    };
+    failpoint("apply:before");
+    let applied = shared.store.apply(&request).await?;
+    if !apply.dry_run {
+        failpoint("apply:stored");
+        for outcome in applied.agents.iter().filter(|outcome| changes(outcome.change)) {
+            let key = AgentKey { fleet: fleet.clone(), agent: outcome.agent.clone() };
+            agent_reload(&shared, &key).await?;
+        }
+    }
+    Ok(Json(Applied {
+        fleet,
+        fleet_created: applied.fleet_created,
+        agents: applied.agents.into_iter().map(outcome_wire).collect(),
+    }))
+}
+
+pub(crate) async fn list(State(shared): SharedState, Query(query): Query<ListQuery>) -> Json<Vec<Agent>> {
+    let agents = shared.agents();
+    let agents =
+        agents.iter().filter(|agent| query.fleet.as_ref().is_none_or(|fleet| agent.key().fleet == *fleet));
+    Json(agents.map(|agent| wire(&shared, agent)).collect())
+}
+
+pub(crate) async fn show(
+    State(shared): SharedState,
+    Path((fleet, agent)): Path<(FleetName, AgentName)>,
+) -> Result<Json<Agent>> {
+    let agent = agent_find(&shared, fleet, agent)?;
+    Ok(Json(wire(&shared, &agent)))
+}
+
+pub(crate) async fn remove(
+    State(shared): SharedState,
+    Path((fleet, agent)): Path<(FleetName, AgentName)>,
+    Query(query): Query<DeleteQuery>,
+) -> Result<StatusCode> {
+    let key = AgentKey { fleet, agent };
+    failpoint("agent_delete:before");
+    shared.store.agent_delete(&key, query.cleanup, query.version).await?;
+    failpoint("agent_delete:stored");
+    agent_reload(&shared, &key).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+pub(crate) fn agent_find(
+    shared: &Arc<Shared>,
+    fleet: FleetName,
+    agent: AgentName,
+) -> Result<Arc<AgentController>> {
+    let key = AgentKey { fleet, agent };
+    shared.agent(&key).ok_or_else(|| {
+        Failure::not_found(
+            "agent_not_found",
+            format!("there is no agent `{key}`; `chassis ps` shows what there is"),
+        )
+    })
+}
+
+/// An agent for a runtime that this server does not have would wait forever: better said at once.
+fn check_runtime(shared: &Shared, spec: &AgentSpec) -> Result<()> {
+    use chassis_spec::RuntimeKind;
+    let fits = match spec.runtime {
+        // What an agent gets that does not care; the simulator is for just that.
+        RuntimeKind::Docker => true,
+        RuntimeKind::Sim => shared.runtime_name == "sim",
+        RuntimeKind::Firecracker => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let detail = format!(
+        "agent `{}` asks for a runtime that this server does not have; it runs agents on {}",
+        spec.name, shared.runtime_name
+    );
+    Err(Failure::invalid("runtime_unavailable", detail))
+}
+
+fn changes(change: chassis_store::AgentChange) -> bool {
+    use chassis_store::AgentChange as Change;
+    match change {
+        Change::Created | Change::Updated | Change::Scaled | Change::Deleted => true,
+        Change::Unchanged | Change::Undeclared => false,
+    }
+}
+
+fn wire(shared: &Shared, agent: &AgentController) -> Agent {
+    let state = agent.state();
+    let (replicas, wanted, running) = state.counts();
+    Agent {
+        fleet: state.key.fleet.clone(),
+        name: state.key.agent.clone(),
+        revision: state.revision,
+        version: state.version,
+        created_at: state.created_at,
+        deployed_at: state.deployed_at,
+        deleting: state.deleting,
+        spec: AgentSpec::clone(&state.spec),
+        replicas,
+        wanted,
+        running: if shared.is_up() { running } else { 0 },
+    }
+}
+
+fn outcome_wire(outcome: chassis_store::AgentOutcome) -> AgentOutcome {
+    use chassis_store::AgentChange as Change;
+    AgentOutcome {
+        agent: outcome.agent,
+        change: match outcome.change {
+            Change::Created => AgentChange::Created,
+            Change::Updated => AgentChange::Updated,
+            Change::Scaled => AgentChange::Scaled,
+            Change::Unchanged => AgentChange::Unchanged,
+            Change::Deleted => AgentChange::Deleted,
+            Change::Undeclared => AgentChange::Undeclared,
+        },
+        revision: outcome.revision,
+        replicas_before: outcome.replicas.0,
+        replicas_after: outcome.replicas.1,
+        old: outcome.old.map(|spec| AgentSpec::clone(&spec)),
+        new: outcome.new.map(|spec| AgentSpec::clone(&spec)),
+    }
+}

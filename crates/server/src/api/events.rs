@@ -1,0 +1,79 @@
+//! The history, as a list or as it happens.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use chassis_api::EventQuery;
+use chassis_store::EventFilter;
+use futures_util::stream::{self, Stream};
+
+use super::SharedState;
+use super::failure::Result;
+
+/// How many events are listed unless the query says otherwise.
+const LIMIT: u32 = 100;
+/// How many are read at a time while following.
+const PAGE: u32 = 500;
+/// Tells a silent connection from a dead one.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+pub(crate) async fn list(
+    State(shared): SharedState,
+    headers: HeaderMap,
+    query: std::result::Result<Query<EventQuery>, QueryRejection>,
+) -> Result<Response> {
+    let Query(query) = query?;
+    let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    let filter = EventFilter {
+        fleet: query.fleet,
+        agent: query.agent,
+        number: query.number,
+        after: last_id.or(query.after),
+        limit: query.limit.unwrap_or(LIMIT),
+        newest: true,
+    };
+    if query.follow {
+        let stream = follow(shared, filter).await?;
+        return Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
+    }
+    Ok(Json(shared.store.event_list(&filter).await?).into_response())
+}
+
+/// First what the filter finds, then everything after it.
+async fn follow(
+    shared: std::sync::Arc<crate::shared::Shared>,
+    filter: EventFilter,
+) -> Result<impl Stream<Item = std::result::Result<sse::Event, Infallible>>> {
+    let watch = shared.store.event_watch();
+    let newest = *watch.borrow();
+    // With a place to go on from nothing may be left out; without one only the newest are wanted.
+    let resumes = filter.after.is_some();
+    let mut pending = if resumes { Vec::new() } else { shared.store.event_list(&filter).await? };
+    pending.reverse();
+    let after = filter.after.unwrap_or(newest).max(pending.first().map_or(0, |event| event.id));
+    let state = (shared, watch, filter, pending, after);
+    Ok(stream::unfold(state, |(shared, mut watch, filter, mut pending, mut after)| async move {
+        loop {
+            if let Some(event) = pending.pop() {
+                let sse =
+                    sse::Event::default().id(event.id.to_string()).json_data(&event).unwrap_or_default();
+                return Some((Ok(sse), (shared, watch, filter, pending, after)));
+            }
+            watch.mark_unchanged();
+            let page = EventFilter { after: Some(after), limit: PAGE, newest: false, ..filter.clone() };
+            pending = shared.store.event_list(&page).await.ok()?;
+            if let Some(last) = pending.last() {
+                after = last.id;
+                pending.reverse();
+                continue;
+            }
+            watch.changed().await.ok()?;
+        }
+    }))
+}

@@ -1,0 +1,86 @@
+//! From errors to problems on the wire, in one place.
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use chassis_api::{PROBLEM_JSON, Problem};
+use chassis_store::ErrorKind;
+
+use crate::error::chain;
+
+/// A request that was refused or failed.
+#[derive(Debug)]
+pub(crate) struct Failure(Problem);
+
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        Failure(Problem::new(status.as_u16(), status.canonical_reason().unwrap_or("Error"), code, detail))
+    }
+
+    pub(crate) fn invalid(code: &str, detail: impl Into<String>) -> Self {
+        Failure::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    pub(crate) fn not_found(code: &str, detail: impl Into<String>) -> Self {
+        Failure::new(StatusCode::NOT_FOUND, code, detail)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.0).unwrap_or_default();
+        (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response()
+    }
+}
+
+impl From<chassis_store::Error> for Failure {
+    fn from(error: chassis_store::Error) -> Self {
+        let status = match error.kind() {
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Conflict => StatusCode::CONFLICT,
+            ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Internal => {
+                tracing::error!(error = chain(&error), "the store failed");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Failure::new(status, error.code(), chain(&error))
+    }
+}
+
+impl From<chassis_runtime::Error> for Failure {
+    fn from(error: chassis_runtime::Error) -> Self {
+        Failure::new(StatusCode::BAD_GATEWAY, error.code(), chain(&error))
+    }
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Failure::new(rejection.status(), "invalid_body", rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Self {
+        Failure::new(rejection.status(), "invalid_query", rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for Failure {
+    fn from(rejection: PathRejection) -> Self {
+        Failure::new(rejection.status(), "invalid_path", rejection.body_text())
+    }
+}
+
+pub(crate) async fn no_route(uri: Uri) -> Failure {
+    Failure::not_found("no_route", format!("there is nothing at {}", uri.path()))
+}
+
+pub(crate) async fn no_method(uri: Uri) -> Failure {
+    let detail = format!("{} does not take this method", uri.path());
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no_method", detail)
+}

@@ -1,0 +1,129 @@
+//! Fleets: made, listed, scaled, deleted.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use chassis_api::{Fleet, FleetCreate, Scale};
+use chassis_core::AgentKey;
+use chassis_spec::FleetName;
+use serde::Deserialize;
+
+use super::SharedState;
+use super::failure::{Failure, Result};
+use crate::controller::agent_reload;
+use crate::failpoint::failpoint;
+use crate::fleet::{fleet_finish_if_deleting, fleet_prepare};
+use crate::shared::Shared;
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct DeleteQuery {
+    /// Take the tier 1 data away too.
+    #[serde(default)]
+    pub(crate) cleanup: bool,
+    /// The version that the caller saw.
+    pub(crate) version: Option<u64>,
+}
+
+pub(crate) async fn create(
+    State(shared): SharedState,
+    body: std::result::Result<Json<FleetCreate>, JsonRejection>,
+) -> Result<(StatusCode, Json<Fleet>)> {
+    let Json(create) = body?;
+    failpoint("fleet_create:before");
+    let fleet = shared.store.fleet_create(&create.name, &create.labels).await?;
+    failpoint("fleet_create:stored");
+    fleet_prepare(&shared, &create.name).await;
+    failpoint("fleet_create:prepared");
+    Ok((StatusCode::CREATED, Json(wire(&shared, fleet))))
+}
+
+pub(crate) async fn list(State(shared): SharedState) -> Result<Json<Vec<Fleet>>> {
+    let fleets = shared.store.fleet_list().await?;
+    Ok(Json(fleets.into_iter().map(|fleet| wire(&shared, fleet)).collect()))
+}
+
+pub(crate) async fn show(State(shared): SharedState, Path(name): Path<FleetName>) -> Result<Json<Fleet>> {
+    Ok(Json(wire(&shared, shared.store.fleet_get(&name).await?)))
+}
+
+pub(crate) async fn remove(
+    State(shared): SharedState,
+    Path(name): Path<FleetName>,
+    Query(query): Query<DeleteQuery>,
+) -> Result<StatusCode> {
+    failpoint("fleet_delete:before");
+    shared.store.fleet_delete(&name, query.cleanup, query.version).await?;
+    failpoint("fleet_delete:stored");
+    for key in agent_keys(&shared, &name) {
+        agent_reload(&shared, &key).await?;
+    }
+    fleet_finish_if_deleting(&shared, &name).await;
+    Ok(StatusCode::ACCEPTED)
+}
+
+pub(crate) async fn scale(
+    State(shared): SharedState,
+    Path(name): Path<FleetName>,
+    body: std::result::Result<Json<Scale>, JsonRejection>,
+) -> Result<Json<Fleet>> {
+    let Json(scale) = body?;
+    let fleet = shared.store.fleet_get(&name).await?;
+    let agents = agent_keys(&shared, &name);
+    let agent = match (scale.agent, agents.as_slice()) {
+        (Some(agent), _) => agent,
+        (None, [only]) => only.agent.clone(),
+        (None, []) => {
+            let detail = format!(
+                "fleet `{name}` has no agents to scale; deploy one with `chassis deploy agent -f FILE`"
+            );
+            return Err(Failure::invalid("fleet_empty", detail));
+        }
+        (None, several) => {
+            let names: Vec<&str> = several.iter().map(|key| key.agent.as_str()).collect();
+            let detail = format!(
+                "fleet `{name}` has several agents ({}); say which: `chassis scale agent {} {}`",
+                names.join(", "),
+                names[0],
+                scale.count
+            );
+            return Err(Failure::invalid("agent_needed", detail));
+        }
+    };
+    let key = AgentKey { fleet: name, agent };
+    failpoint("scale:before");
+    shared.store.agent_scale(&key, scale.count, None).await?;
+    failpoint("scale:stored");
+    agent_reload(&shared, &key).await?;
+    Ok(Json(wire(&shared, fleet)))
+}
+
+pub(crate) fn agent_keys(shared: &Arc<Shared>, fleet: &FleetName) -> Vec<AgentKey> {
+    let agents = shared.agents();
+    agents.iter().map(|agent| agent.key().clone()).filter(|key| key.fleet == *fleet).collect()
+}
+
+fn wire(shared: &Arc<Shared>, fleet: chassis_store::Fleet) -> Fleet {
+    let mut wire = Fleet {
+        name: fleet.name,
+        labels: fleet.labels,
+        version: fleet.version,
+        created_at: fleet.created_at,
+        deleting: fleet.deleting,
+        agents: 0,
+        wanted: 0,
+        running: 0,
+    };
+    for agent in shared.agents().iter().filter(|agent| agent.key().fleet == wire.name) {
+        let (_, wanted, running) = agent.state().counts();
+        wire.agents += 1;
+        wire.wanted += wanted;
+        wire.running += running;
+    }
+    if !shared.is_up() {
+        wire.running = 0;
+    }
+    wire
+}

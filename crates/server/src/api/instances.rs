@@ -1,0 +1,232 @@
+//! Instances: listed, described, started, stopped, restarted, deleted.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use chassis_api::{Change, ChangeKind, Instance, InstanceDetail, MountInfo};
+use chassis_core::{InstanceKey, Phase, Reason};
+use chassis_spec::{AgentName, AgentSpec, FleetName};
+use chassis_store::{EventFilter, InstanceChange, Scope};
+use serde::Deserialize;
+
+use super::SharedState;
+use super::agents::agent_find;
+use super::failure::{Failure, Result};
+use super::fleets::DeleteQuery;
+use crate::controller::agent_reload;
+use crate::failpoint::failpoint;
+use crate::shared::{Health, Shared};
+use crate::state::{AgentState, Slot};
+
+/// How many events a description ends with.
+const LAST_EVENTS: u32 = 15;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ListQuery {
+    fleet: Option<FleetName>,
+    agent: Option<AgentName>,
+}
+
+pub(crate) async fn list(State(shared): SharedState, Query(query): Query<ListQuery>) -> Json<Vec<Instance>> {
+    let down = down_message(&shared);
+    let mut instances = Vec::new();
+    for agent in shared.agents() {
+        let key = agent.key();
+        if query.fleet.as_ref().is_none_or(|fleet| key.fleet == *fleet)
+            && query.agent.as_ref().is_none_or(|name| key.agent == *name)
+        {
+            let state = agent.state();
+            instances.extend(state.slots.values().map(|slot| wire(&shared, &state, slot, down.as_deref())));
+        }
+    }
+    Json(instances)
+}
+
+pub(crate) async fn show(
+    State(shared): SharedState,
+    Path((fleet, agent, number)): Path<(FleetName, AgentName, u32)>,
+) -> Result<Json<InstanceDetail>> {
+    let filter = EventFilter {
+        fleet: Some(fleet.clone()),
+        agent: Some(agent.clone()),
+        number: Some(number),
+        after: None,
+        limit: LAST_EVENTS,
+        newest: true,
+    };
+    let events = shared.store.event_list(&filter).await?;
+    let controller = agent_find(&shared, fleet, agent)?;
+    let state = controller.state();
+    let key = state.instance_key(number);
+    let slot = state.slots.get(&number).ok_or_else(|| no_instance(&key))?;
+    let down = down_message(&shared);
+    Ok(Json(InstanceDetail {
+        instance: wire(&shared, &state, slot, down.as_deref()),
+        container_name: key.container_name(),
+        spec: AgentSpec::clone(&state.spec),
+        agent_revision: state.revision,
+        mounts: mounts(&shared, &key, &state.spec),
+        open: opened(&state.spec),
+        events,
+    }))
+}
+
+pub(crate) async fn remove(
+    State(shared): SharedState,
+    Path((fleet, agent, number)): Path<(FleetName, AgentName, u32)>,
+    Query(query): Query<DeleteQuery>,
+) -> Result<StatusCode> {
+    let key = InstanceKey { fleet, agent, number };
+    failpoint("instance_delete:before");
+    shared.store.instance_delete(&key, query.cleanup).await?;
+    failpoint("instance_delete:stored");
+    agent_reload(&shared, &key.agent_key()).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+pub(crate) async fn change(
+    State(shared): SharedState,
+    body: std::result::Result<Json<Change>, JsonRejection>,
+) -> Result<StatusCode> {
+    let Json(change) = body?;
+    let scope = Scope { fleet: change.scope.fleet, agent: change.scope.agent, number: change.scope.number };
+    if scope.number.is_some() && scope.agent.is_none() {
+        return Err(Failure::invalid(
+            "agent_needed",
+            "a number names an instance only together with its agent",
+        ));
+    }
+    let change = match change.change {
+        ChangeKind::Start => InstanceChange::Start,
+        ChangeKind::Stop => InstanceChange::Stop,
+        ChangeKind::Restart => InstanceChange::Restart,
+    };
+    failpoint("change:before");
+    let agents = shared.store.instance_change(&scope, change).await?;
+    failpoint("change:stored");
+    for key in agents {
+        agent_reload(&shared, &key).await?;
+    }
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Why nothing is known of any instance, if that is so.
+pub(crate) fn down_message(shared: &Shared) -> Option<String> {
+    match &*shared.health.borrow() {
+        Health::Up { .. } => None,
+        Health::Unknown => Some("the server has just started and looks at what is there".to_owned()),
+        Health::Down { message } => Some(message.clone()),
+    }
+}
+
+fn wire(shared: &Shared, state: &AgentState, slot: &Slot, down: Option<&str>) -> Instance {
+    let instance = &slot.instance;
+    let memory = &instance.memory;
+    let observed = instance.observed.as_ref();
+    let mut phase = slot.phase(&state.spec);
+    let (mut reason, mut message) =
+        memory.blocked.as_ref().map(|blocked| (blocked.reason, blocked.message.clone())).unzip();
+    if let Some(down) = down {
+        phase = Phase::Unknown;
+        reason = Some(Reason::RuntimeUnavailable);
+        message = Some(down.to_owned());
+    }
+    let retry_at = match phase {
+        Phase::Blocked => memory.blocked.as_ref().map(|blocked| blocked.retry_at),
+        Phase::Backoff => memory.retry_at,
+        _ => None,
+    };
+    Instance {
+        fleet: state.key.fleet.clone(),
+        agent: state.key.agent.clone(),
+        number: instance.number,
+        phase,
+        reason,
+        message,
+        retry_at,
+        revision: observed.map(|observed| observed.revision),
+        restarts: memory.restarts,
+        created_at: slot.created_at,
+        started_at: memory.run.as_ref().filter(|_| memory.exit.is_none()).map(|run| run.started_at),
+        last_exit: memory.exit.or(memory.last_exit),
+        node: shared.node.clone(),
+        image: state.spec.image.to_string(),
+        container_id: observed.map(|observed| observed.id.to_string()),
+    }
+}
+
+fn no_instance(key: &InstanceKey) -> Failure {
+    let detail = format!("there is no instance `{key}`; `chassis ps` shows what there is");
+    Failure::not_found("instance_not_found", detail)
+}
+
+/// What the agent sees where.
+fn mounts(shared: &Shared, key: &InstanceKey, spec: &AgentSpec) -> Vec<MountInfo> {
+    let tier1 = shared.data_dir.root().join(key.fleet.as_str()).join(key.short_name());
+    let memory = |path: String, size: chassis_spec::Bytes| MountInfo {
+        path,
+        kind: "tier 2".to_owned(),
+        source: size.to_string(),
+        read_only: false,
+    };
+    let mut mounts = Vec::new();
+    for volume in &spec.volumes {
+        let (kind, source) = match (&volume.secret, &volume.host_path) {
+            (Some(secret), _) => ("secret", secret.to_string()),
+            (None, Some(host)) => ("host", host.to_string()),
+            (None, None) => ("tier 1", tier1.join(volume.name.as_str()).display().to_string()),
+        };
+        mounts.push(MountInfo {
+            path: volume.mount_path.to_string(),
+            kind: kind.to_owned(),
+            source,
+            read_only: volume.read_only || volume.secret.is_some(),
+        });
+        for scratch in &volume.scratch {
+            mounts.push(memory(format!("{}/{}", volume.mount_path, scratch.path), scratch.size));
+        }
+    }
+    mounts.push(memory("/tmpfs".to_owned(), spec.tmpfs.size));
+    mounts.push(memory("/tmp".to_owned(), spec.tmpfs.size));
+    mounts
+}
+
+/// What the YAML opens beyond the defaults, in its own words.
+fn opened(spec: &AgentSpec) -> Vec<String> {
+    let mut open = Vec::new();
+    if let Some(user) = spec.user.as_ref().filter(|user| user.is_root()) {
+        open.push(format!("user: {user} (runs as root)"));
+    }
+    if spec.security.writable_root {
+        open.push("security.writableRoot: true".to_owned());
+    }
+    open.extend(spec.security.capabilities.iter().map(|name| format!("security.capabilities: {name}")));
+    for port in &spec.ports {
+        if let Some(host_port) = port.host_port {
+            let ip = port.host_ip.map_or_else(|| "127.0.0.1".to_owned(), |ip| ip.to_string());
+            open.push(format!("ports: {ip}:{host_port} on the host reaches {}", port.container_port));
+        }
+    }
+    for volume in &spec.volumes {
+        if let Some(host) = &volume.host_path {
+            let mode = if volume.read_only { "read-only" } else { "writable" };
+            open.push(format!("volumes: {host} of the host at {} ({mode})", volume.mount_path));
+        }
+    }
+    open
+}
+
+/// Agents that a scope reaches.
+pub(crate) fn agents_in(
+    shared: &Arc<Shared>,
+    scope: &chassis_api::Scope,
+) -> Vec<Arc<crate::controller::AgentController>> {
+    let mut agents = shared.agents();
+    agents.retain(|agent| {
+        agent.key().fleet == scope.fleet && scope.agent.as_ref().is_none_or(|name| agent.key().agent == *name)
+    });
+    agents
+}

@@ -1,0 +1,59 @@
+//! The HTTP API: one module for each resource. Handlers change the store, reload the controllers that it concerns, and
+//! answer; they never act on a runtime themselves, but to read logs.
+
+mod agents;
+mod events;
+mod failure;
+mod fleets;
+mod instances;
+mod logs;
+mod progress;
+mod secrets;
+mod server;
+mod targets;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{delete, get, post, put};
+
+use crate::shared::Shared;
+
+/// A fleet of many agents, written out, is far below this.
+const BODY_LIMIT: usize = 4 << 20;
+
+type SharedState = axum::extract::State<Arc<Shared>>;
+
+/// All routes; the table is in the documentation of `chassis_api`.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/livez", get(server::live))
+        .route("/readyz", get(server::ready))
+        .route("/v1/server", get(server::info))
+        .route("/v1/server/stop", post(server::stop))
+        .route("/v1/resolve", get(targets::resolve))
+        .route("/v1/fleets", get(fleets::list).post(fleets::create))
+        .route("/v1/fleets/{fleet}", get(fleets::show).delete(fleets::remove))
+        .route("/v1/fleets/{fleet}/apply", post(agents::apply))
+        .route("/v1/fleets/{fleet}/scale", post(fleets::scale))
+        .route("/v1/agents", get(agents::list))
+        .route("/v1/fleets/{fleet}/agents/{agent}", get(agents::show).delete(agents::remove))
+        .route("/v1/instances", get(instances::list))
+        .route(
+            "/v1/fleets/{fleet}/agents/{agent}/instances/{number}",
+            get(instances::show).delete(instances::remove),
+        )
+        .route("/v1/change", post(instances::change))
+        .route("/v1/progress", post(progress::follow))
+        .route("/v1/logs", get(logs::read))
+        .route("/v1/events", get(events::list))
+        .route("/v1/secrets", get(secrets::list))
+        .route("/v1/secrets/rotate-key", post(secrets::rotate_key))
+        .route("/v1/secrets/{fleet}/{name}", put(secrets::write))
+        .route("/v1/secrets/{fleet}/{name}", delete(secrets::remove))
+        .fallback(failure::no_route)
+        .method_not_allowed_fallback(failure::no_method)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(shared)
+}

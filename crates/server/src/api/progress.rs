@@ -1,0 +1,166 @@
+//! How far instances are on the way to what is wanted of them, told as it changes.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use chassis_api::{Progress, ProgressQuery, ProgressState, Scope, Stuck};
+use chassis_core::{InstanceKey, Phase, RunState, Wanted};
+use chassis_spec::AgentSpec;
+use futures_util::stream::{self, Stream};
+use jiff::{SignedDuration, Timestamp};
+
+use super::SharedState;
+use super::failure::Result;
+use super::instances::{agents_in, down_message};
+use crate::shared::Shared;
+use crate::state::{AgentState, Slot};
+
+/// News of many instances are told together.
+const COALESCE: Duration = Duration::from_millis(40);
+/// An agent that crashed since the change must run this long before it counts as running.
+const PROVEN: SignedDuration = SignedDuration::from_secs(2);
+/// Asked again at least this often: some answers change only with time.
+const RECHECK: Duration = Duration::from_millis(500);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const MOST_STUCK: usize = 10;
+
+/// How one instance stands to what is wanted of it.
+enum Standing {
+    Ready,
+    /// On its way.
+    Working,
+    /// Runs, and waits for its turn to be replaced.
+    Held,
+    Stuck(String),
+}
+
+pub(crate) async fn follow(
+    State(shared): SharedState,
+    body: std::result::Result<Json<ProgressQuery>, JsonRejection>,
+) -> Result<Sse<impl Stream<Item = std::result::Result<Event, Infallible>>>> {
+    let Json(query) = body?;
+    let changed = shared.changed.subscribe();
+    let start = (shared, changed, query, None::<Progress>, false);
+    let stream = stream::unfold(start, |(shared, mut changed, query, told, done)| async move {
+        if done {
+            return None;
+        }
+        loop {
+            changed.mark_unchanged();
+            let progress = progress(&shared, &query.scopes);
+            let done = progress.state != ProgressState::Working;
+            if told.as_ref() != Some(&progress) {
+                let event = Event::default().json_data(&progress).unwrap_or_default();
+                return Some((Ok(event), (shared, changed, query, Some(progress), done)));
+            }
+            let _ = tokio::time::timeout(RECHECK, changed.changed()).await;
+            // A first change may be the last one that is missing; only a crowd is worth waiting for.
+            if progress.total - progress.ready > 1 {
+                tokio::time::sleep(COALESCE).await;
+            }
+        }
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+fn progress(shared: &Arc<Shared>, scopes: &[Scope]) -> Progress {
+    let now = Timestamp::now();
+    let mut progress = Progress {
+        state: ProgressState::Working,
+        total: 0,
+        ready: 0,
+        pulls: shared.pulls().values().cloned().collect(),
+        stuck: Vec::new(),
+    };
+    let (mut working, mut stuck) = (0, 0);
+    let mut seen = |key: InstanceKey, phase: Phase, standing: Standing| {
+        progress.total += 1;
+        match standing {
+            Standing::Ready => progress.ready += 1,
+            Standing::Working => working += 1,
+            Standing::Held => {}
+            Standing::Stuck(message) => {
+                stuck += 1;
+                if progress.stuck.len() < MOST_STUCK {
+                    progress.stuck.push(Stuck { instance: key, phase, message });
+                }
+            }
+        }
+    };
+    let down = down_message(shared).filter(|_| !shared.just_started());
+    for scope in scopes {
+        for agent in agents_in(shared, scope) {
+            let state = agent.state();
+            let slots = state.slots.values();
+            for slot in slots.filter(|slot| scope.number.is_none_or(|number| slot.instance.number == number))
+            {
+                let standing = match &down {
+                    Some(message) => Standing::Stuck(message.clone()),
+                    None if !shared.is_up() => Standing::Working,
+                    None => standing(&state, slot, now),
+                };
+                seen(state.instance_key(slot.instance.number), slot.phase(&state.spec), standing);
+            }
+        }
+    }
+    progress.state = if progress.ready == progress.total {
+        ProgressState::Done
+    } else if working == 0 && stuck > 0 {
+        ProgressState::Stuck
+    } else {
+        ProgressState::Working
+    };
+    progress
+}
+
+fn standing(state: &AgentState, slot: &Slot, now: Timestamp) -> Standing {
+    let instance = &slot.instance;
+    let phase = slot.phase(&state.spec);
+    if let Some(blocked) = &instance.memory.blocked {
+        if !slot.runs_as_wanted(state.revision) || instance.desired.wanted != Wanted::Running {
+            return Standing::Stuck(blocked.message.clone());
+        }
+    }
+    match (instance.desired.wanted, phase) {
+        (Wanted::Stopped, Phase::Stopped) | (Wanted::Running, Phase::Completed) => Standing::Ready,
+        (Wanted::Running, Phase::Running) if slot.runs_as_wanted(state.revision) => {
+            if instance.memory.failures == 0
+                || runs_since(slot).is_some_and(|at| now.duration_since(at) >= PROVEN)
+            {
+                Standing::Ready
+            } else {
+                Standing::Working
+            }
+        }
+        (Wanted::Running, Phase::Running) if !instance.busy => Standing::Held,
+        (Wanted::Running, Phase::Failed) => Standing::Stuck(exit_message(slot, &state.spec)),
+        (Wanted::Running, Phase::Backoff) if instance.memory.failures > 1 => {
+            Standing::Stuck(exit_message(slot, &state.spec))
+        }
+        _ => Standing::Working,
+    }
+}
+
+fn runs_since(slot: &Slot) -> Option<Timestamp> {
+    match slot.instance.observed.as_ref()?.state {
+        RunState::Running { started_at } => Some(started_at),
+        _ => None,
+    }
+}
+
+fn exit_message(slot: &Slot, spec: &AgentSpec) -> String {
+    let memory = &slot.instance.memory;
+    let how = memory
+        .exit
+        .map_or_else(|| "ended".to_owned(), |exit| chassis_core::EventKind::Exited(exit).to_string());
+    let key = format!("{}-{}", spec.name, slot.instance.number);
+    match memory.failures {
+        0 | 1 => format!("{how}; `chassis logs {key}` shows what it said"),
+        failures => format!("{how}, {failures} times in a row; `chassis logs {key}` shows what it said"),
+    }
+}

@@ -1,0 +1,91 @@
+//! Secrets go in; they never come out of the API again.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use chassis_api::{KeyRotate, KeyRotated, Secret, SecretDeleted};
+use chassis_spec::{AgentName, FleetName, SecretName};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::SharedState;
+use super::failure::Result;
+use crate::failpoint::failpoint;
+use crate::shared::Shared;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ListQuery {
+    fleet: Option<FleetName>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct WriteQuery {
+    #[serde(default)]
+    replace: bool,
+}
+
+pub(crate) async fn list(
+    State(shared): SharedState,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Vec<Secret>>> {
+    let secrets = shared.store.secret_list(query.fleet.as_ref()).await?;
+    Ok(Json(secrets.into_iter().map(|info| wire(&shared, info)).collect()))
+}
+
+pub(crate) async fn write(
+    State(shared): SharedState,
+    Path((fleet, name)): Path<(FleetName, SecretName)>,
+    Query(query): Query<WriteQuery>,
+    body: Bytes,
+) -> Result<Json<Secret>> {
+    failpoint("secret_write:before");
+    let value = Zeroizing::new(body.to_vec());
+    let info = shared.store.secret_write(&fleet, &name, value, query.replace).await?;
+    failpoint("secret_write:stored");
+    for agent in shared.agents() {
+        // One that is blocked for want of this secret need not wait.
+        if agent.key().fleet == fleet {
+            agent.state().unblock(jiff::Timestamp::now());
+            agent.wake();
+        }
+    }
+    Ok(Json(wire(&shared, info)))
+}
+
+pub(crate) async fn remove(
+    State(shared): SharedState,
+    Path((fleet, name)): Path<(FleetName, SecretName)>,
+) -> Result<Json<SecretDeleted>> {
+    shared.store.secret_delete(&fleet, &name).await?;
+    Ok(Json(SecretDeleted { used_by: used_by(&shared, &fleet, &name) }))
+}
+
+pub(crate) async fn rotate_key(
+    State(shared): SharedState,
+    body: std::result::Result<Json<KeyRotate>, JsonRejection>,
+) -> Result<Json<KeyRotated>> {
+    let Json(rotate) = body?;
+    let secrets = shared.store.secret_rotate(rotate.new_key.map(Zeroizing::new)).await?;
+    Ok(Json(KeyRotated { secrets }))
+}
+
+fn wire(shared: &Shared, info: chassis_store::SecretInfo) -> Secret {
+    Secret {
+        used_by: used_by(shared, &info.fleet, &info.name),
+        fleet: info.fleet,
+        name: info.name,
+        version: info.version,
+        created_at: info.created_at,
+        updated_at: info.updated_at,
+    }
+}
+
+fn used_by(shared: &Shared, fleet: &FleetName, name: &SecretName) -> Vec<AgentName> {
+    let agents = shared.agents();
+    let uses = agents.iter().filter(|agent| {
+        let state = agent.state();
+        state.spec.secret_refs().any(|reference| reference.fleet == *fleet && reference.name == *name)
+    });
+    uses.map(|agent| agent.key().agent.clone()).collect()
+}

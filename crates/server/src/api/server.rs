@@ -1,0 +1,43 @@
+//! The server itself.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use chassis_api::ServerInfo;
+
+use super::SharedState;
+use crate::shared::Health;
+
+pub(crate) async fn live() -> StatusCode {
+    StatusCode::OK
+}
+
+/// Ready once the runtime's containers are known.
+pub(crate) async fn ready(State(shared): SharedState) -> StatusCode {
+    if shared.is_up() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+pub(crate) async fn info(State(shared): SharedState) -> Json<ServerInfo> {
+    let health = shared.health.borrow().clone();
+    let (runtime_version, runtime_error) = match health {
+        Health::Unknown => (None, None),
+        Health::Up { version } => (Some(version), None),
+        Health::Down { message } => (None, Some(message)),
+    };
+    Json(ServerInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        id: shared.store.server_id().to_owned(),
+        pid: std::process::id(),
+        started_at: shared.started_at,
+        data_dir: shared.data_dir.root().display().to_string(),
+        runtime: shared.runtime_name.to_owned(),
+        runtime_version,
+        runtime_error,
+        background: shared.background,
+    })
+}
+
+pub(crate) async fn stop(State(shared): SharedState) -> StatusCode {
+    shared.stop.notify_one();
+    StatusCode::ACCEPTED
+}

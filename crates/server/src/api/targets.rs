@@ -1,0 +1,104 @@
+//! What a name that somebody typed means: `fleet/agent-n`, `agent-n`, `fleet/agent`, `agent` or a fleet.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use chassis_api::Target;
+use chassis_core::key::parse_instance_name;
+use chassis_spec::FleetName;
+use serde::Deserialize;
+
+use super::SharedState;
+use super::failure::{Failure, Result};
+use crate::shared::Shared;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ResolveQuery {
+    name: String,
+    fleet: Option<FleetName>,
+}
+
+pub(crate) async fn resolve(
+    State(shared): SharedState,
+    query: std::result::Result<Query<ResolveQuery>, QueryRejection>,
+) -> Result<Json<Target>> {
+    let Query(query) = query?;
+    let (fleet, name) = match query.name.split_once('/') {
+        Some((fleet, name)) => (Some(fleet.to_owned()), name),
+        None => (query.fleet.map(|fleet| fleet.to_string()), query.name.as_str()),
+    };
+    let fleets = shared.store.fleet_list().await?;
+    let mut found = agents_named(&shared, fleet.as_deref(), name);
+    if found.is_empty() && fleet.is_none() {
+        let fleet = fleets.iter().find(|fleet| fleet.name.as_str() == name);
+        found.extend(fleet.map(|fleet| Target { fleet: fleet.name.clone(), agent: None, number: None }));
+    }
+    match found.len() {
+        1 => Ok(Json(found.swap_remove(0))),
+        0 => {
+            let mut known: Vec<String> = fleets.iter().map(|fleet| fleet.name.to_string()).collect();
+            known.extend(names(&shared));
+            Err(nothing_named(&query.name, &known))
+        }
+        _ => {
+            let names: Vec<String> = found.iter().map(target_name).collect();
+            let detail = format!("`{}` is in several fleets; say which: {}", query.name, names.join(", "));
+            Err(Failure::new(StatusCode::CONFLICT, "ambiguous_name", detail))
+        }
+    }
+}
+
+/// Agents of this name, or else instances.
+fn agents_named(shared: &Shared, fleet: Option<&str>, name: &str) -> Vec<Target> {
+    let agents = shared.agents();
+    let agents = agents.iter().filter(|agent| fleet.is_none_or(|fleet| agent.key().fleet.as_str() == fleet));
+    let exact: Vec<Target> = agents
+        .clone()
+        .filter(|agent| agent.key().agent.as_str() == name)
+        .map(|agent| target(agent.key(), None))
+        .collect();
+    if !exact.is_empty() {
+        return exact;
+    }
+    let Some((agent_name, number)) = parse_instance_name(name) else { return Vec::new() };
+    agents
+        .filter(|agent| agent.key().agent.as_str() == agent_name)
+        .filter(|agent| agent.state().slots.contains_key(&number))
+        .map(|agent| target(agent.key(), Some(number)))
+        .collect()
+}
+
+fn target(key: &chassis_core::AgentKey, number: Option<u32>) -> Target {
+    Target { fleet: key.fleet.clone(), agent: Some(key.agent.clone()), number }
+}
+
+fn target_name(target: &Target) -> String {
+    let agent = target.agent.as_ref().map(|agent| format!("/{agent}")).unwrap_or_default();
+    let number = target.number.map(|number| format!("-{number}")).unwrap_or_default();
+    format!("{}{agent}{number}", target.fleet)
+}
+
+/// Agents and instances, as people type them.
+fn names(shared: &Shared) -> Vec<String> {
+    let mut names = Vec::new();
+    for agent in shared.agents() {
+        names.push(agent.key().agent.to_string());
+        names.extend(agent.state().slots.keys().map(|number| format!("{}-{number}", agent.key().agent)));
+    }
+    names
+}
+
+fn nothing_named(name: &str, known: &[String]) -> Failure {
+    let wanted = name.rsplit('/').next().unwrap_or(name);
+    let nearest = known
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(wanted, known), known))
+        .filter(|(distance, _)| *distance <= 1 + wanted.len() / 4)
+        .min();
+    let hint = match nearest {
+        Some((_, known)) => format!("did you mean `{known}`?"),
+        None => "`chassis ps` shows what there is".to_owned(),
+    };
+    Failure::not_found("no_such_name", format!("there is nothing named `{name}`; {hint}"))
+}

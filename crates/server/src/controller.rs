@@ -1,0 +1,154 @@
+//! One controller for each agent: it sleeps until something concerns its agent, decides, and carries out.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use chassis_core::AgentKey;
+use chassis_store::InstanceUpdate;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::act;
+use crate::failpoint::failpoint;
+use crate::fleet;
+use crate::shared::{Shared, lock};
+use crate::state::{AgentState, Next, Step};
+
+/// The owner of one agent's state. Others may read it, reload it from the store, or say that something happened.
+#[derive(Debug)]
+pub(crate) struct AgentController {
+    key: AgentKey,
+    state: Mutex<AgentState>,
+    wake: Notify,
+    /// Held while the agent is loaded from the store, so that an older record never follows a newer.
+    loading: tokio::sync::Mutex<()>,
+}
+
+/// Loads the agent from the store into its controller, which is started if there is none, and wakes it.
+pub(crate) async fn agent_reload(shared: &Arc<Shared>, key: &AgentKey) -> chassis_store::Result<()> {
+    let record = shared.store.agent_load(key).await?;
+    let (agent, made) =
+        shared.agent_or_insert(key, || Arc::new(AgentController::new(AgentState::new(record))));
+    if made {
+        tokio::spawn(Arc::clone(&agent).run(Arc::clone(shared)));
+    } else {
+        let _loading = agent.loading.lock().await;
+        let record = shared.store.agent_load(key).await?;
+        agent.state().reload(record);
+    }
+    agent.wake();
+    shared.changed.send_replace(());
+    Ok(())
+}
+
+impl AgentController {
+    pub(crate) fn new(state: AgentState) -> Self {
+        AgentController {
+            key: state.key.clone(),
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            loading: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(crate) fn key(&self) -> &AgentKey {
+        &self.key
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, AgentState> {
+        lock(&self.state)
+    }
+
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Runs until the agent is deleted. Boxed, because an agent that is deployed again at its end has its successor
+    /// started from here.
+    pub(crate) fn run(self: Arc<Self>, shared: Arc<Shared>) -> BoxFuture<'static, ()> {
+        Box::pin(self.run_to_end(shared))
+    }
+
+    async fn run_to_end(self: Arc<Self>, shared: Arc<Shared>) {
+        let mut health = shared.health.subscribe();
+        loop {
+            let mut wake_at = None;
+            if shared.is_up() {
+                let next = self.state().next(Timestamp::now());
+                wake_at = next.wake_at;
+                if self.advance(&shared, next).await {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = sleep_until(wake_at) => {}
+                _ = health.changed() => {}
+            }
+        }
+    }
+
+    /// Stores what was noted, then starts the steps. True if the agent is gone.
+    async fn advance(self: &Arc<Self>, shared: &Arc<Shared>, next: Next) -> bool {
+        if next.finished {
+            return self.forget(shared).await;
+        }
+        if !next.updates.is_empty() {
+            failpoint("record:before");
+            record(shared, next.updates).await;
+            failpoint("record:after");
+            shared.changed.send_replace(());
+        }
+        for step in next.steps {
+            tokio::spawn(Arc::clone(self).take_step(Arc::clone(shared), step));
+        }
+        false
+    }
+
+    async fn take_step(self: Arc<Self>, shared: Arc<Shared>, step: Step) {
+        let number = step.number();
+        let outcome = act::act(&shared, &self, &step).await;
+        let update = self.state().finish(number, outcome, Timestamp::now());
+        if let Some(update) = update {
+            record(&shared, vec![update]).await;
+        }
+        shared.changed.send_replace(());
+        self.wake();
+    }
+
+    async fn forget(&self, shared: &Arc<Shared>) -> bool {
+        failpoint("agent_forget:before");
+        if let Err(error) = shared.store.agent_forget(&self.key).await {
+            tracing::warn!(agent = %self.key, %error, "cannot forget the agent, will try again");
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            self.wake();
+            return false;
+        }
+        failpoint("agent_forget:after");
+        shared.agent_remove(&self.key);
+        // Somebody may have deployed it again since: that found this controller, which ends now.
+        if let Err(error) = agent_reload(shared, &self.key).await {
+            tracing::debug!(agent = %self.key, %error, "gone");
+        }
+        fleet::fleet_finish_if_deleting(shared, &self.key.fleet).await;
+        true
+    }
+}
+
+/// Stores what was noted. A full disk must not stop agents from being looked after: what is not stored is noted again
+/// after a restart, from what the node shows.
+async fn record(shared: &Shared, updates: Vec<InstanceUpdate>) {
+    if let Err(error) = shared.store.instance_record(updates).await {
+        tracing::warn!(%error, "cannot store what was noted of instances");
+    }
+}
+
+async fn sleep_until(at: Option<Timestamp>) {
+    match at {
+        None => std::future::pending().await,
+        Some(at) => {
+            let left = at.duration_since(Timestamp::now());
+            tokio::time::sleep(left.try_into().unwrap_or_default()).await;
+        }
+    }
+}

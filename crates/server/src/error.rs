@@ -1,0 +1,54 @@
+//! Why a server cannot start or go on.
+
+use std::io;
+use std::path::PathBuf;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot use the data directory {}; choose another with --data-dir or CHASSIS_DATA_DIR", path.display())]
+    DataDir { path: PathBuf, source: io::Error },
+    #[error(
+        "another server (pid {pid}) runs on {}; `chassis server status` asks it, `chassis server stop` ends it",
+        path.display()
+    )]
+    AlreadyServed { path: PathBuf, pid: String },
+    #[error("cannot listen on {}", path.display())]
+    Listen { path: PathBuf, source: io::Error },
+    #[error("cannot open the server's state")]
+    Store(#[from] chassis_store::Error),
+    #[error("cannot set up the runtime")]
+    Runtime(#[from] chassis_runtime::Error),
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
+}
+
+impl Error {
+    /// A word for programs; never changes for a variant.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::DataDir { .. } => "data_dir_unusable",
+            Error::AlreadyServed { .. } => "already_served",
+            Error::Listen { .. } => "cannot_listen",
+            Error::Store(error) => error.code(),
+            Error::Runtime(_) => "runtime_unusable",
+            Error::Signals(_) => "signals",
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,73 @@
+//! What a fleet itself needs: its network while it lives, and a clean end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis_spec::FleetName;
+use chassis_store::ErrorKind;
+
+use crate::error::chain;
+use crate::failpoint::failpoint;
+use crate::shared::Shared;
+
+/// Makes the fleet's network and directory ahead of its first instance. A runtime that does not answer is no failure:
+/// the first instance makes them too.
+pub(crate) async fn fleet_prepare(shared: &Shared, fleet: &FleetName) {
+    if let Err(error) = shared.runtime.fleet_prepare(fleet).await {
+        tracing::warn!(%fleet, error = chain(&error), "cannot prepare the fleet's network yet");
+    }
+}
+
+/// Goes on with every deletion that was under way, and takes away networks of fleets that are no more.
+pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
+    let known = match shared.store.fleet_list().await {
+        Ok(fleets) => fleets,
+        Err(error) => {
+            tracing::warn!(%error, "cannot list the fleets");
+            return;
+        }
+    };
+    for fleet in known.iter().filter(|fleet| fleet.deleting) {
+        fleet_finish_if_deleting(shared, &fleet.name).await;
+    }
+    match shared.runtime.fleet_list().await {
+        Ok(found) => {
+            for stray in found.iter().filter(|found| !known.iter().any(|fleet| fleet.name == **found)) {
+                if let Err(error) = shared.runtime.fleet_remove(stray).await {
+                    tracing::warn!(fleet = %stray, error = chain(&error), "cannot remove a network left behind");
+                }
+            }
+        }
+        Err(error) => tracing::warn!(error = chain(&error), "cannot list the networks"),
+    }
+}
+
+/// Takes away a fleet that is marked for deletion and has no agents left, trying until it succeeds.
+pub(crate) async fn fleet_finish_if_deleting(shared: &Arc<Shared>, name: &FleetName) {
+    let has_agents = shared.agents().iter().any(|agent| agent.key().fleet == *name);
+    let deleting = shared.store.fleet_get(name).await.is_ok_and(|fleet| fleet.deleting);
+    if has_agents || !deleting {
+        return;
+    }
+    let shared = Arc::clone(shared);
+    let name = name.clone();
+    tokio::spawn(async move {
+        let mut pause = Duration::from_millis(100);
+        while let Err(message) = fleet_finish(&shared, &name).await {
+            tracing::warn!(fleet = %name, message, "cannot end the fleet's deletion, will try again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(15));
+        }
+        shared.changed.send_replace(());
+    });
+}
+
+async fn fleet_finish(shared: &Shared, name: &FleetName) -> Result<(), String> {
+    failpoint("fleet_forget:before");
+    shared.runtime.fleet_remove(name).await.map_err(|error| chain(&error))?;
+    failpoint("fleet_forget:removed");
+    match shared.store.fleet_forget(name).await {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(chain(&error)),
+        _ => Ok(()),
+    }
+}

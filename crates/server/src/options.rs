@@ -1,0 +1,28 @@
+//! What a server is started with.
+
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+/// Everything a server needs to know before it starts.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The root of all state.
+    pub data_dir: PathBuf,
+    pub runtime: RuntimeChoice,
+    /// Host paths that `volumes[].hostPath` may lie in.
+    pub allowed_host_paths: Vec<PathBuf>,
+    /// 64 hex digits; without it a key file in the data directory is used.
+    pub encryption_key: Option<Zeroizing<String>>,
+    /// A command started this server and no terminal belongs to it.
+    pub background: bool,
+}
+
+/// How the local node runs instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuntimeChoice {
+    /// With `host` as in `DOCKER_HOST`; the local socket without it.
+    Docker { host: Option<String> },
+    /// In memory, for trying things out and for tests of scale.
+    Sim { seed: u64 },
+}

@@ -1,0 +1,111 @@
+//! Starts a server, runs it until it is told to end, and leaves agents running.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis_runtime::{DockerOptions, DockerRuntime, Runtime, SimOptions, SimRuntime};
+use chassis_store::{KeySource, SqliteStore, Store};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::api;
+use crate::controller::AgentController;
+use crate::data_dir::DataDir;
+use crate::error::{Error, Result};
+use crate::options::{Options, RuntimeChoice};
+use crate::shared::Shared;
+use crate::state::AgentState;
+use crate::watch;
+
+/// How long requests that are being answered get to end when the server is told to.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Serves until SIGTERM, SIGINT or a request to stop. Agents go on running; the next server finds them again.
+pub async fn serve(options: Options) -> Result<()> {
+    let data_dir = DataDir::new(options.data_dir.clone());
+    let _lock = data_dir.lock()?;
+    let key = match &options.encryption_key {
+        Some(key) => KeySource::Environment(key.clone()),
+        None => KeySource::File(data_dir.key_file()),
+    };
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.database(), key)?);
+    let (runtime, name) = runtime_make(&options, &data_dir, store.server_id())?;
+    let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), options.background, name);
+
+    for record in store.agent_load_all().await? {
+        let key = record.agent.key.clone();
+        let (agent, _) =
+            shared.agent_or_insert(&key, || Arc::new(AgentController::new(AgentState::new(record))));
+        tokio::spawn(agent.run(Arc::clone(&shared)));
+    }
+    tokio::spawn(watch::watch(Arc::clone(&shared)));
+
+    let listener = listen(&data_dir)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    let (drain, drained) = oneshot::channel::<()>();
+    let router = api::router(Arc::clone(&shared));
+    let mut serving = tokio::spawn(async move {
+        let ended = async {
+            let _ = drained.await;
+        };
+        axum::serve(listener, router).with_graceful_shutdown(ended).await
+    });
+    tracing::info!(data_dir = %data_dir.root().display(), runtime = name, "serving");
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "cannot tell systemd that the server is ready");
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = shared.stop.notified() => {}
+        _ = &mut serving => {}
+    }
+    tracing::info!("ending; agents go on running");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let _ = drain.send(());
+    let _ = tokio::time::timeout(DRAIN, serving).await;
+    let _ = fs::remove_file(data_dir.socket());
+    Ok(())
+}
+
+fn runtime_make(
+    options: &Options,
+    data_dir: &DataDir,
+    server_id: &str,
+) -> Result<(Arc<dyn Runtime>, &'static str)> {
+    Ok(match &options.runtime {
+        RuntimeChoice::Docker { host } => {
+            let docker = DockerRuntime::connect(DockerOptions {
+                docker_host: host.clone(),
+                data_dir: data_dir.root().to_owned(),
+                server_id: server_id.to_owned(),
+                allowed_host_paths: options.allowed_host_paths.clone(),
+            })?;
+            (Arc::new(docker), "docker")
+        }
+        RuntimeChoice::Sim { seed } => {
+            let sim = SimRuntime::new(SimOptions { seed: *seed, ..SimOptions::default() });
+            (Arc::new(sim), "sim")
+        }
+    })
+}
+
+/// Listens on the socket, which only this user can reach. One that a killed server left is in the way and nobody's: the
+/// lock is ours.
+fn listen(data_dir: &DataDir) -> Result<UnixListener> {
+    let path = data_dir.socket();
+    let failed = |source: io::Error| Error::Listen { path: PathBuf::from(&path), source };
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}

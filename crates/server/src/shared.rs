@@ -1,0 +1,140 @@
+//! What the parts of a server share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use chassis_api::Pull;
+use chassis_core::AgentKey;
+use chassis_runtime::Runtime;
+use chassis_store::Store;
+use jiff::Timestamp;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::controller::AgentController;
+use crate::data_dir::DataDir;
+
+/// Containers that are made or started at the same time. More does not make Docker faster: it works through them on
+/// the machine's cores, behind locks of its own (`make bench` prints the raw API at several).
+fn concurrency() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (cores * 4).clamp(4, 32)
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) data_dir: DataDir,
+    pub(crate) started_at: Timestamp,
+    pub(crate) background: bool,
+    pub(crate) runtime_name: &'static str,
+    pub(crate) node: String,
+    agents: RwLock<HashMap<AgentKey, Arc<AgentController>>>,
+    /// Whether the runtime answers; its error if it does not. Controllers act only while it does.
+    pub(crate) health: watch::Sender<Health>,
+    /// Somebody saw the runtime fail: look whether it is still there.
+    pub(crate) suspect: Notify,
+    /// Changes with every change of an instance, an agent or a fleet.
+    pub(crate) changed: watch::Sender<()>,
+    /// Slots for the work that keeps the runtime busy.
+    pub(crate) work: Semaphore,
+    /// Pulls under way, by image.
+    pulls: Mutex<HashMap<String, Pull>>,
+    /// Asks the server to end.
+    pub(crate) stop: Notify,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// Not asked yet.
+    Unknown,
+    /// Its containers are known.
+    Up {
+        version: String,
+    },
+    Down {
+        message: String,
+    },
+}
+
+impl Shared {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        runtime: Arc<dyn Runtime>,
+        data_dir: DataDir,
+        background: bool,
+        runtime_name: &'static str,
+    ) -> Arc<Self> {
+        Arc::new(Shared {
+            store,
+            runtime,
+            data_dir,
+            started_at: Timestamp::now(),
+            background,
+            runtime_name,
+            node: node_name(),
+            agents: RwLock::default(),
+            health: watch::Sender::new(Health::Unknown),
+            suspect: Notify::new(),
+            changed: watch::Sender::new(()),
+            work: Semaphore::new(concurrency()),
+            pulls: Mutex::default(),
+            stop: Notify::new(),
+        })
+    }
+
+    pub(crate) fn agent(&self, key: &AgentKey) -> Option<Arc<AgentController>> {
+        self.agents.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// All agents by name.
+    pub(crate) fn agents(&self) -> Vec<Arc<AgentController>> {
+        let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
+        let mut agents: Vec<_> = agents.values().cloned().collect();
+        agents.sort_by(|left, right| left.key().cmp(right.key()));
+        agents
+    }
+
+    /// The controller of an agent, made with `make` if there is none. True if it was made.
+    pub(crate) fn agent_or_insert(
+        &self,
+        key: &AgentKey,
+        make: impl FnOnce() -> Arc<AgentController>,
+    ) -> (Arc<AgentController>, bool) {
+        let mut agents = self.agents.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agent) = agents.get(key) {
+            return (Arc::clone(agent), false);
+        }
+        let agent = make();
+        agents.insert(key.clone(), Arc::clone(&agent));
+        (agent, true)
+    }
+
+    pub(crate) fn agent_remove(&self, key: &AgentKey) {
+        self.agents.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.changed.send_replace(());
+    }
+
+    /// Pulls under way, by image.
+    pub(crate) fn pulls(&self) -> MutexGuard<'_, HashMap<String, Pull>> {
+        lock(&self.pulls)
+    }
+
+    /// True while it is not yet known whether the runtime answers.
+    pub(crate) fn just_started(&self) -> bool {
+        matches!(*self.health.borrow(), Health::Unknown)
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(*self.health.borrow(), Health::Up { .. })
+    }
+}
+
+/// Locks; what a thread that panicked left behind is still consistent, because no lock here is held over a decision.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn node_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

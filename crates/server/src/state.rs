@@ -1,0 +1,314 @@
+//! What one controller knows of its agent: what is wanted, what the node shows, what is under way.
+//!
+//! Everything here is in memory and made again from the store and the node after a restart. No I/O.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use chassis_core::{
+    Action, AgentDesired, AgentKey, EventKind, Instance, InstanceKey, Memory, Observed, Phase, Plan, Reason,
+    RunState, Wanted, plan,
+};
+use chassis_runtime::Owned;
+use chassis_spec::AgentSpec;
+use chassis_store::{AgentRecord, InstanceUpdate};
+use jiff::Timestamp;
+
+/// One agent with its instances.
+#[derive(Debug)]
+pub(crate) struct AgentState {
+    pub(crate) key: AgentKey,
+    pub(crate) revision: u64,
+    pub(crate) spec: Arc<AgentSpec>,
+    pub(crate) version: u64,
+    pub(crate) created_at: Timestamp,
+    pub(crate) deployed_at: Timestamp,
+    pub(crate) deleting: bool,
+    pub(crate) slots: BTreeMap<u32, Slot>,
+}
+
+/// One instance.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) instance: Instance,
+    pub(crate) created_at: Timestamp,
+    /// The node said that something happened to the instance's container: it must be looked at.
+    look: Option<Instant>,
+    /// When the node's view of it was last set, so that an older list does not overwrite it.
+    seen: Instant,
+    /// Memory that differs from the store's.
+    unsaved: bool,
+}
+
+/// What a controller does next.
+#[derive(Debug, Default)]
+pub(crate) struct Next {
+    /// To be stored before anything is done.
+    pub(crate) updates: Vec<InstanceUpdate>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) wake_at: Option<Timestamp>,
+    /// Marked for deletion, and nothing is left.
+    pub(crate) finished: bool,
+}
+
+/// One thing to do about one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    Look { number: u32, id: Box<str> },
+    Act(Action),
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// What the node showed when it was asked at `asked`.
+    Seen {
+        observed: Option<Observed>,
+        asked: Instant,
+    },
+    /// The instance is no more.
+    Forgotten,
+    Failed {
+        reason: Reason,
+        message: String,
+    },
+}
+
+// === impl AgentState ===
+
+impl AgentState {
+    pub(crate) fn new(record: AgentRecord) -> Self {
+        let mut state = AgentState {
+            key: record.agent.key.clone(),
+            revision: record.agent.revision,
+            spec: Arc::clone(&record.agent.spec),
+            version: 0,
+            created_at: record.agent.created_at,
+            deployed_at: record.agent.deployed_at,
+            deleting: false,
+            slots: BTreeMap::new(),
+        };
+        state.reload(record);
+        state
+    }
+
+    /// Takes over what people want now. What is known of runs and under way stays.
+    pub(crate) fn reload(&mut self, record: AgentRecord) {
+        let revised = self.revision != record.agent.revision;
+        self.revision = record.agent.revision;
+        self.spec = record.agent.spec;
+        self.version = record.agent.version;
+        self.deployed_at = record.agent.deployed_at;
+        self.deleting = record.agent.deleting;
+        for row in record.instances {
+            match self.slots.get_mut(&row.number) {
+                Some(slot) => {
+                    if revised || slot.instance.desired != row.desired {
+                        slot.try_afresh();
+                    }
+                    slot.instance.desired = row.desired;
+                }
+                None => {
+                    self.slots.insert(row.number, Slot::new(row));
+                }
+            }
+        }
+    }
+
+    /// Takes over a full list of the node's containers, which was begun at `asked`. Containers of instances that do not
+    /// exist are returned: nobody wants them.
+    pub(crate) fn seen_list(&mut self, owned: Vec<Owned>, asked: Instant) -> Vec<Box<str>> {
+        let mut by_number: BTreeMap<u32, Vec<Observed>> = BTreeMap::new();
+        for owned in owned {
+            by_number.entry(owned.key.number).or_default().push(owned.observed);
+        }
+        for (number, slot) in &mut self.slots {
+            let found = by_number.remove(number).unwrap_or_default();
+            if !slot.instance.busy && slot.seen < asked {
+                slot.set_observed(claim(found, slot.instance.memory.run.as_ref().map(|run| &*run.id)));
+            }
+        }
+        by_number.into_values().flatten().filter(|stray| stray.name_is_right).map(|stray| stray.id).collect()
+    }
+
+    /// The node said that something happened to a container of this number. Returns false if there is no such instance.
+    pub(crate) fn look(&mut self, number: u32) -> bool {
+        let Some(slot) = self.slots.get_mut(&number) else { return false };
+        slot.look = Some(Instant::now());
+        true
+    }
+
+    /// What blocked instances from outside may be gone: they are tried again now.
+    pub(crate) fn unblock(&mut self, now: Timestamp) {
+        for slot in self.slots.values_mut() {
+            if let Some(blocked) = &mut slot.instance.memory.blocked {
+                blocked.retry_at = now;
+            }
+        }
+    }
+
+    /// Notes what is new, and decides what to do. The instances of the returned steps are busy until
+    /// [`AgentState::finish`].
+    pub(crate) fn next(&mut self, now: Timestamp) -> Next {
+        let policy = self.spec.restart_policy;
+        let mut next = Next::default();
+        for (number, slot) in &mut self.slots {
+            let noted = slot.instance.memory.note(
+                &slot.instance.desired,
+                slot.instance.observed.as_ref(),
+                self.revision,
+                policy,
+                seed(*number, &slot.instance.memory),
+            );
+            let mut events = Vec::new();
+            if let Some((memory, noted)) = noted.filter(|_| !slot.instance.busy) {
+                slot.instance.memory = memory;
+                slot.unsaved = true;
+                events = noted;
+            }
+            if slot.unsaved {
+                slot.unsaved = false;
+                let memory = slot.instance.memory.clone();
+                next.updates.push(InstanceUpdate { key: self.key.instance(*number), memory, events });
+            }
+            if slot.look.is_some() && !slot.instance.busy {
+                slot.look = None;
+                if let Some(observed) = &slot.instance.observed {
+                    slot.instance.busy = true;
+                    next.steps.push(Step::Look { number: *number, id: observed.id.clone() });
+                }
+            }
+        }
+        let agent = AgentDesired { revision: self.revision, restart_policy: policy };
+        let Plan { actions, wake_at } = plan(agent, self.slots.values().map(|slot| &slot.instance), now);
+        for action in actions {
+            if let Some(slot) = self.slots.get_mut(&action.number()) {
+                slot.instance.busy = true;
+            }
+            next.steps.push(Step::Act(action));
+        }
+        next.wake_at = wake_at;
+        next.finished = self.deleting && self.slots.is_empty();
+        next
+    }
+
+    /// Takes over how a step ended. Returns an update to store with it, if the failure is news.
+    pub(crate) fn finish(&mut self, number: u32, outcome: Outcome, now: Timestamp) -> Option<InstanceUpdate> {
+        if matches!(outcome, Outcome::Forgotten) {
+            self.slots.remove(&number);
+            return None;
+        }
+        let key = self.key.instance(number);
+        let slot = self.slots.get_mut(&number)?;
+        slot.instance.busy = false;
+        match outcome {
+            Outcome::Seen { observed, asked } => {
+                slot.set_observed(observed);
+                slot.look = slot.look.filter(|told| *told >= asked);
+                if slot.instance.memory.blocked.is_some() {
+                    slot.instance.memory = slot.instance.memory.note_unblocked();
+                    slot.unsaved = true;
+                }
+                None
+            }
+            Outcome::Failed { reason, message } => {
+                let news =
+                    slot.instance.memory.blocked.as_ref().is_none_or(|blocked| blocked.reason != reason);
+                let seed = seed(number, &slot.instance.memory);
+                slot.instance.memory = slot.instance.memory.note_blocked(reason, message.clone(), now, seed);
+                slot.look = Some(Instant::now());
+                let event = EventKind::Blocked { reason, message };
+                news.then(|| InstanceUpdate {
+                    key,
+                    memory: slot.instance.memory.clone(),
+                    events: vec![event],
+                })
+            }
+            Outcome::Forgotten => None,
+        }
+    }
+
+    pub(crate) fn instance_key(&self, number: u32) -> InstanceKey {
+        self.key.instance(number)
+    }
+
+    /// Instances that should exist, that should run, and that run as they should.
+    pub(crate) fn counts(&self) -> (u32, u32, u32) {
+        let count = |matches: &dyn Fn(&Slot) -> bool| {
+            u32::try_from(self.slots.values().filter(|slot| matches(slot)).count()).unwrap_or(u32::MAX)
+        };
+        (
+            count(&|slot| !slot.instance.desired.wanted.is_absent()),
+            count(&|slot| slot.instance.desired.wanted == Wanted::Running),
+            count(&|slot| slot.phase(&self.spec) == Phase::Running),
+        )
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    fn new(row: chassis_store::InstanceRecord) -> Self {
+        Slot {
+            instance: Instance {
+                number: row.number,
+                desired: row.desired,
+                observed: None,
+                memory: row.memory,
+                busy: false,
+            },
+            created_at: row.created_at,
+            look: None,
+            seen: Instant::now(),
+            unsaved: false,
+        }
+    }
+
+    pub(crate) fn phase(&self, spec: &AgentSpec) -> Phase {
+        self.instance.phase(spec.restart_policy)
+    }
+
+    /// True if a run that is wanted now is there, in the agent's present revision.
+    pub(crate) fn runs_as_wanted(&self, revision: u64) -> bool {
+        let Some(observed) = &self.instance.observed else { return false };
+        let RunState::Running { started_at } = observed.state else { return false };
+        observed.revision == revision && self.instance.desired.satisfied_by(started_at)
+    }
+
+    /// Somebody changed what is wanted: earlier failures say nothing about it.
+    fn try_afresh(&mut self) {
+        let memory = &self.instance.memory;
+        self.instance.memory = Memory { failures: 0, retry_at: None, blocked: None, ..memory.clone() };
+        self.unsaved = true;
+    }
+
+    fn set_observed(&mut self, observed: Option<Observed>) {
+        self.instance.observed = observed;
+        self.seen = Instant::now();
+    }
+}
+
+impl Step {
+    pub(crate) fn number(&self) -> u32 {
+        match self {
+            Step::Look { number, .. } => *number,
+            Step::Act(action) => action.number(),
+        }
+    }
+}
+
+/// Which container is the instance's: the one with its name, or the one that ran as it before somebody renamed it. Any
+/// other that carries its labels is a copy that somebody made, and left alone.
+fn claim(mut found: Vec<Observed>, known: Option<&str>) -> Option<Observed> {
+    let position = found
+        .iter()
+        .position(|observed| observed.name_is_right)
+        .or_else(|| found.iter().position(|observed| Some(&*observed.id) == known))?;
+    Some(found.swap_remove(position))
+}
+
+/// Differs between instances and from one failure to the next.
+fn seed(number: u32, memory: &Memory) -> u64 {
+    (u64::from(number) << 32) ^ u64::from(memory.restarts)
+}

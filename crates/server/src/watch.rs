@@ -1,0 +1,155 @@
+//! Watches the runtime: hears its events, lists everything when it cannot have heard all, and knows whether it answers.
+//!
+//! ```text
+//!   subscribe ──▶ list everything ──▶ Up: events wake one agent each ──stream ends──▶ subscribe again
+//!       │               │
+//!       └── no answer ──┴──▶ Down: controllers rest ──pause──▶ subscribe again
+//! ```
+//! The subscription comes before the list, so that what happens in between is in one of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chassis_core::{AgentKey, InstanceKey};
+use chassis_runtime::{Owned, RuntimeEvent};
+use futures_util::StreamExt;
+use jiff::Timestamp;
+
+use crate::error::chain;
+use crate::fleet;
+use crate::shared::{Health, Shared};
+
+/// The safety net: everything is listed this often even if nothing seems to happen.
+const RESYNC: Duration = Duration::from_secs(300);
+/// How long a runtime that does not answer is left alone; it comes back with a restart of seconds.
+const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_CAP: Duration = Duration::from_secs(5);
+
+/// Runs for as long as the server does.
+pub(crate) async fn watch(shared: Arc<Shared>) {
+    let mut pause = PAUSE;
+    loop {
+        let began = Instant::now();
+        let ended = watch_once(&shared).await;
+        tracing::warn!(error = ended, "the runtime does not answer");
+        set_health(&shared, Health::Down { message: ended });
+        if began.elapsed() > PAUSE_CAP {
+            pause = PAUSE;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_CAP);
+    }
+}
+
+/// One connection, from subscription to its end. Returns why it ended.
+async fn watch_once(shared: &Arc<Shared>) -> String {
+    let runtime = &shared.runtime;
+    let mut events = match runtime.events().await {
+        Ok(events) => events,
+        Err(error) => return chain(&error),
+    };
+    let version = match runtime.info().await {
+        Ok(info) => info.version,
+        Err(error) => return chain(&error),
+    };
+    if let Err(error) = resync(shared).await {
+        return chain(&error);
+    }
+    set_health(shared, Health::Up { version });
+    unblock(shared);
+    fleet::fleets_sweep(shared).await;
+    let mut next_resync = tokio::time::interval_at(tokio::time::Instant::now() + RESYNC, RESYNC);
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(Ok(event)) => hear(shared, event),
+                Some(Err(error)) => return chain(&error),
+                None => return "the event stream ended".to_owned(),
+            },
+            _ = next_resync.tick() => if let Err(error) = resync(shared).await {
+                return chain(&error);
+            },
+            () = shared.suspect.notified() => if let Err(error) = runtime.info().await {
+                return chain(&error);
+            },
+        }
+    }
+}
+
+/// Lists every container and gives each agent its own.
+async fn resync(shared: &Arc<Shared>) -> chassis_runtime::Result<()> {
+    let asked = Instant::now();
+    let mut by_agent: HashMap<AgentKey, Vec<Owned>> = HashMap::new();
+    for owned in shared.runtime.instance_list().await? {
+        by_agent.entry(owned.key.agent_key()).or_default().push(owned);
+    }
+    for agent in shared.agents() {
+        let owned = by_agent.remove(agent.key()).unwrap_or_default();
+        let strays = agent.state().seen_list(owned, asked);
+        agent.wake();
+        for id in strays {
+            stray_remove(shared, id);
+        }
+    }
+    for owned in by_agent.into_values().flatten().filter(|owned| owned.observed.name_is_right) {
+        stray_remove(shared, owned.observed.id);
+    }
+    shared.changed.send_replace(());
+    Ok(())
+}
+
+fn hear(shared: &Arc<Shared>, event: RuntimeEvent) {
+    match event {
+        RuntimeEvent::Surroundings => unblock(shared),
+        RuntimeEvent::Instance { key, id } => {
+            let agent = shared.agent(&key.agent_key());
+            match agent.filter(|agent| agent.state().look(key.number)) {
+                Some(agent) => agent.wake(),
+                None => stray_look(shared, key, id),
+            }
+        }
+    }
+}
+
+/// Has every instance that is blocked try again.
+fn unblock(shared: &Shared) {
+    for agent in shared.agents() {
+        agent.state().unblock(Timestamp::now());
+        agent.wake();
+    }
+}
+
+/// A container of an instance that does not exist: a server that was killed had asked for it, and it was made since.
+fn stray_look(shared: &Arc<Shared>, key: InstanceKey, id: Box<str>) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let found = shared.runtime.instance_inspect(&id).await;
+        if let Ok(Some(owned)) = found {
+            if owned.observed.name_is_right {
+                tracing::info!(instance = %key, "found a container that nobody wants");
+                stray_remove(&shared, id);
+            }
+        }
+    });
+}
+
+fn stray_remove(shared: &Arc<Shared>, id: Box<str>) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        if let Err(error) = shared.runtime.instance_remove(&id).await {
+            tracing::warn!(container = %id, error = chain(&error), "cannot remove a container that nobody wants");
+        }
+    });
+}
+
+fn set_health(shared: &Shared, health: Health) {
+    let changed = shared.health.send_if_modified(|now| {
+        let differs = *now != health;
+        *now = health;
+        differs
+    });
+    if changed {
+        shared.changed.send_replace(());
+    }
+}
