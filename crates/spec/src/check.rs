@@ -98,9 +98,7 @@ impl AgentSpec {
             .map_err(|e| e.under(&[Field("tmpfs")]))?;
         check_resources(&self.resources).map_err(|e| e.under(&[Field("resources")]))?;
         check_ports(&self.ports, self.replicas)?;
-        if self.stop.grace > DAY {
-            return Err(wrong("grace", "write at most 24h").under(&[Field("stop")]));
-        }
+        check_day(self.stop.grace, "grace").map_err(|invalid| invalid.under(&[Field("stop")]))?;
         match &self.health_check {
             Some(check) => check_health(check).map_err(|invalid| invalid.under(&[Field("healthCheck")])),
             None => Ok(()),
@@ -341,14 +339,10 @@ fn check_times(check: &HealthCheck) -> Checked {
     check_positive(check.interval.0.into(), "interval", "no time at all")?;
     check_positive(check.timeout.0.into(), "timeout", "no time at all")?;
     check_positive(check.retries.into(), "retries", "not a number of failures")?;
-    for (time, field) in [(check.interval, "interval"), (check.start_period, "startPeriod")] {
-        if time > DAY {
-            return Err(wrong(field, "write at most 24h"));
-        }
-    }
-    if check.timeout > check.interval {
-        let message = format!("{} is longer than the interval of {}", check.timeout, check.interval);
-        return Err(wrong("timeout", message));
+    for (time, field) in
+        [(check.interval, "interval"), (check.timeout, "timeout"), (check.start_period, "startPeriod")]
+    {
+        check_day(time, field)?;
     }
     Ok(())
 }
@@ -377,6 +371,10 @@ fn check_count(count: usize, highest: usize, field: &'static str) -> Checked {
     } else {
         Ok(())
     }
+}
+
+fn check_day(time: Seconds, field: &'static str) -> Checked {
+    if time > DAY { Err(wrong(field, format!("{time} is too long: write at most 24h"))) } else { Ok(()) }
 }
 
 fn check_positive(number: u64, field: &'static str, zero_is: &str) -> Checked {

@@ -95,7 +95,7 @@ impl serde::de::Error for Fault {
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Fault {
         Fault {
-            suggestion: suggest::field(field, expected),
+            suggestion: Some(suggest::field(field, expected)),
             ..Fault::new(FaultKind::UnknownField, format!("unknown field {}", quoted(field)))
         }
     }

@@ -37,15 +37,14 @@ pub(crate) fn words(names: &[&'static str]) -> Vec<&'static str> {
 }
 
 /// What to write instead of an unknown field.
-pub(crate) fn field(written: &str, allowed: &[&'static str]) -> Option<String> {
+pub(crate) fn field(written: &str, allowed: &[&'static str]) -> String {
     let allowed = fields(allowed);
     let foreign = FOREIGN.iter().find(|(name, _)| *name == written).map(|(_, instead)| *instead);
-    let near = closest(written, &allowed);
-    match (foreign, near) {
-        (Some(instead), _) => Some(instead.to_owned()),
-        (None, Some(near)) => Some(format!("did you mean `{near}`?")),
-        (None, None) if allowed.len() <= 8 => Some(format!("known here: {}", allowed.join(", "))),
-        (None, None) => None,
+    match (foreign, closest(written, &allowed)) {
+        (Some(instead), _) => instead.to_owned(),
+        (None, Some(near)) => format!("did you mean `{near}`?"),
+        (None, None) if allowed.len() <= 8 => format!("known here: {}", allowed.join(", ")),
+        (None, None) => "`chassis schema` shows what is known".to_owned(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Documents: what is accepted means what it says, in YAML, in JSON and to the schema alike.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use chassis_spec::{
@@ -24,6 +25,9 @@ env:
   - name: API_KEY
     valueFrom: secret://collector/api-key
 ";
+
+static SCHEMA: LazyLock<jsonschema::Validator> =
+    LazyLock::new(|| jsonschema::validator_for(&schema()).unwrap());
 
 fn agent(yaml: &str) -> AgentSpec {
     match parse("agent.yaml", yaml).unwrap_or_else(|error| panic!("{error}")).remove(0) {
@@ -207,7 +211,6 @@ fn a_diff_names_each_field_once() {
 
 #[test]
 fn the_schema_agrees_with_the_reader() {
-    let validator = jsonschema::validator_for(&schema()).unwrap();
     let as_json = |yaml: &str| serde_saphyr::from_str::<Value>(yaml).unwrap();
     let fleet = "fleet: f\nagents:\n  - {name: a, image: b}\n";
     for yaml in [
@@ -218,7 +221,7 @@ fn the_schema_agrees_with_the_reader() {
         "name: a\nimage: b\nrestart_policy: OnFailure\nvolumes: [{name: d, mount_path: /d}]\n",
     ] {
         assert!(parse("agent.yaml", yaml).is_ok());
-        let errors: Vec<_> = validator.iter_errors(&as_json(yaml)).map(|error| error.to_string()).collect();
+        let errors: Vec<_> = SCHEMA.iter_errors(&as_json(yaml)).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{yaml}: {errors:?}");
     }
     for yaml in [
@@ -235,7 +238,7 @@ fn the_schema_agrees_with_the_reader() {
         "fleet: f\nagents:\n  - {name: a}\n",
     ] {
         assert!(parse("agent.yaml", yaml).is_err(), "{yaml}");
-        assert!(!validator.is_valid(&as_json(yaml)), "{yaml}");
+        assert!(!SCHEMA.is_valid(&as_json(yaml)), "{yaml}");
     }
 }
 
@@ -271,12 +274,18 @@ proptest! {
         let _ = parse("agent.yaml", &bytes).map_err(|error| error.to_string());
     }
 
-    /// Near misses: the full example with one stretch of it replaced.
+    /// Near misses: the full example with one stretch of it replaced. What is accepted can be stored and read again.
     #[test]
-    fn no_damage_makes_the_reader_panic(start in 0..FULL.len(), length in 0_usize..40, insert in "[ \\t\\n:{}\\[\\]&*!|>'\"%@`a-z0-9é~-]{0,12}") {
+    fn damage_is_shown_or_harmless(start in 0..FULL.len(), length in 0_usize..40, insert in "[ \\t\\n:{}\\[\\]&*!|>'\"%@`a-z0-9é~-]{0,12}") {
         let mut text = FULL.to_owned();
         text.replace_range(start..(start + length).min(FULL.len()), &insert);
-        if let Err(error) = parse("agent.yaml", &text) {
+        let read = parse("agent.yaml", &text);
+        if let Ok([Document::Agent(agent)]) = read.as_deref() {
+            let stored = serde_json::to_value(agent).unwrap();
+            prop_assert!(SCHEMA.is_valid(&stored), "{}", stored);
+            prop_assert_eq!(&serde_json::from_value::<AgentSpec>(stored).unwrap(), &**agent);
+        }
+        if let Err(error) = read {
             let shown = error.to_string();
             prop_assert!(shown.contains("agent.yaml"), "{}", shown);
             if let Some(line) = error.line() {

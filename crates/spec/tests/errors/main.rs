@@ -1,6 +1,7 @@
 //! What people see when a file is wrong: each bad input, and the whole error.
 
 mod shape;
+mod together;
 mod value;
 
 use chassis_spec::parse;
@@ -10,6 +11,7 @@ fn every_mistake_is_shown_where_it_is() {
     let wrong: Vec<String> = shape::CASES
         .iter()
         .chain(value::CASES)
+        .chain(together::CASES)
         .filter_map(|(yaml, expected)| {
             let shown = match parse("agent.yaml", yaml) {
                 Ok(documents) => format!("accepted: {documents:?}"),

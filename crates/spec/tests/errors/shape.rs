@@ -137,6 +137,31 @@ restartPolicy: always
  4 | restartPolicy: always
    | ^^^^^^^^^^^^^",
     ),
+    (
+        r"name: a
+image: b
+gizmo: 1
+",
+        r"unknown field `gizmo`
+  --> agent.yaml:3:1
+   |
+ 3 | gizmo: 1
+   | ^^^^^
+   = `chassis schema` shows what is known",
+    ),
+    (
+        r"name: a
+image: b
+stop:
+  gizmo: 1
+",
+        r"unknown field `gizmo`
+  --> agent.yaml:4:3
+   |
+ 4 |   gizmo: 1
+   |   ^^^^^
+   = known here: signal, grace",
+    ),
     // Wrong types.
     (
         r"name: a

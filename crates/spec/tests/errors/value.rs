@@ -1,4 +1,4 @@
-//! Files of the right shape with values that cannot be, alone or together.
+//! Files of the right shape with values that cannot be.
 
 pub(crate) const CASES: &[(&str, &str)] = &[
     // Values that cannot be.
@@ -178,6 +178,18 @@ env:
    |                ^^^^^^^^^^^^^^",
     ),
     (
+        r#"name: a
+image: b
+envFrom:
+  - {secret: secret://f/k, prefix: "A B"}
+"#,
+        r#"`A B` is not a name of an environment variable: use letters, digits and _, not beginning with a digit
+  --> agent.yaml:4:36
+   |
+ 4 |   - {secret: secret://f/k, prefix: "A B"}
+   |                                    ^^^^^"#,
+    ),
+    (
         r"name: a
 image: b
 labels:
@@ -188,6 +200,18 @@ labels:
    |
  4 |   chassis.fleet: x
    |   ^^^^^^^^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+labels:
+  -team: x
+",
+        r"`-team` is not a label's name: use 1 to 128 letters, digits, and . _ - / between them
+  --> agent.yaml:4:3
+   |
+ 4 |   -team: x
+   |   ^^^^^",
     ),
     (
         r"name: a
@@ -238,254 +262,5 @@ volumes:
    |
  4 |   - {name: data, mountPath: /data, scratch: [{path: ../x}]}
    |                                                     ^^^^",
-    ),
-    // Fields that contradict each other.
-    (
-        r"name: a
-image: b
-replicas: 10001
-",
-        r"write at most 10000
-  --> agent.yaml:3:11
-   |
- 3 | replicas: 10001
-   |           ^^^^^",
-    ),
-    (
-        r"name: a
-image: b
-volumes:
-  - name: data
-    mount_path: /tmp/data
-",
-        r"/tmp is the sandbox's own; write another directory such as /data
-  --> agent.yaml:5:17
-   |
- 5 |     mount_path: /tmp/data
-   |                 ^^^^^^^^^",
-    ),
-    (
-        r"name: a
-image: b
-volumes:
-  - {name: one, mountPath: /data}
-  - {name: two, mountPath: /data}
-",
-        r"`/data` is where the volume `one` is mounted
-  --> agent.yaml:5:28
-   |
- 5 |   - {name: two, mountPath: /data}
-   |                            ^^^^^",
-    ),
-    (
-        r"name: a
-image: b
-volumes:
-  - {name: key, mountPath: /key, secret: secret://f/k}
-  - {name: two, mountPath: /key/x}
-",
-        r"the volume `two` would be inside of `key`, which is a file
-  --> agent.yaml:5:28
-   |
- 5 |   - {name: two, mountPath: /key/x}
-   |                            ^^^^^^",
-    ),
-    (
-        r"name: a
-image: b
-volumes:
-  - {name: key, mountPath: /key, secret: secret://f/k, hostPath: /x}
-",
-        r"write either `secret` or `hostPath`, not both
-  --> agent.yaml:4:66
-   |
- 4 |   - {name: key, mountPath: /key, secret: secret://f/k, hostPath: /x}
-   |                                                                  ^^",
-    ),
-    (
-        r"name: a
-image: b
-volumes:
-  - name: key
-    mountPath: /key
-    secret: secret://f/k
-    scratch:
-      - path: x
-",
-        r"a secret is one file; there is nothing below it
-  --> agent.yaml:7:5
-   |
- 7 |     scratch:
-   |     ^^^^^^^",
-    ),
-    (
-        r"name: a
-image: b
-env:
-  - name: A
-    value: x
-    valueFrom: secret://f/k
-",
-        r"write either `value` or `valueFrom`, not both
-  --> agent.yaml:6:16
-   |
- 6 |     valueFrom: secret://f/k
-   |                ^^^^^^^^^^^^",
-    ),
-    (
-        r"name: a
-image: b
-env:
-  - name: A
-",
-        r#"write `value` or `valueFrom`; `value: ""` is empty text
-  --> agent.yaml:4:5
-   |
- 4 |   - name: A
-   |     ^"#,
-    ),
-    (
-        r"name: a
-image: b
-env:
-  - name: A
-    value: x
-  - name: A
-    value: y
-",
-        r"`A` is there twice
-  --> agent.yaml:6:11
-   |
- 6 |   - name: A
-   |           ^",
-    ),
-    (
-        r"name: a
-image: b
-replicas: 3
-ports:
-  - containerPort: 80
-    hostPort: 8080
-",
-        r"3 instances cannot share one port of the host; leave out hostPort or replicas
-  --> agent.yaml:6:15
-   |
- 6 |     hostPort: 8080
-   |               ^^^^",
-    ),
-    (
-        r"name: a
-image: b
-ports:
-  - {containerPort: 80, hostPort: 8080}
-  - {containerPort: 81, hostPort: 8080}
-",
-        r"the host's port 8080 is there twice
-  --> agent.yaml:5:35
-   |
- 5 |   - {containerPort: 81, hostPort: 8080}
-   |                                   ^^^^",
-    ),
-    (
-        r"name: a
-image: b
-ports:
-  - containerPort: 0
-",
-        r"0 is not a port
-  --> agent.yaml:4:20
-   |
- 4 |   - containerPort: 0
-   |                    ^",
-    ),
-    (
-        r"name: a
-image: b
-healthCheck: {}
-",
-        r"write one of `http`, `tcp` and `exec`
-  --> agent.yaml:3:1
-   |
- 3 | healthCheck: {}
-   | ^^^^^^^^^^^",
-    ),
-    (
-        r"name: a
-image: b
-healthCheck:
-  tcp: {port: 80}
-  exec: {command: [x]}
-",
-        r"write only one of `http`, `tcp` and `exec`
-  --> agent.yaml:5:3
-   |
- 5 |   exec: {command: [x]}
-   |   ^^^^",
-    ),
-    (
-        r"name: a
-image: b
-healthCheck:
-  tcp: {port: 80}
-  interval: 0
-",
-        r"0 is no time at all
-  --> agent.yaml:5:13
-   |
- 5 |   interval: 0
-   |             ^",
-    ),
-    (
-        r"name: a
-image: b
-healthCheck:
-  tcp: {port: 80}
-  interval: 5s
-  timeout: 10s
-",
-        r"10s is longer than the interval of 5s
-  --> agent.yaml:6:12
-   |
- 6 |   timeout: 10s
-   |            ^^^",
-    ),
-    (
-        r"fleet: f
-agents:
-  - {name: a, image: b}
-  - {name: a, image: c}
-",
-        r"the agent `a` is there twice
-  --> agent.yaml:4:12
-   |
- 4 |   - {name: a, image: c}
-   |            ^",
-    ),
-    (
-        r"fleet: f
-agents:
-  - name: a
-    image: b
-    fleet: g
-",
-        r"`g` is another fleet than `f`, which this document describes
-  --> agent.yaml:5:12
-   |
- 5 |     fleet: g
-   |            ^",
-    ),
-    (
-        r"fleet: f
-agents:
-  - name: a
-    image: b
-    env:
-      - name: A
-",
-        r#"write `value` or `valueFrom`; `value: ""` is empty text
-  --> agent.yaml:6:9
-   |
- 6 |       - name: A
-   |         ^"#,
     ),
 ];

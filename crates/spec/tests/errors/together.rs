@@ -1,0 +1,393 @@
+//! Files whose values are fine alone, and impossible together or for an agent.
+
+pub(crate) const CASES: &[(&str, &str)] = &[
+    // Fields that contradict each other.
+    (
+        r"name: a
+image: b
+replicas: 10001
+",
+        r"write at most 10000
+  --> agent.yaml:3:11
+   |
+ 3 | replicas: 10001
+   |           ^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+volumes:
+  - name: data
+    mount_path: /tmp/data
+",
+        r"/tmp is the sandbox's own; write another directory such as /data
+  --> agent.yaml:5:17
+   |
+ 5 |     mount_path: /tmp/data
+   |                 ^^^^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+volumes:
+  - {name: one, mountPath: /data}
+  - {name: two, mountPath: /data}
+",
+        r"`/data` is where the volume `one` is mounted
+  --> agent.yaml:5:28
+   |
+ 5 |   - {name: two, mountPath: /data}
+   |                            ^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+volumes:
+  - {name: key, mountPath: /key, secret: secret://f/k}
+  - {name: two, mountPath: /key/x}
+",
+        r"the volume `two` would be inside of `key`, which is a file
+  --> agent.yaml:5:28
+   |
+ 5 |   - {name: two, mountPath: /key/x}
+   |                            ^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+volumes:
+  - {name: key, mountPath: /key, secret: secret://f/k, hostPath: /x}
+",
+        r"write either `secret` or `hostPath`, not both
+  --> agent.yaml:4:66
+   |
+ 4 |   - {name: key, mountPath: /key, secret: secret://f/k, hostPath: /x}
+   |                                                                  ^^",
+    ),
+    (
+        r"name: a
+image: b
+volumes:
+  - name: key
+    mountPath: /key
+    secret: secret://f/k
+    scratch:
+      - path: x
+",
+        r"a secret is one file; there is nothing below it
+  --> agent.yaml:7:5
+   |
+ 7 |     scratch:
+   |     ^^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+env:
+  - name: A
+    value: x
+    valueFrom: secret://f/k
+",
+        r"write either `value` or `valueFrom`, not both
+  --> agent.yaml:6:16
+   |
+ 6 |     valueFrom: secret://f/k
+   |                ^^^^^^^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+env:
+  - name: A
+",
+        r#"write `value` or `valueFrom`; `value: ""` is empty text
+  --> agent.yaml:4:5
+   |
+ 4 |   - name: A
+   |     ^"#,
+    ),
+    (
+        r"name: a
+image: b
+env:
+  - name: A
+    value: x
+  - name: A
+    value: y
+",
+        r"`A` is there twice
+  --> agent.yaml:6:11
+   |
+ 6 |   - name: A
+   |           ^",
+    ),
+    (
+        r"name: a
+image: b
+replicas: 3
+ports:
+  - containerPort: 80
+    hostPort: 8080
+",
+        r"3 instances cannot share one port of the host; leave out hostPort or replicas
+  --> agent.yaml:6:15
+   |
+ 6 |     hostPort: 8080
+   |               ^^^^",
+    ),
+    (
+        r"name: a
+image: b
+ports:
+  - {containerPort: 80, hostPort: 8080}
+  - {containerPort: 81, hostPort: 8080}
+",
+        r"the host's port 8080 is there twice
+  --> agent.yaml:5:35
+   |
+ 5 |   - {containerPort: 81, hostPort: 8080}
+   |                                   ^^^^",
+    ),
+    (
+        r"name: a
+image: b
+ports:
+  - containerPort: 0
+",
+        r"0 is not a port
+  --> agent.yaml:4:20
+   |
+ 4 |   - containerPort: 0
+   |                    ^",
+    ),
+    (
+        r"name: a
+image: b
+healthCheck: {}
+",
+        r"write one of `http`, `tcp` and `exec`
+  --> agent.yaml:3:1
+   |
+ 3 | healthCheck: {}
+   | ^^^^^^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+healthCheck:
+  tcp: {port: 80}
+  exec: {command: [x]}
+",
+        r"write only one of `http`, `tcp` and `exec`
+  --> agent.yaml:5:3
+   |
+ 5 |   exec: {command: [x]}
+   |   ^^^^",
+    ),
+    (
+        r"name: a
+image: b
+healthCheck:
+  tcp: {port: 80}
+  interval: 0
+",
+        r"0 is no time at all
+  --> agent.yaml:5:13
+   |
+ 5 |   interval: 0
+   |             ^",
+    ),
+    (
+        r"name: a
+image: b
+healthCheck:
+  tcp: {port: 80}
+  interval: 48h
+",
+        r"48h is too long: write at most 24h
+  --> agent.yaml:5:13
+   |
+ 5 |   interval: 48h
+   |             ^^^",
+    ),
+    (
+        r"name: a
+image: b
+healthCheck:
+  http:
+    port: 80
+    path: healthz
+",
+        r"`healthz` is not a path of a URL; begin with /
+  --> agent.yaml:6:11
+   |
+ 6 |     path: healthz
+   |           ^^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+healthCheck:
+  http:
+    port: 80
+    expectedStatus: 600
+",
+        r"write a status from 100 to 599
+  --> agent.yaml:6:21
+   |
+ 6 |     expectedStatus: 600
+   |                     ^^^",
+    ),
+    (
+        r"name: a
+image: b
+healthCheck:
+  exec:
+    command: []
+",
+        r#"write what to run, such as ["/bin/check"]
+  --> agent.yaml:5:5
+   |
+ 5 |     command: []
+   |     ^^^^^^^"#,
+    ),
+    (
+        r"name: a
+image: b
+ports:
+  - containerPort: 80
+    hostIP: 0.0.0.0
+",
+        r"an address of the host needs a `hostPort`
+  --> agent.yaml:5:13
+   |
+ 5 |     hostIP: 0.0.0.0
+   |             ^^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+tmpfs:
+  size: 0
+",
+        r"0 is no memory at all
+  --> agent.yaml:4:9
+   |
+ 4 |   size: 0
+   |         ^",
+    ),
+    (
+        r"name: a
+image: b
+resources:
+  files: 0
+",
+        r"write a number from 1 to 1073741824
+  --> agent.yaml:4:10
+   |
+ 4 |   files: 0
+   |          ^",
+    ),
+    (
+        r#"name: a
+image: b
+command: [""]
+"#,
+        r#"the program's name is empty
+  --> agent.yaml:3:11
+   |
+ 3 | command: [""]
+   |           ^^"#,
+    ),
+    (
+        r#"name: a
+image: b
+args: [x, "a\0b"]
+"#,
+        r#"a NUL character cannot be passed to a program
+  --> agent.yaml:3:11
+   |
+ 3 | args: [x, "a\0b"]
+   |           ^^^^^^"#,
+    ),
+    (
+        r"name: a
+image: b
+volumes:
+  - {name: data, mountPath: /}
+",
+        r"a volume cannot be the whole root; write a directory such as /data
+  --> agent.yaml:4:29
+   |
+ 4 |   - {name: data, mountPath: /}
+   |                             ^",
+    ),
+    (
+        r"name: a
+image: b
+volumes:
+  - {name: data, mountPath: /a}
+  - {name: data, mountPath: /b}
+",
+        r"the volume `data` is there twice
+  --> agent.yaml:5:12
+   |
+ 5 |   - {name: data, mountPath: /b}
+   |            ^^^^",
+    ),
+    (
+        r"name: a
+image: b
+volumes:
+  - name: data
+    mountPath: /data
+    scratch: [{path: cache}]
+  - name: cache
+    mountPath: /data/cache
+",
+        r"the volume `data` has scratch at the mount path of `cache`
+  --> agent.yaml:8:16
+   |
+ 8 |     mountPath: /data/cache
+   |                ^^^^^^^^^^^",
+    ),
+    (
+        r"fleet: f
+agents:
+  - {name: a, image: b}
+  - {name: a, image: c}
+",
+        r"the agent `a` is there twice
+  --> agent.yaml:4:12
+   |
+ 4 |   - {name: a, image: c}
+   |            ^",
+    ),
+    (
+        r"fleet: f
+agents:
+  - name: a
+    image: b
+    fleet: g
+",
+        r"`g` is another fleet than `f`, which this document describes
+  --> agent.yaml:5:12
+   |
+ 5 |     fleet: g
+   |            ^",
+    ),
+    (
+        r"fleet: f
+agents:
+  - name: a
+    image: b
+    env:
+      - name: A
+",
+        r#"write `value` or `valueFrom`; `value: ""` is empty text
+  --> agent.yaml:6:9
+   |
+ 6 |       - name: A
+   |         ^"#,
+    ),
+];
