@@ -27,7 +27,7 @@ env:
 ";
 
 static SCHEMA: LazyLock<jsonschema::Validator> =
-    LazyLock::new(|| jsonschema::validator_for(&schema()).unwrap());
+    LazyLock::new(|| jsonschema::validator_for(&schema()).expect("a valid schema"));
 
 fn agent(yaml: &str) -> AgentSpec {
     match parse("agent.yaml", yaml).unwrap_or_else(|error| panic!("{error}")).remove(0) {
