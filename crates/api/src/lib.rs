@@ -36,7 +36,7 @@ mod types;
 pub use chassis_core::{Event, EventKind, Exit, InstanceKey, Phase, Reason};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use types::{
-    Agent, AgentChange, AgentOutcome, Applied, Apply, Change, ChangeKind, EventQuery, Fleet, FleetCreate, Instance,
-    InstanceDetail, KeyRotate, KeyRotated, LogLine, LogQuery, MountInfo, Progress, ProgressQuery, ProgressState, Pull,
-    Scale, Scope, Secret, SecretDeleted, ServerInfo, Stuck, Target,
+    Agent, AgentChange, AgentOutcome, Applied, Apply, Change, ChangeKind, EventQuery, Fleet, FleetCreate,
+    Instance, InstanceDetail, KeyRotate, KeyRotated, LogLine, LogQuery, MountInfo, Progress, ProgressQuery,
+    ProgressState, Pull, Scale, Scope, Secret, SecretDeleted, ServerInfo, Stuck, Target,
 };

@@ -30,7 +30,9 @@ fn exponential(exponent: u32, cap: SignedDuration, seed: u64) -> SignedDuration 
     let full = RESTART_BASE.checked_mul(1 << exponent.min(20)).map_or(cap, |delay| delay.min(cap));
     let jitter = mix(seed.wrapping_add(u64::from(exponent))) % 200;
     let permille = 1000 - i64::try_from(jitter).unwrap_or(0);
-    SignedDuration::from_millis(i64::try_from(full.as_millis()).unwrap_or(i64::MAX).saturating_mul(permille) / 1000)
+    SignedDuration::from_millis(
+        i64::try_from(full.as_millis()).unwrap_or(i64::MAX).saturating_mul(permille) / 1000,
+    )
 }
 
 /// `SplitMix64`: spreads the bits of a counter. Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014.

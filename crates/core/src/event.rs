@@ -30,13 +30,21 @@ pub enum EventKind {
     FleetCreated,
     FleetDeleted,
     /// The agent has a new revision.
-    AgentDeployed { revision: u64, image: String },
+    AgentDeployed {
+        revision: u64,
+        image: String,
+    },
     AgentDeleted,
-    Scaled { from: u32, to: u32 },
+    Scaled {
+        from: u32,
+        to: u32,
+    },
     StartRequested,
     StopRequested,
     RestartRequested,
-    DeleteRequested { cleanup: bool },
+    DeleteRequested {
+        cleanup: bool,
+    },
     Started,
     /// Ended because somebody asked for it.
     Stopped,
@@ -45,11 +53,22 @@ pub enum EventKind {
     /// The container went without an exit being seen.
     Lost,
     /// An action failed; said once for each reason, not for each try.
-    Blocked { reason: Reason, message: String },
-    Deleted { cleanup: bool },
-    SecretWritten { name: String },
-    SecretDeleted { name: String },
-    KeyRotated { secrets: u32 },
+    Blocked {
+        reason: Reason,
+        message: String,
+    },
+    Deleted {
+        cleanup: bool,
+    },
+    SecretWritten {
+        name: String,
+    },
+    SecretDeleted {
+        name: String,
+    },
+    KeyRotated {
+        secrets: u32,
+    },
 }
 
 impl fmt::Display for EventKind {
@@ -65,22 +84,32 @@ impl fmt::Display for EventKind {
             EventKind::StartRequested => write!(formatter, "start requested"),
             EventKind::StopRequested => write!(formatter, "stop requested"),
             EventKind::RestartRequested => write!(formatter, "restart requested"),
-            EventKind::DeleteRequested { cleanup: false } => write!(formatter, "deletion requested, data is kept"),
-            EventKind::DeleteRequested { cleanup: true } => write!(formatter, "deletion requested, with its data"),
+            EventKind::DeleteRequested { cleanup: false } => {
+                write!(formatter, "deletion requested, data is kept")
+            }
+            EventKind::DeleteRequested { cleanup: true } => {
+                write!(formatter, "deletion requested, with its data")
+            }
             EventKind::Started => write!(formatter, "started"),
             EventKind::Stopped => write!(formatter, "stopped"),
             EventKind::Exited(exit) => match (exit.out_of_memory, exit.signal()) {
                 (true, _) => write!(formatter, "ran out of memory (exit code {})", exit.code),
-                (false, Some(signal)) => write!(formatter, "killed by signal {signal} (exit code {})", exit.code),
+                (false, Some(signal)) => {
+                    write!(formatter, "killed by signal {signal} (exit code {})", exit.code)
+                }
                 (false, None) => write!(formatter, "exited with code {}", exit.code),
             },
-            EventKind::Lost => write!(formatter, "its container is gone, though nobody asked chassis for that"),
+            EventKind::Lost => {
+                write!(formatter, "its container is gone, though nobody asked chassis for that")
+            }
             EventKind::Blocked { message, .. } => write!(formatter, "{message}"),
             EventKind::Deleted { cleanup: false } => write!(formatter, "deleted, data kept"),
             EventKind::Deleted { cleanup: true } => write!(formatter, "deleted with its data"),
             EventKind::SecretWritten { name } => write!(formatter, "secret {name} written"),
             EventKind::SecretDeleted { name } => write!(formatter, "secret {name} deleted"),
-            EventKind::KeyRotated { secrets } => write!(formatter, "encryption key rotated, {secrets} secrets rewritten"),
+            EventKind::KeyRotated { secrets } => {
+                write!(formatter, "encryption key rotated, {secrets} secrets rewritten")
+            }
         }
     }
 }

@@ -232,7 +232,8 @@ impl Memory {
         let state = observed.map(|observed| observed.state);
         let started_at = state.and_then(RunState::started_at);
         let lost = observed.is_none() && self.run.is_some();
-        let started = observed.zip(started_at).filter(|(observed, started_at)| !self.knows(observed, *started_at));
+        let started =
+            observed.zip(started_at).filter(|(observed, started_at)| !self.knows(observed, *started_at));
         let exited = match state {
             Some(RunState::Exited { started_at, exit }) if started.is_some() || self.exit.is_none() => {
                 Some((started_at, exit))

@@ -28,7 +28,8 @@ impl AgentKey {
 
     /// True if both would give their instances the same container names: `a` and `b-c`, `a-b` and `c`.
     pub fn container_names_collide(&self, other: &AgentKey) -> bool {
-        self != other && format!("{}-{}", self.fleet, self.agent) == format!("{}-{}", other.fleet, other.agent)
+        self != other
+            && format!("{}-{}", self.fleet, self.agent) == format!("{}-{}", other.fleet, other.agent)
     }
 
     /// True if an instance of one would have the other's name: agent `web` and agent `web-1`.

@@ -11,6 +11,8 @@ pub mod plan;
 pub mod scale;
 
 pub use event::{Event, EventKind};
-pub use instance::{Blocked, Desired, Exit, Instance, Memory, Observed, Phase, Reason, Run, RunState, Wanted};
+pub use instance::{
+    Blocked, Desired, Exit, Instance, Memory, Observed, Phase, Reason, Run, RunState, Wanted,
+};
 pub use key::{AgentKey, InstanceKey};
 pub use plan::{Action, AgentDesired, Plan, plan};

@@ -25,14 +25,31 @@ pub struct AgentDesired {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Make the container, of the present revision.
-    Create { number: u32 },
-    Start { number: u32, id: Box<str> },
-    Stop { number: u32, id: Box<str> },
-    Remove { number: u32, id: Box<str> },
+    Create {
+        number: u32,
+    },
+    Start {
+        number: u32,
+        id: Box<str>,
+    },
+    Stop {
+        number: u32,
+        id: Box<str>,
+    },
+    Remove {
+        number: u32,
+        id: Box<str>,
+    },
     /// Give the container its name back.
-    Rename { number: u32, id: Box<str> },
+    Rename {
+        number: u32,
+        id: Box<str>,
+    },
     /// The container is gone: remove the data if `cleanup`, then the instance itself.
-    Forget { number: u32, cleanup: bool },
+    Forget {
+        number: u32,
+        cleanup: bool,
+    },
 }
 
 /// What to do now, and when to ask again if nothing happens before.
@@ -51,11 +68,7 @@ enum Step {
 }
 
 /// Decides the next step of every instance of one agent.
-pub fn plan<'a>(
-    agent: AgentDesired,
-    instances: impl Iterator<Item = &'a Instance>,
-    now: Timestamp,
-) -> Plan {
+pub fn plan<'a>(agent: AgentDesired, instances: impl Iterator<Item = &'a Instance>, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let mut disruptions = Vec::new();
     let mut all_up = true;

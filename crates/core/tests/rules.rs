@@ -1,6 +1,8 @@
 //! The rules that every plan and every note keeps, for instances in any state whatever.
 
-use chassis_core::instance::{Blocked, Desired, Exit, Instance, Memory, Observed, Reason, Run, RunState, Wanted};
+use chassis_core::instance::{
+    Blocked, Desired, Exit, Instance, Memory, Observed, Reason, Run, RunState, Wanted,
+};
 use chassis_core::scale::scale;
 use chassis_core::{Action, AgentDesired, backoff, plan};
 use chassis_spec::RestartPolicy;
@@ -18,11 +20,8 @@ fn any_policy() -> impl Strategy<Value = RestartPolicy> {
 }
 
 fn any_exit() -> impl Strategy<Value = Exit> {
-    (prop_oneof![Just(0), Just(1), Just(137)], any::<bool>(), 50..100i64).prop_map(|(code, oom, second)| Exit {
-        code,
-        out_of_memory: oom,
-        finished_at: at(second),
-    })
+    (prop_oneof![Just(0), Just(1), Just(137)], any::<bool>(), 50..100i64)
+        .prop_map(|(code, oom, second)| Exit { code, out_of_memory: oom, finished_at: at(second) })
 }
 
 fn any_state() -> impl Strategy<Value = RunState> {
@@ -35,16 +34,15 @@ fn any_state() -> impl Strategy<Value = RunState> {
 }
 
 fn any_observed() -> impl Strategy<Value = Observed> {
-    ("[ab]", 1..=REVISION, any::<bool>(), any_state()).prop_map(|(id, revision, name_is_right, state)| Observed {
-        id: id.into(),
-        revision,
-        name_is_right,
-        state,
+    ("[ab]", 1..=REVISION, any::<bool>(), any_state()).prop_map(|(id, revision, name_is_right, state)| {
+        Observed { id: id.into(), revision, name_is_right, state }
     })
 }
 
 fn any_memory() -> impl Strategy<Value = Memory> {
-    let run = prop::option::of(("[ab]", 0..50i64).prop_map(|(id, second)| Run { id: id.into(), started_at: at(second) }));
+    let run = prop::option::of(
+        ("[ab]", 0..50i64).prop_map(|(id, second)| Run { id: id.into(), started_at: at(second) }),
+    );
     let blocked = prop::option::weighted(0.2, (1..9u32, 0..200i64)).prop_map(|blocked| {
         blocked.map(|(attempts, second)| Blocked {
             reason: Reason::NameTaken,
@@ -81,7 +79,13 @@ fn any_instances() -> impl Strategy<Value = Vec<Instance>> {
     prop::collection::vec(instance, 1..8).prop_map(|instances| {
         let numbered = instances.into_iter().zip(1..);
         numbered
-            .map(|((desired, observed, memory, busy), number)| Instance { number, desired, observed, memory, busy })
+            .map(|((desired, observed, memory, busy), number)| Instance {
+                number,
+                desired,
+                observed,
+                memory,
+                busy,
+            })
             .collect()
     })
 }

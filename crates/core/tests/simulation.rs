@@ -67,7 +67,8 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
-        let policy = [RestartPolicy::Always, RestartPolicy::OnFailure][usize::try_from(random.below(2)).unwrap()];
+        let policy =
+            [RestartPolicy::Always, RestartPolicy::OnFailure][usize::try_from(random.below(2)).unwrap()];
         World {
             random,
             now: Timestamp::from_second(1_000_000).unwrap(),
@@ -100,19 +101,27 @@ impl World {
 
     /// What people do.
     fn people_act(&mut self) {
-        let alive: BTreeSet<u32> =
-            self.store.wanted.iter().filter(|(_, (desired, _))| !desired.wanted.is_absent()).map(|(n, _)| *n).collect();
+        let alive: BTreeSet<u32> = self
+            .store
+            .wanted
+            .iter()
+            .filter(|(_, (desired, _))| !desired.wanted.is_absent())
+            .map(|(n, _)| *n)
+            .collect();
         let pick = alive.iter().nth(usize::try_from(self.random.below(8)).unwrap()).copied();
         match self.random.below(6) {
             0 | 1 => {
-                let taken = self.store.wanted.iter().filter(|(_, (desired, _))| {
-                    desired.wanted == Wanted::Absent { cleanup: true }
-                });
+                let taken = self
+                    .store
+                    .wanted
+                    .iter()
+                    .filter(|(_, (desired, _))| desired.wanted == Wanted::Absent { cleanup: true });
                 let taken = taken.map(|(number, _)| *number).collect();
                 let count = u32::try_from(self.random.below(7)).unwrap();
                 let change = scale(&alive, &taken, count);
                 for number in change.add {
-                    let row = self.store.wanted.entry(number).or_insert((Desired::running(), Memory::default()));
+                    let row =
+                        self.store.wanted.entry(number).or_insert((Desired::running(), Memory::default()));
                     row.0 = Desired { wanted: Wanted::Running, started_after: Some(self.now) };
                 }
                 let cleanup = self.random.one_in(2);
@@ -165,13 +174,8 @@ impl World {
         let mut instances = BTreeMap::new();
         for (number, (desired, saved)) in &self.store.wanted {
             let memory = old.get(number).map_or(saved, |instance: &Instance| &instance.memory).clone();
-            let instance = Instance {
-                number: *number,
-                desired: *desired,
-                observed: None,
-                memory,
-                busy: false,
-            };
+            let instance =
+                Instance { number: *number, desired: *desired, observed: None, memory, busy: false };
             instances.insert(*number, instance);
         }
         self.memory = Some(instances);
@@ -193,7 +197,8 @@ impl World {
                 u64::from(*number),
             );
             if let Some((memory, events)) = noted {
-                self.store.starts += events.iter().filter(|event| **event == EventKind::Started).count() as u64;
+                self.store.starts +=
+                    events.iter().filter(|event| **event == EventKind::Started).count() as u64;
                 instance.memory = memory.clone();
                 self.store.wanted.get_mut(number).unwrap().1 = memory;
             }
@@ -235,8 +240,12 @@ impl World {
                 }
                 self.next_id += 1;
                 self.data.insert(*number);
-                let container =
-                    Container { number: *number, revision: self.store.revision, renamed: false, state: RunState::Created };
+                let container = Container {
+                    number: *number,
+                    revision: self.store.revision,
+                    renamed: false,
+                    state: RunState::Created,
+                };
                 self.node.insert(format!("c{}", self.next_id), container);
             }
             Action::Start { id, .. } => {
@@ -278,21 +287,36 @@ impl World {
                     assert_eq!(observed.revision, self.store.revision, "seed {seed}: {number} is stale");
                     match observed.state {
                         RunState::Running { started_at } => {
-                            assert!(desired.started_after.is_none_or(|after| started_at >= after), "seed {seed}");
-                            assert!(memory.exit.is_none(), "seed {seed}: {number} runs, and is noted as ended");
+                            assert!(
+                                desired.started_after.is_none_or(|after| started_at >= after),
+                                "seed {seed}"
+                            );
+                            assert!(
+                                memory.exit.is_none(),
+                                "seed {seed}: {number} runs, and is noted as ended"
+                            );
                         }
                         RunState::Exited { exit, .. } => {
-                            assert_eq!((self.policy, exit.code), (RestartPolicy::OnFailure, 0), "seed {seed}");
+                            assert_eq!(
+                                (self.policy, exit.code),
+                                (RestartPolicy::OnFailure, 0),
+                                "seed {seed}"
+                            );
                         }
                         other => panic!("seed {seed}: {number} is {other:?}"),
                     }
                 }
-                Wanted::Stopped => assert!(!matches!(state, Some(RunState::Running { .. })), "seed {seed}: {number}"),
+                Wanted::Stopped => {
+                    assert!(!matches!(state, Some(RunState::Running { .. })), "seed {seed}: {number}")
+                }
                 Wanted::Absent { .. } => panic!("seed {seed}: {number} is still there"),
             }
         }
         for container in self.node.values() {
-            assert!(self.store.wanted.contains_key(&container.number), "seed {seed}: a container is left behind");
+            assert!(
+                self.store.wanted.contains_key(&container.number),
+                "seed {seed}: a container is left behind"
+            );
         }
     }
 }

@@ -94,7 +94,14 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
                 runtime.data_remove(&key).await?;
                 failpoint("forget:cleaned");
             }
-            shared.store.instance_forget(&key, *cleanup).await?;
+            match shared.store.instance_forget(&key, *cleanup).await {
+                Ok(()) | Err(chassis_store::Error::InstanceNotFound(_)) => {}
+                // Wanted back, or its data wanted gone, since this step was decided: a reload says which.
+                Err(chassis_store::Error::NotDeleting(_)) => {
+                    return Ok(Outcome::Seen { observed: None, asked: Instant::now() });
+                }
+                Err(error) => return Err(error.into()),
+            }
             failpoint("forget:after");
             Ok(Outcome::Forgotten)
         }
