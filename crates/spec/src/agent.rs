@@ -53,7 +53,7 @@ pub struct AgentSpec {
     /// Environment variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<EnvVar>,
-    /// Environment variables from whole secrets; `env` wins over them, and a later entry over an earlier one.
+    /// Environment variables from whole secrets; a later entry wins over an earlier one.
     #[serde(default, alias = "env_from", skip_serializing_if = "Vec::is_empty")]
     pub env_from: Vec<EnvFrom>,
     /// The directories and files that are the agent's own, or shared with it.
@@ -91,6 +91,8 @@ impl Serialize for AgentSpec {
     }
 }
 
+/// The derive's own reader, which only the YAML reader calls, is the inherent `AgentSpec::deserialize`: it checks each
+/// field, and nothing between them. serde itself always comes through here.
 impl<'de> Deserialize<'de> for AgentSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let agent = AgentSpec::deserialize(deserializer)?;

@@ -215,4 +215,4 @@ quantity!(
     r"^\d+(\.\d+)? *([bB]|[kK]([bB]|i|iB)?|M([bB]|i|iB)?|m([bB]|i|iB)|[gGtT]([bB]|i|iB)?)?$",
     "Bytes: 134217728, 128Mi, 1.5Gi or 64M. Units with an i are powers of 1024, others of 1000."
 );
-quantity!(Seconds, "integer", r"^(\d+|(\d+h)?(\d+m)?(\d+s)?)$", "Whole seconds: 30, 30s, 5m or 1h30m.");
+quantity!(Seconds, "integer", r"^(\d+|(?=\d)(\d+h)?(\d+m)?(\d+s)?)$", "Whole seconds: 30, 30s, 5m or 1h30m.");
