@@ -106,10 +106,10 @@ fn is_up(instance: &Instance, agent: AgentDesired) -> bool {
 
 fn decide(agent: AgentDesired, instance: &Instance, now: Timestamp) -> Step {
     let number = instance.number;
-    if let Some(blocked) = &instance.memory.blocked {
-        if now < blocked.retry_at {
-            return Step::Wait(blocked.retry_at);
-        }
+    if let Some(blocked) = &instance.memory.blocked
+        && now < blocked.retry_at
+    {
+        return Step::Wait(blocked.retry_at);
     }
     let Some(observed) = &instance.observed else {
         return match instance.desired.wanted {
@@ -121,9 +121,8 @@ fn decide(agent: AgentDesired, instance: &Instance, now: Timestamp) -> Step {
     let id = observed.id.clone();
     let runs = matches!(observed.state, RunState::Running { .. });
     match instance.desired.wanted {
-        Wanted::Absent { .. } if runs => Step::Act(Action::Stop { number, id }),
+        Wanted::Absent { .. } | Wanted::Stopped if runs => Step::Act(Action::Stop { number, id }),
         Wanted::Absent { .. } => Step::Act(Action::Remove { number, id }),
-        Wanted::Stopped if runs => Step::Act(Action::Stop { number, id }),
         Wanted::Stopped => Step::Nothing,
         Wanted::Running => decide_running(agent, instance, observed, now),
     }

@@ -1,5 +1,7 @@
 //! The rules that every plan and every note keeps, for instances in any state whatever.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by where it panics")]
+
 use chassis_core::instance::{
     Blocked, Desired, Exit, Instance, Memory, Observed, Reason, Run, RunState, Wanted,
 };

@@ -4,6 +4,8 @@
 //! The simulated server keeps only what the real one keeps: what is wanted, and each instance's memory as of its last
 //! save. A crash throws everything else away, at any step.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by where it panics")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chassis_core::instance::{Desired, Exit, Instance, Memory, Observed, Reason, RunState, Wanted};
@@ -120,8 +122,11 @@ impl World {
                 let count = u32::try_from(self.random.below(7)).unwrap();
                 let change = scale(&alive, &taken, count);
                 for number in change.add {
-                    let row =
-                        self.store.wanted.entry(number).or_insert((Desired::running(), Memory::default()));
+                    let row = self
+                        .store
+                        .wanted
+                        .entry(number)
+                        .or_insert_with(|| (Desired::running(), Memory::default()));
                     row.0 = Desired { wanted: Wanted::Running, started_after: Some(self.now) };
                 }
                 let cleanup = self.random.one_in(2);
@@ -149,7 +154,7 @@ impl World {
         let pick = ids.get(usize::try_from(self.random.below(8)).unwrap()).cloned();
         match (self.random.below(7), pick) {
             (0 | 1, Some(id)) => {
-                let code = if self.random.one_in(3) { 0 } else { 1 };
+                let code = i32::from(!self.random.one_in(3));
                 self.exit(&id, code);
             }
             (2, Some(id)) => drop(self.node.remove(&id)),
@@ -307,7 +312,7 @@ impl World {
                     }
                 }
                 Wanted::Stopped => {
-                    assert!(!matches!(state, Some(RunState::Running { .. })), "seed {seed}: {number}")
+                    assert!(!matches!(state, Some(RunState::Running { .. })), "seed {seed}: {number}");
                 }
                 Wanted::Absent { .. } => panic!("seed {seed}: {number} is still there"),
             }
