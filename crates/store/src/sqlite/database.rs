@@ -33,9 +33,12 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
         Err(error) => return Err(unusable(path, error)),
     }
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    check(&connection, path)?;
-    migrate(&mut connection)?;
-    Ok(connection)
+    let prepared = check(&connection, path).and_then(|()| Ok(migrate(&mut connection)?));
+    match prepared {
+        Ok(()) => Ok(connection),
+        Err(Error::Damaged(cause)) => Err(corrupt(path, &cause.to_string())),
+        Err(error) => Err(error),
+    }
 }
 
 /// Opens the database for reading once [`open`] has succeeded.
@@ -64,8 +67,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 fn create(path: &Path) -> Result<()> {
     let log = suffixed(path, "-wal");
     if fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0) {
-        let detail = format!("it is missing, though its log {} is there", log.display());
-        return Err(Error::Corrupt { path: path.to_owned(), detail });
+        return Err(corrupt(path, &format!("it is missing, though its log {} is there", log.display())));
     }
     let new = suffixed(path, ".new");
     let begin = || -> io::Result<()> {
@@ -87,7 +89,7 @@ fn check_header(path: &Path) -> Result<()> {
     match File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
         Ok(()) if header == *b"SQLite format 3\0" => Ok(()),
         Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(unusable(path, error)),
-        _ => Err(Error::Corrupt { path: path.to_owned(), detail: "it is not a database".to_owned() }),
+        _ => Err(corrupt(path, "it is not a database")),
     }
 }
 
@@ -95,19 +97,17 @@ fn check_header(path: &Path) -> Result<()> {
 fn check(connection: &Connection, path: &Path) -> Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     configure(connection)?;
-    if pragma(connection, path, "application_id")? != APPLICATION_ID {
+    if pragma(connection, "application_id")? != APPLICATION_ID {
         return Err(Error::Foreign(path.to_owned()));
     }
-    let found = pragma(connection, path, "user_version")?;
+    let found = pragma(connection, "user_version")?;
     let known = known_version();
     if found > known {
         return Err(Error::Newer { path: path.to_owned(), found, known });
     }
-    let verdict: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|error| damaged_or(path, error))?;
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
-        return Err(Error::Corrupt { path: path.to_owned(), detail: verdict });
+        return Err(corrupt(path, &verdict.replace('\n', " ")));
     }
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     // A log that has grown is cut down again, and what is deleted is overwritten: a secret that was encrypted with a key
@@ -122,7 +122,7 @@ fn check(connection: &Connection, path: &Path) -> Result<()> {
 }
 
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let present: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let present = pragma(connection, "user_version")?;
     for (version, sql) in (1..).zip(MIGRATIONS).skip(present as usize) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(sql)?;
@@ -137,19 +137,12 @@ fn known_version() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
 }
 
-fn pragma(connection: &Connection, path: &Path, name: &str) -> Result<u32> {
-    connection
-        .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
-        .map_err(|error| damaged_or(path, error))
+fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<u32> {
+    connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
 }
 
-fn damaged_or(path: &Path, error: rusqlite::Error) -> Error {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            Error::Corrupt { path: path.to_owned(), detail: error.to_string() }
-        }
-        _ => unusable(path, error),
-    }
+fn corrupt(path: &Path, detail: &str) -> Error {
+    Error::Corrupt { path: path.to_owned(), detail: detail.to_owned() }
 }
 
 fn unusable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -1,0 +1,11 @@
+//! The SQLite store, through its public face, on real files.
+
+#![allow(clippy::unwrap_used, reason = "a test whose set-up fails should stop there")]
+
+mod declare;
+mod durability;
+mod file;
+mod instances;
+mod model;
+mod secrets;
+mod support;
