@@ -22,7 +22,7 @@ use crate::connection::{self, Connection, Tls};
 use crate::{Error, ServerAddress, Stream, stream};
 
 /// The head of any answer comes within this time; streams go on for longer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Ten thousand instances are about 5 MB.
 const LARGEST_ANSWER: usize = 64 << 20;
 
@@ -360,7 +360,11 @@ fn percent_encode(text: &str, address: &mut String) {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             address.push(char::from(byte));
         } else {
-            address.push_str(&format!("%{byte:02X}"));
+            address.extend(['%', hex_digit(byte >> 4), hex_digit(byte & 15)]);
         }
     }
+}
+
+fn hex_digit(value: u8) -> char {
+    char::from(b"0123456789ABCDEF"[usize::from(value)])
 }

@@ -1,0 +1,402 @@
+//! Every command and flag, as structs and nothing else: help texts and shell completions are made from them.
+
+use std::path::PathBuf;
+
+use chassis_client::ServerAddress;
+use chassis_spec::{AgentName, FleetName};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::parse;
+
+const EXAMPLES: &str = "\
+Examples:
+  chassis create fleet collector
+  chassis deploy agent -f collector-agent.yaml
+  chassis scale fleet collector 5
+  chassis ps
+  chassis logs data-collector-1 -f
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 timed out.";
+
+/// Runs fleets of long-running agents, each in its own sandbox, and keeps them running.
+#[derive(Debug, Parser)]
+#[command(name = "chassis", version, disable_help_subcommand = true, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Root of all state [default: /var/chassis for root, else ~/.local/share/chassis]
+    #[arg(long, global = true, env = "CHASSIS_DATA_DIR", hide_env_values = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Server to talk to: `unix:///path/to/socket` or `https://host:port`
+    #[arg(long, global = true, env = "CHASSIS_SERVER", hide_env_values = true, value_name = "ADDRESS")]
+    pub(crate) server: Option<ServerAddress>,
+    /// Print data and errors only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Print without colors; so does `NO_COLOR`
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create a fleet
+    #[command(subcommand)]
+    Create(Create),
+    /// Deploy an agent
+    #[command(subcommand)]
+    Deploy(Deploy),
+    /// Change how many instances run
+    #[command(subcommand)]
+    Scale(Scale),
+    /// Show fleets, agents and instances
+    Ps(Ps),
+    /// Show everything about an instance, an agent or a fleet
+    Describe(Describe),
+    /// Print what instances write
+    Logs(Logs),
+    /// Show what happened
+    Events(Events),
+    /// Start what was stopped
+    Start(ChangeArgs),
+    /// Stop, until it is started again
+    Stop(ChangeArgs),
+    /// Stop and start again, one instance at a time
+    Restart(ChangeArgs),
+    /// Delete an agent, an instance or a fleet
+    #[command(subcommand)]
+    Delete(Delete),
+    /// Manage secrets
+    #[command(subcommand)]
+    Secret(Secret),
+    /// Make fleets as files declare them
+    Apply(Apply),
+    /// Show what `apply` would change; exits 0 if nothing, 1 if something, 2 or more on an error
+    Diff(Diff),
+    /// Check files without a server
+    Validate(Validate),
+    /// Print the JSON Schema of the YAML, for editors
+    Schema,
+    /// Run the server in the foreground
+    Serve(Serve),
+    /// Look after the server
+    #[command(subcommand)]
+    Server(Server),
+    /// Print the version
+    Version(Version),
+    /// Print a script that completes commands in a shell
+    Completion(Completion),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Create {
+    /// Create an empty fleet
+    Fleet {
+        name: FleetName,
+        /// Label to put on the fleet; may be given several times
+        #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse::label)]
+        label: Vec<(String, String)>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Deploy {
+    /// Deploy the agents that files describe
+    Agent(DeployAgent),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeployAgent {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Fleet, if the YAML names none [default: the only fleet there is]
+    #[arg(long)]
+    pub(crate) fleet: Option<FleetName>,
+    /// Number of instances, instead of the YAML's
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) replicas: Option<u32>,
+    /// Show what would change, and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Files {
+    /// YAML file, or - for standard input; may be given several times
+    #[arg(short, long = "file", value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) file: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// Do not wait until the instances are there
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Stop waiting after this time; the change itself goes on
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse::duration)]
+    pub(crate) timeout: SignedDuration,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Scale {
+    /// Scale the agent of a fleet
+    Fleet {
+        name: FleetName,
+        count: u32,
+        /// Agent, if the fleet has several
+        #[arg(long)]
+        agent: Option<AgentName>,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Scale an agent, as `agent` or `fleet/agent`
+    Agent {
+        name: String,
+        count: u32,
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Table,
+    /// A table with more columns
+    Wide,
+    Json,
+    Yaml,
+    /// Names only, one to a line
+    Name,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Only this fleet, agent or instance
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    /// Only what has this label; may be given several times
+    #[arg(short = 'l', long = "selector", value_name = "KEY=VALUE", value_parser = parse::label)]
+    pub(crate) selector: Vec<(String, String)>,
+    /// Show it again whenever it changes
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// Fleets only
+    #[arg(long, conflicts_with = "agents")]
+    pub(crate) fleets: bool,
+    /// Agents only
+    #[arg(long)]
+    pub(crate) agents: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Describe {
+    /// Instance, agent or fleet: data-collector-1, data-collector, collector/data-collector-1
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Instance, agent or fleet
+    pub(crate) id: String,
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only what was written since: 10m, or 2026-11-22T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse::since)]
+    pub(crate) since: Option<Timestamp>,
+    /// Only the last lines of each instance
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub(crate) tail: Option<u32>,
+    /// Put the time in front of each line
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+    /// Leave out the names in front of the lines of several instances
+    #[arg(long)]
+    pub(crate) no_prefix: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Only of this fleet, agent or instance
+    pub(crate) id: Option<String>,
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// Only events after the one with this id
+    #[arg(long, value_name = "ID")]
+    pub(crate) since_id: Option<u64>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChangeArgs {
+    /// What: `data-collector-1`, or with its kind in front: `fleet collector`, `agent data-collector`
+    #[arg(value_names = ["fleet|agent|instance", "NAME"], num_args = 1..=2, required = true)]
+    pub(crate) target: Vec<String>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Delete {
+    /// Delete an agent with all its instances, or one instance
+    #[command(visible_alias = "instance")]
+    Agent {
+        /// Agent or instance: data-collector, data-collector-5
+        id: String,
+        /// Delete its data too
+        #[arg(long)]
+        cleanup: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Delete a fleet and its agents
+    Fleet {
+        name: FleetName,
+        /// Delete its data too
+        #[arg(long)]
+        cleanup: bool,
+        /// The fleet's name again, where nobody can be asked for it
+        #[arg(long, value_name = "NAME")]
+        confirm: Option<String>,
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secret {
+    /// Store a secret, from a file or standard input
+    Create {
+        /// `fleet/name`, or `name` if there is only one fleet
+        name: String,
+        /// File with the value, or - for standard input
+        #[arg(long, value_name = "PATH")]
+        from_file: Option<PathBuf>,
+        /// Replace the secret if there is one
+        #[arg(long)]
+        replace: bool,
+        /// Takes a value that somebody put on the command line, to say why that is refused.
+        #[arg(hide = true)]
+        value: Option<String>,
+        #[arg(long, alias = "value", hide = true)]
+        from_literal: Option<String>,
+    },
+    /// List secrets; never their values
+    List {
+        fleet: Option<FleetName>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Delete a secret
+    Delete {
+        /// `fleet/name`, or `name` if there is only one fleet
+        name: String,
+    },
+    /// Encrypt all secrets with a new key
+    RotateKey {
+        /// File with the new key (64 hex digits), or - for standard input [default: a random one]
+        #[arg(long, value_name = "PATH")]
+        new_key_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Delete agents of these fleets that the files do not declare; their data is kept
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Show what would change, and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// As with `apply --prune`
+    #[arg(long)]
+    pub(crate) prune: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub(crate) files: Files,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// What runs the instances
+    #[arg(long, value_enum, env = "CHASSIS_RUNTIME", hide_env_values = true, default_value = "docker")]
+    pub(crate) runtime: Runtime,
+    /// Docker Engine to use, as `unix:///path` or `tcp://host:port`
+    #[arg(long, env = "DOCKER_HOST", value_name = "ADDRESS")]
+    pub(crate) docker_host: Option<String>,
+    /// Directory of the host that agents' `hostPath` volumes may lie in; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub(crate) allow_host_path: Vec<PathBuf>,
+    /// Seed of what happens in the simulation
+    #[arg(long, default_value_t = 0, hide = true)]
+    pub(crate) sim_seed: u64,
+    /// Belong to no terminal; what a command passes that starts a server
+    #[arg(long, hide = true)]
+    pub(crate) background: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Runtime {
+    Docker,
+    /// In memory, for trying things out
+    Sim,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Server {
+    /// Show whether a server runs, and how
+    Status {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// End the server; agents go on running
+    Stop,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Version {
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    pub(crate) shell: Shell,
+}

@@ -1,0 +1,115 @@
+//! Starts a server in the background for a command that finds none.
+//!
+//! Several commands may do so at once: the servers that lose the race for the data directory end quietly, and all
+//! commands wait for the socket of the one that won.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use chassis_client::{Client, Error, ServerAddress};
+use chassis_server::DataDir;
+
+use crate::failure::Failure;
+use crate::output::Terminal;
+
+const FORBIDDEN: &str = "CHASSIS_NO_AUTOSTART";
+const PATIENCE: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(5);
+/// An older log is set aside when a server starts, so that two times this is the most that logs take.
+const LARGEST_LOG: u64 = 4 << 20;
+/// How much of a dead server's log is shown.
+const SHOWN_LINES: usize = 10;
+
+pub(crate) async fn start(data_dir: &DataDir, terminal: Terminal) -> Result<Client, Failure> {
+    if std::env::var_os(FORBIDDEN).is_some_and(|value| !value.is_empty() && value != OsStr::new("0")) {
+        return Err(Failure::Failed(format!(
+            "no server runs on {}, and {FORBIDDEN} forbids to start one; start one with `chassis serve`",
+            data_dir.root().display()
+        )));
+    }
+    let mut server = spawn(data_dir).map_err(|source| Failure::Io {
+        what: format!("cannot start a server on {}", data_dir.root().display()),
+        source,
+    })?;
+    let address = ServerAddress::Unix(data_dir.socket());
+    let begin = Instant::now();
+    loop {
+        match Client::connect(address.clone()).await {
+            Ok(client) => {
+                // A server that ended lost the race: the one that answers is another's.
+                if matches!(server.try_wait(), Ok(None)) {
+                    terminal.say(&format!(
+                        "started a server in the background (pid {}; `chassis server stop` ends it)",
+                        server.id()
+                    ));
+                }
+                return Ok(client);
+            }
+            Err(Error::Unreachable { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Ok(Some(status)) = server.try_wait()
+            && !status.success()
+        {
+            return Err(Failure::Failed(died(status, &data_dir.log())));
+        }
+        if begin.elapsed() > PATIENCE {
+            return Err(Failure::TimedOut(format!(
+                "the server that was started does not answer; its log is {}",
+                data_dir.log().display()
+            )));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn spawn(data_dir: &DataDir) -> io::Result<Child> {
+    if let Some(parent) = data_dir.root().parent() {
+        fs::create_dir_all(parent)?;
+    }
+    // 0711: agents' users pass through the root to their own directories.
+    make_dir(data_dir.root(), 0o711)?;
+    make_dir(&data_dir.server_dir(), 0o700)?;
+    let log = open_log(&data_dir.log())?;
+    Command::new(std::env::current_exe()?)
+        .arg("serve")
+        .arg("--background")
+        .arg("--data-dir")
+        .arg(data_dir.root())
+        .env_remove("CHASSIS_SERVER")
+        // The server must not keep the directory busy that somebody happened to be in.
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+}
+
+fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+fn open_log(path: &Path) -> io::Result<File> {
+    if fs::metadata(path).is_ok_and(|log| log.len() > LARGEST_LOG) {
+        fs::rename(path, path.with_extension("old"))?;
+    }
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+fn died(status: ExitStatus, log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n  ");
+    format!(
+        "the server that was started ended at once ({status}); the end of its log, {}:\n  {last}",
+        log.display()
+    )
+}

@@ -1,0 +1,51 @@
+//! One file for each group of commands.
+
+mod apply;
+mod change;
+mod create;
+mod delete;
+mod deploy;
+mod describe;
+mod diff;
+mod events;
+pub(crate) mod local;
+mod logs;
+mod ps;
+mod scale;
+mod secret;
+pub(crate) mod serve;
+mod server;
+pub(crate) mod validate;
+
+use chassis_api::ChangeKind;
+
+use crate::args::{Command, Deploy};
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+
+/// Runs a command that talks to a server.
+pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Create(create) => create::run(context, create).await,
+        Command::Deploy(Deploy::Agent(deploy)) => deploy::run(context, deploy).await,
+        Command::Scale(scale) => scale::run(context, scale).await,
+        Command::Ps(ps) => ps::run(context, ps).await,
+        Command::Describe(describe) => describe::run(context, describe).await,
+        Command::Logs(logs) => logs::run(context, logs).await,
+        Command::Events(events) => events::run(context, events).await,
+        Command::Start(args) => change::run(context, args, ChangeKind::Start).await,
+        Command::Stop(args) => change::run(context, args, ChangeKind::Stop).await,
+        Command::Restart(args) => change::run(context, args, ChangeKind::Restart).await,
+        Command::Delete(delete) => delete::run(context, delete).await,
+        Command::Secret(secret) => secret::run(context, secret).await,
+        Command::Apply(apply) => apply::run(context, apply).await,
+        Command::Diff(diff) => apply::diff(context, diff).await,
+        Command::Server(server) => server::run(context, server).await,
+        // `main` ran these without a client.
+        Command::Validate(_)
+        | Command::Schema
+        | Command::Serve(_)
+        | Command::Version(_)
+        | Command::Completion(_) => Ok(Exit::Done),
+    }
+}

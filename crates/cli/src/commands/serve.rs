@@ -1,0 +1,70 @@
+//! `chassis serve`: the server itself.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use chassis_server::{Error, Options, RuntimeChoice};
+use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
+
+use crate::args::{Runtime, Serve};
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+
+const ENCRYPTION_KEY: &str = "TOKEN_ENCRYPTION_KEY";
+const LOG_FILTER: &str = "CHASSIS_LOG";
+
+pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
+    if serve.background {
+        // Out of the terminal's session, so that closing it does not end the server. It fails only for a process that
+        // leads a group already, and then that was done.
+        let _ = rustix::process::setsid();
+    }
+    let data_dir = context.data_dir()?;
+    let runtime = match serve.runtime {
+        Runtime::Docker => RuntimeChoice::Docker { host: serve.docker_host },
+        Runtime::Sim => RuntimeChoice::Sim { seed: serve.sim_seed },
+    };
+    let options = Options {
+        data_dir: data_dir.root().to_owned(),
+        runtime,
+        allowed_host_paths: serve
+            .allow_host_path
+            .iter()
+            .map(|path| canonical(path))
+            .collect::<Result<_, _>>()?,
+        encryption_key: encryption_key()?,
+        background: serve.background,
+    };
+    let filter = EnvFilter::try_from_env(LOG_FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(context.terminal.stderr)
+        .init();
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let threads =
+        threads.map_err(|source| Failure::Io { what: "cannot start threads".to_owned(), source })?;
+    match threads.block_on(chassis_server::serve(options)) {
+        // Another command was faster; its server serves us all.
+        Err(Error::AlreadyServed { .. }) if serve.background => Ok(Exit::Done),
+        ended => {
+            ended?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn canonical(path: &Path) -> Result<PathBuf, Failure> {
+    std::fs::canonicalize(path).map_err(|source| Failure::Io {
+        what: format!("cannot allow the host path {}", path.display()),
+        source,
+    })
+}
+
+fn encryption_key() -> Result<Option<Zeroizing<String>>, Failure> {
+    let Some(key) = std::env::var_os(ENCRYPTION_KEY).filter(|key| !key.is_empty()) else { return Ok(None) };
+    let wrong =
+        |_: OsString| Failure::Usage(format!("{ENCRYPTION_KEY} is not a key; a key is 64 hex digits"));
+    Ok(Some(Zeroizing::new(key.into_string().map_err(wrong)?)))
+}

@@ -1,0 +1,101 @@
+//! `chassis server`: looks after the server that commands start.
+
+use std::time::{Duration, Instant};
+
+use chassis_api::ServerInfo;
+use chassis_client::ServerAddress;
+use jiff::Timestamp;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
+use crate::args::{Format, Server};
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output::{self, Table, Terminal, age, clean};
+
+/// Longer than a server waits for requests to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(5);
+
+pub(super) async fn run(context: &Context, server: Server) -> Result<Exit, Failure> {
+    match server {
+        Server::Status { output } => status(context, output.output).await,
+        Server::Stop => stop(context).await,
+    }
+}
+
+async fn status(context: &Context, format: Format) -> Result<Exit, Failure> {
+    let Some(client) = context.connect_if_running().await? else {
+        return Err(Failure::Failed(format!(
+            "no server answers at {}; a command that needs one starts it, and so does `chassis serve`",
+            context.address()?
+        )));
+    };
+    let info = client.server_get().await?;
+    output::print(format, &info, || vec![info.id.clone()], |_| table(context.terminal, &info))?;
+    Ok(Exit::Done)
+}
+
+fn table(terminal: Terminal, info: &ServerInfo) -> String {
+    let runtime = match (&info.runtime_version, &info.runtime_error) {
+        (_, Some(error)) => format!("{}: {}", info.runtime, clean(error)),
+        (Some(version), None) => format!("{} {version}", info.runtime),
+        (None, None) => info.runtime.clone(),
+    };
+    let mut table = Table::without_header(terminal);
+    for (name, value) in [
+        ("Version:", info.version.clone()),
+        (
+            "Process:",
+            format!(
+                "{} ({})",
+                info.pid,
+                if info.background { "in the background" } else { "in the foreground" }
+            ),
+        ),
+        ("Up:", age(info.started_at, Timestamp::now())),
+        ("Data directory:", info.data_dir.clone()),
+        ("Runtime:", runtime),
+        ("State id:", info.id.clone()),
+    ] {
+        table.row([name.into(), value.into()]);
+    }
+    table.render()
+}
+
+async fn stop(context: &Context) -> Result<Exit, Failure> {
+    let Some(client) = context.connect_if_running().await? else {
+        context.terminal.done(&format!("no server runs at {}", context.address()?))?;
+        return Ok(Exit::Done);
+    };
+    let info = client.server_get().await?;
+    client.server_stop().await?;
+    // The connection would keep the server waiting for another request.
+    drop(client);
+    wait_for_end(context, &info).await?;
+    context.terminal.done(&format!("stopped the server (pid {}); agents go on running", info.pid))?;
+    Ok(Exit::Done)
+}
+
+/// Waits for the process, not only for the socket: until it ends, no other server may use the data directory.
+async fn wait_for_end(context: &Context, info: &ServerInfo) -> Result<(), Failure> {
+    let begin = Instant::now();
+    let local = matches!(context.address()?, ServerAddress::Unix(_));
+    let pid = i32::try_from(info.pid).ok().and_then(Pid::from_raw).filter(|_| local);
+    loop {
+        let gone = match pid {
+            Some(pid) => test_kill_process(pid) == Err(Errno::SRCH),
+            None => context.connect_if_running().await?.is_none(),
+        };
+        if gone {
+            return Ok(());
+        }
+        if begin.elapsed() > PATIENCE {
+            return Err(Failure::TimedOut(format!(
+                "the server (pid {}) was asked to end, and still runs",
+                info.pid
+            )));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
