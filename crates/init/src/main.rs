@@ -1,1 +1,69 @@
-fn main() {}
+//! chassis-init: PID 1 of every instance, in any image.
+//!
+//! It makes sure that the sandbox is the instance's own and that its volumes can be written, takes the secrets from its
+//! standard input, starts the agent, forwards signals, reaps orphans, and ends as the agent ended. It needs nothing of
+//! the image: no shell, no libc, no `/etc`, no `/tmp`.
+
+mod agent;
+mod arguments;
+mod check;
+mod secrets;
+mod signals;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::arguments::Arguments;
+
+/// Why init ends without the agent having run.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// The sandbox is not as it must be.
+    fn misconfigured(message: String) -> Failure {
+        Failure { code: chassis_init::EXIT_MISCONFIGURED, message }
+    }
+}
+
+fn main() -> ExitCode {
+    run().unwrap_or_else(|failure| {
+        report(&failure.message);
+        ExitCode::from(failure.code)
+    })
+}
+
+fn run() -> Result<ExitCode, Failure> {
+    let arguments = Arguments::parse(std::env::args_os().skip(1)).map_err(Failure::misconfigured)?;
+    // Blocked before anything else: a signal that comes early waits for the agent instead of being lost.
+    let signals = signals::Blocked::new();
+    // The agent has init's user: without this it could read the secrets out of init's memory.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    limit_files(arguments.files);
+    check::identity(&arguments.instance)?;
+    for volume in &arguments.volumes {
+        check::writable(volume)?;
+    }
+    let secrets = if arguments.secrets { Some(secrets::receive()?) } else { None };
+    let agent = agent::spawn(&arguments, secrets.as_ref())?;
+    drop(secrets);
+    Ok(signals.supervise(agent))
+}
+
+/// Lowers the number of open files to what the spec allows. Docker could do it, but fails where its daemon may open fewer
+/// than that; here less than allowed is no error.
+fn limit_files(most: u64) {
+    let given = getrlimit(Resource::Nofile);
+    let limit = Some(given.maximum.map_or(most, |maximum| maximum.min(most)));
+    // Lowering is always permitted.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit });
+}
+
+/// Tells the person who reads the agent's log.
+fn report(message: &str) {
+    let _ = writeln!(std::io::stderr(), "chassis-init: {message}");
+}

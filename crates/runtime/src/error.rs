@@ -4,22 +4,73 @@ use chassis_core::Reason;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// What lies beneath an error.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
 /// Text is for the person who reads `chassis describe`: what was wrong and what to do. The cause is the source.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The image is not on the node and could not be pulled.
     #[error("{message}")]
-    ImageUnavailable { message: String },
+    ImageUnavailable { message: String, source: Option<Source> },
+    /// A container or network of somebody else has the name.
     #[error("{message}")]
-    NameTaken { message: String },
+    NameTaken { message: String, source: Option<Source> },
+    /// The runtime does not answer.
     #[error("{message}")]
-    Unavailable { message: String },
+    Unavailable { message: String, source: Option<Source> },
+    /// The instance's directory cannot be made or written, or belongs to another instance.
     #[error("{message}")]
-    Storage { message: String },
+    Storage { message: String, source: Option<Source> },
+    /// The runtime refused: a port in use, a user that the image lacks, a bad command.
     #[error("{message}")]
-    Rejected { message: String },
+    Rejected { message: String, source: Option<Source> },
 }
 
 impl Error {
+    pub fn image_unavailable(message: impl Into<String>) -> Self {
+        Error::ImageUnavailable { message: message.into(), source: None }
+    }
+
+    pub fn name_taken(message: impl Into<String>) -> Self {
+        Error::NameTaken { message: message.into(), source: None }
+    }
+
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Error::Unavailable { message: message.into(), source: None }
+    }
+
+    pub fn storage(message: impl Into<String>) -> Self {
+        Error::Storage { message: message.into(), source: None }
+    }
+
+    pub fn rejected(message: impl Into<String>) -> Self {
+        Error::Rejected { message: message.into(), source: None }
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl Into<Source>) -> Self {
+        let (Error::ImageUnavailable { source, .. }
+        | Error::NameTaken { source, .. }
+        | Error::Unavailable { source, .. }
+        | Error::Storage { source, .. }
+        | Error::Rejected { source, .. }) = &mut self;
+        *source = Some(cause.into());
+        self
+    }
+
+    /// A word for scripts and clients; it never changes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::ImageUnavailable { .. } => "image-unavailable",
+            Error::NameTaken { .. } => "name-taken",
+            Error::Unavailable { .. } => "runtime-unavailable",
+            Error::Storage { .. } => "storage-unusable",
+            Error::Rejected { .. } => "rejected",
+        }
+    }
+
     /// What this means for the instance.
     pub fn reason(&self) -> Reason {
         match self {

@@ -3,13 +3,18 @@
 //! A [`Runtime`] carries out single steps and shows what is there; it decides nothing. What it runs carries labels with
 //! the instance's identity, so that a server that knows nothing but its own id finds everything again.
 
+mod docker;
 mod error;
+mod init_program;
+mod registry_auth;
+mod tier1;
 mod types;
 
-pub use error::{Error, Result};
+pub use docker::{DockerOptions, DockerRuntime};
+pub use error::{Error, Result, Source};
 pub use types::{
-    Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, LogStream, Owned, PullProgress, RuntimeEvent,
-    RuntimeInfo, SecretFile,
+    Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, LogStream, Owned, PullProgress,
+    RuntimeEvent, RuntimeInfo, SecretFile,
 };
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! What goes into a runtime and what comes out of it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -41,7 +42,7 @@ pub struct InstanceConfig {
 }
 
 /// What only the agent may see. Handed over at each start, kept nowhere.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct InstanceSecrets {
     /// Environment variables.
     pub env: Vec<(String, Zeroizing<String>)>,
@@ -49,7 +50,7 @@ pub struct InstanceSecrets {
 }
 
 /// A secret as a file of mode 0400.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SecretFile {
     pub path: MountPath,
     pub content: Zeroizing<Vec<u8>>,
@@ -102,4 +103,19 @@ pub struct LogChunk {
     pub time: Timestamp,
     pub stream: LogStream,
     pub bytes: Bytes,
+}
+
+// === impl Debug for what holds secrets: names, never values ===
+
+impl fmt::Debug for InstanceSecrets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
+        formatter.debug_struct("InstanceSecrets").field("env", &names).field("files", &self.files).finish()
+    }
+}
+
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SecretFile").field("path", &self.path).finish_non_exhaustive()
+    }
 }

@@ -1,0 +1,88 @@
+//! Starts the agent: finds its program as a shell would, and gives it its environment.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use rustix::io::Errno;
+
+use crate::Failure;
+use crate::arguments::Arguments;
+use crate::secrets::Secrets;
+
+/// As Docker's own default.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What a shell exits with.
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+pub(crate) fn spawn(arguments: &Arguments, secrets: Option<&Secrets>) -> Result<Child, Failure> {
+    let instance = &arguments.instance;
+    let mut variables: Vec<(OsString, OsString)> = vec![
+        ("CHASSIS_FLEET".into(), instance.fleet.clone().into()),
+        ("CHASSIS_AGENT".into(), instance.agent.clone().into()),
+        ("CHASSIS_INSTANCE".into(), instance.short_name().into()),
+        ("CHASSIS_NUMBER".into(), instance.number.clone().into()),
+    ];
+    // Docker says `/` for a user that the image does not know, and nobody can write there.
+    if env::var_os("HOME").is_none_or(|home| home.is_empty() || home == "/") {
+        variables.push(("HOME".into(), "/tmpfs".into()));
+    }
+    if env::var_os("USER").is_none() && rustix::process::geteuid().as_raw() == chassis_init::DEFAULT_USER_ID {
+        variables.push(("USER".into(), "chassis".into()));
+    }
+    for (name, value) in secrets.map(Secrets::variables).unwrap_or_default() {
+        variables.push((OsStr::from_bytes(name).into(), OsStr::from_bytes(value).into()));
+    }
+    let search = variables.iter().rev().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+    let search = search.or_else(|| env::var_os("PATH")).unwrap_or_else(|| DEFAULT_PATH.into());
+    let program = find(&arguments.program, &search)?;
+    Command::new(&program)
+        .arg0(&arguments.program)
+        .args(&arguments.program_arguments)
+        .envs(variables)
+        // Its own group, so that what the agent sends to its group does not come back to init.
+        .process_group(0)
+        .spawn()
+        .map_err(|error| not_started(&program, &error))
+}
+
+/// The file to run: the name itself if it has a slash, else the first executable of that name in the search path.
+fn find(program: &OsStr, search: &OsStr) -> Result<PathBuf, Failure> {
+    if program.as_bytes().contains(&b'/') {
+        return Ok(program.into());
+    }
+    let mut candidates =
+        env::split_paths(search).map(|directory| directory.join(program)).filter(|path| path.is_file());
+    let first = candidates.next();
+    let runs = |path: &Path| path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0);
+    first.iter().cloned().chain(candidates).find(|path| runs(path)).or(first).ok_or_else(|| Failure {
+        code: NOT_FOUND,
+        message: format!("{} was not found in PATH={}; set `command:`", program.display(), search.display()),
+    })
+}
+
+fn not_started(program: &Path, error: &io::Error) -> Failure {
+    let name = program.display();
+    let (code, message) = match Errno::from_io_error(error) {
+        Some(Errno::NOENT) if program.exists() => {
+            (NOT_FOUND, format!("{name} cannot run: its interpreter or loader is not in the image"))
+        }
+        Some(Errno::NOENT | Errno::NOTDIR) => (NOT_FOUND, format!("{name} was not found; set `command:`")),
+        Some(Errno::ACCESS) => (
+            NOT_EXECUTABLE,
+            format!("{name} is not executable by user {}: {error}", rustix::process::geteuid().as_raw()),
+        ),
+        Some(Errno::NOEXEC) => (
+            NOT_EXECUTABLE,
+            format!("{name} is no program for this machine: another architecture, or a script without `#!`"),
+        ),
+        _ => (NOT_EXECUTABLE, format!("{name} cannot be started: {error}")),
+    };
+    Failure { code, message }
+}

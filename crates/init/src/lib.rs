@@ -1,0 +1,14 @@
+//! What chassis-init and its caller agree on: where its files are, and how secrets reach it.
+
+pub mod frame;
+
+/// The directory of init's own files inside the sandbox, read-only there.
+pub const DIRECTORY: &str = "/.chassis";
+/// The program itself.
+pub const PROGRAM: &str = "/.chassis/chassis-init";
+/// The file that names the instance to which the directory belongs: `fleet/agent-number` and a line break.
+pub const INSTANCE_FILE: &str = "/.chassis/instance";
+/// The uid and gid of an agent whose image names no user but root.
+pub const DEFAULT_USER_ID: u32 = 64_646;
+/// The exit code when the sandbox is not as it must be: `EX_CONFIG` of sysexits.h.
+pub const EXIT_MISCONFIGURED: u8 = 78;

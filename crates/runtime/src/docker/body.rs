@@ -1,0 +1,164 @@
+//! What Docker is told about an instance: a pure function of its configuration.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, NetworkingConfig,
+    PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
+};
+use chassis_spec::{AgentSpec, Port, Protocol};
+
+use super::mounts::{self, Sources};
+use super::{labels, networks};
+use crate::tier1::is_tier1;
+use crate::{Error, Image, InstanceConfig, Result};
+
+/// The user of an agent that runs as nobody in particular.
+const DEFAULT_USER: &str = "64646:64646";
+
+/// True if the agent gets secrets in its environment, which travel over init's standard input.
+pub(crate) fn takes_secrets(spec: &AgentSpec) -> bool {
+    !spec.env_from.is_empty() || spec.env.iter().any(|variable| variable.value_from.is_some())
+}
+
+/// Who the agent runs as. `only_user` is the one user there is when the server is not root.
+pub(crate) fn user(spec: &AgentSpec, image: &Image, only_user: Option<&str>) -> String {
+    if let Some(user) = only_user {
+        return user.to_owned();
+    }
+    if let Some(user) = &spec.user {
+        return user.to_string();
+    }
+    match image.user.split(':').next() {
+        None | Some("" | "0" | "root") => DEFAULT_USER.to_owned(),
+        Some(_) => image.user.clone(),
+    }
+}
+
+/// The body of the request that creates the instance's container.
+pub(crate) fn container_body(
+    config: &InstanceConfig,
+    server_id: &str,
+    user: &str,
+    sources: &Sources,
+) -> Result<ContainerCreateBody> {
+    let (key, spec, image) = (&config.key, &*config.spec, &*config.image);
+    let network = networks::name(&key.fleet);
+    let secrets = takes_secrets(spec);
+    let published = spec.ports.iter().filter(|port| port.host_port.is_some());
+    let endpoint = EndpointSettings {
+        aliases: Some(vec![key.agent.to_string(), key.short_name()]),
+        ..EndpointSettings::default()
+    };
+    Ok(ContainerCreateBody {
+        image: Some(image.id.clone()),
+        hostname: Some(key.short_name()),
+        user: Some(user.to_owned()),
+        entrypoint: Some(entrypoint(config)?),
+        cmd: Some(Vec::new()),
+        env: Some(plain_env(spec)),
+        working_dir: spec.working_dir.as_ref().map(ToString::to_string),
+        labels: Some(labels::of_instance(server_id, config)),
+        stop_signal: spec.stop.signal.as_ref().map(ToString::to_string),
+        stop_timeout: Some(spec.stop.grace.0.into()),
+        open_stdin: Some(secrets),
+        stdin_once: Some(secrets),
+        attach_stdin: Some(false),
+        attach_stdout: Some(false),
+        attach_stderr: Some(false),
+        tty: Some(false),
+        exposed_ports: Some(published.map(port_name).collect()),
+        // Whether an agent is healthy is for its own `healthCheck` to say; the image's would only cost.
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(network.clone(), endpoint)])),
+        }),
+        host_config: Some(host_config(spec, network, sources)),
+        ..ContainerCreateBody::default()
+    })
+}
+
+/// init, what it needs to know, and the agent's own command. As in Kubernetes, a command drops the image's arguments.
+fn entrypoint(config: &InstanceConfig) -> Result<Vec<String>> {
+    let (spec, image) = (&config.spec, &config.image);
+    let command = if spec.command.is_empty() { &image.entrypoint } else { &spec.command };
+    let arguments = match (spec.args.is_empty(), spec.command.is_empty()) {
+        (true, true) => &image.command,
+        (_, _) => &spec.args,
+    };
+    if command.is_empty() && arguments.is_empty() {
+        return Err(Error::rejected(format!("image {} has no command; set `command:`", spec.image)));
+    }
+    let mut line = vec![chassis_init::PROGRAM.to_owned(), "--instance".to_owned(), config.key.to_string()];
+    line.extend(["--files".to_owned(), spec.resources.files.to_string()]);
+    for volume in spec.volumes.iter().filter(|volume| is_tier1(volume) && !volume.read_only) {
+        line.extend(["--volume".to_owned(), format!("{}={}", volume.name, volume.mount_path)]);
+    }
+    if takes_secrets(spec) {
+        line.push("--secrets".to_owned());
+    }
+    line.push("--".to_owned());
+    line.extend(command.iter().chain(arguments).cloned());
+    Ok(line)
+}
+
+fn plain_env(spec: &AgentSpec) -> Vec<String> {
+    spec.env
+        .iter()
+        .filter_map(|variable| Some(format!("{}={}", variable.name, variable.value.as_ref()?)))
+        .collect()
+}
+
+fn host_config(spec: &AgentSpec, network: String, sources: &Sources) -> HostConfig {
+    let memory = i64::try_from(spec.resources.memory.0).unwrap_or(i64::MAX);
+    HostConfig {
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(spec.security.capabilities.iter().map(ToString::to_string).collect()),
+        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        readonly_rootfs: Some(!spec.security.writable_root),
+        pids_limit: Some(spec.resources.pids.into()),
+        memory: Some(memory),
+        // The same: no swap.
+        memory_swap: Some(memory),
+        nano_cpus: spec.resources.cpu.map(|cpu| i64::from(cpu.0) * 1_000_000),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(
+                [("max-size", "10m"), ("max-file", "5"), ("compress", "true")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into(),
+            ),
+        }),
+        init: Some(false),
+        ipc_mode: Some("private".to_owned()),
+        network_mode: Some(network),
+        mounts: Some(mounts::binds(spec, sources)),
+        tmpfs: Some(mounts::memory(spec)),
+        port_bindings: Some(port_bindings(&spec.ports)),
+        ..HostConfig::default()
+    }
+}
+
+fn port_bindings(ports: &[Port]) -> PortMap {
+    let mut bindings = PortMap::new();
+    for port in ports {
+        let Some(host_port) = port.host_port else { continue };
+        let host_ip = port.host_ip.map_or_else(|| "127.0.0.1".to_owned(), |ip| ip.to_string());
+        let binding = PortBinding { host_ip: Some(host_ip), host_port: Some(host_port.to_string()) };
+        bindings.entry(port_name(port)).or_default().get_or_insert_default().push(binding);
+    }
+    bindings
+}
+
+/// `80/tcp`.
+fn port_name(port: &Port) -> String {
+    let protocol = match port.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    format!("{}/{protocol}", port.container_port)
+}

@@ -1,0 +1,69 @@
+//! Docker's event stream, as far as it concerns instances.
+
+use std::sync::Arc;
+
+use bollard::models::{EventMessage, EventMessageTypeEnum as Kind};
+use bollard::query_parameters::EventsOptions;
+use futures_util::future::Either;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, future};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+
+use super::images::Images;
+use super::{Daemon, labels};
+use crate::{Error, Result, RuntimeEvent};
+
+const KINDS: [&str; 3] = ["container", "image", "network"];
+/// Without exec and attach, which come in masses and change nothing.
+const ACTIONS: [&str; 16] = [
+    "create", "start", "die", "stop", "kill", "oom", "destroy", "rename", "pause", "unpause", "pull", "tag",
+    "load", "import", "delete", "untag",
+];
+
+/// Subscribes, and returns once the daemon has answered. Docker answers a moment before it subscribes; the events of
+/// that moment come too, because the stream begins a second ago.
+pub(crate) async fn events(daemon: &Arc<Daemon>) -> Result<BoxStream<'static, Result<RuntimeEvent>>> {
+    let since = Timestamp::now().saturating_sub(SignedDuration::from_secs(1)).map_or(0, Timestamp::as_second);
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+    let filters = [("type".to_owned(), words(&KINDS)), ("event".to_owned(), words(&ACTIONS))].into();
+    let options = EventsOptions { since: Some(since.to_string()), until: None, filters: Some(filters) };
+    let answered = Arc::new(Notify::new());
+    let mut messages = Box::pin(daemon.notifying_client(Arc::clone(&answered))?.events(Some(options)));
+    let first = match future::select(Box::pin(answered.notified()), messages.next()).await {
+        Either::Left(_) => None,
+        Either::Right((Some(Ok(message)), _)) => Some(message),
+        Either::Right((Some(Err(error)), _)) => return Err(daemon.explain(error)),
+        Either::Right((None, _)) => return Err(Error::unavailable("Docker ended its event stream")),
+    };
+    let daemon = Arc::clone(daemon);
+    let events = stream::iter(first.map(Ok)).chain(messages).filter_map(move |message| {
+        future::ready(match message {
+            Ok(message) => event(&daemon.server_id, &daemon.images, message).map(Ok),
+            Err(error) => Some(Err(daemon.explain(error))),
+        })
+    });
+    Ok(events.boxed())
+}
+
+fn event(server_id: &str, images: &Images, message: EventMessage) -> Option<RuntimeEvent> {
+    let actor = message.actor?;
+    let action = message.action?;
+    match (message.typ?, action.as_str()) {
+        (Kind::CONTAINER, _) => match labels::owner(server_id, &actor.attributes.unwrap_or_default()) {
+            Some(key) => Some(RuntimeEvent::Instance { key, id: actor.id?.into() }),
+            // A name became free.
+            None => matches!(action.as_str(), "destroy" | "rename").then_some(RuntimeEvent::Surroundings),
+        },
+        (Kind::IMAGE, "delete" | "untag") => {
+            images.forget();
+            None
+        }
+        (Kind::IMAGE, _) => {
+            images.forget();
+            Some(RuntimeEvent::Surroundings)
+        }
+        (Kind::NETWORK, "destroy") => Some(RuntimeEvent::Surroundings),
+        _ => None,
+    }
+}

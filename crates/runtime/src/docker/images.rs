@@ -1,0 +1,197 @@
+//! Images: found on the node, or pulled. Whoever wants an image while somebody pulls it waits for that pull, and gets
+//! what it got.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bollard::models::{CreateImageInfo, ImageInspect};
+use bollard::query_parameters::CreateImageOptions;
+use chassis_spec::ImageName;
+use futures_util::StreamExt;
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::{Daemon, failure};
+use crate::registry_auth::{self, CredentialsError};
+use crate::{Error, Image, PullProgress, Result};
+
+/// Fifty instances that are created at once look at their image once.
+const FRESH: Duration = Duration::from_secs(2);
+
+pub(crate) type Progress<'a> = &'a (dyn Fn(PullProgress) + Send + Sync);
+
+/// What was learnt about each image, and by its lock, who is learning it.
+#[derive(Debug, Default)]
+pub(crate) struct Images(Mutex<HashMap<ImageName, Arc<AsyncMutex<Option<Learnt>>>>>);
+
+#[derive(Debug)]
+struct Learnt {
+    at: Instant,
+    /// The image, or why it could not be had.
+    outcome: std::result::Result<Arc<Image>, String>,
+}
+
+impl Images {
+    pub(crate) async fn prepare(
+        &self,
+        daemon: &Daemon,
+        name: &ImageName,
+        progress: Progress<'_>,
+    ) -> Result<Arc<Image>> {
+        let asked = Instant::now();
+        let entry = Arc::clone(self.entries().entry(name.clone()).or_default());
+        let mut learnt = entry.lock().await;
+        match &*learnt {
+            Some(Learnt { at, outcome: Ok(image) }) if at.elapsed() < FRESH => return Ok(Arc::clone(image)),
+            Some(Learnt { at, outcome: Err(message) }) if *at >= asked => {
+                return Err(Error::image_unavailable(message.clone()));
+            }
+            _ => {}
+        }
+        let outcome = find_or_pull(daemon, name, progress).await;
+        *learnt = match &outcome {
+            Ok(image) => Some(Learnt { at: Instant::now(), outcome: Ok(Arc::clone(image)) }),
+            Err(error @ Error::ImageUnavailable { .. }) => {
+                Some(Learnt { at: Instant::now(), outcome: Err(error.to_string()) })
+            }
+            Err(_) => None,
+        };
+        outcome
+    }
+
+    /// Somebody removed an image.
+    pub(crate) fn forget(&self) {
+        self.entries().clear();
+    }
+
+    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<ImageName, Arc<AsyncMutex<Option<Learnt>>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn find_or_pull(daemon: &Daemon, name: &ImageName, progress: Progress<'_>) -> Result<Arc<Image>> {
+    if let Some(image) = find(daemon, name).await? {
+        return Ok(image);
+    }
+    pull(daemon, name, progress).await?;
+    find(daemon, name).await?.ok_or_else(|| Error::image_unavailable(gone(name)))
+}
+
+/// What to say of an image that was here a moment ago.
+pub(crate) fn gone(name: &ImageName) -> String {
+    format!("image {name} was here and is gone again; is something removing images?")
+}
+
+async fn find(daemon: &Daemon, name: &ImageName) -> Result<Option<Arc<Image>>> {
+    match daemon.client()?.inspect_image(name.as_str()).await {
+        Ok(found) => Ok(Some(Arc::new(image(found)))),
+        Err(error) if failure::is_not_found(&error) => Ok(None),
+        Err(error) => Err(daemon.explain(error)),
+    }
+}
+
+fn image(found: ImageInspect) -> Image {
+    let config = found.config.unwrap_or_default();
+    Image {
+        id: found.id.unwrap_or_default(),
+        digest: found.repo_digests.unwrap_or_default().into_iter().next(),
+        entrypoint: config.entrypoint.unwrap_or_default(),
+        command: config.cmd.unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
+    }
+}
+
+async fn pull(daemon: &Daemon, name: &ImageName, progress: Progress<'_>) -> Result<()> {
+    let credentials = registry_auth::credentials(name).await.map_err(|error| no_credentials(name, error))?;
+    let signed_in = credentials.is_some();
+    let options = CreateImageOptions { from_image: Some(with_tag(name)), ..CreateImageOptions::default() };
+    let mut lines = daemon.patient_client()?.create_image(Some(options), None, credentials);
+    let mut layers = Layers::default();
+    while let Some(line) = lines.next().await {
+        let line = line.map_err(|error| match &error {
+            bollard::errors::Error::DockerResponseServerError { .. }
+            | bollard::errors::Error::DockerStreamError { .. } => {
+                not_pulled(name, &failure::words(&error), signed_in)
+            }
+            _ => daemon.explain(error),
+        })?;
+        if layers.note(line) {
+            progress(layers.sum());
+        }
+    }
+    Ok(())
+}
+
+/// Without a tag, Docker would pull all there are.
+fn with_tag(name: &ImageName) -> String {
+    let last = name.as_str().rsplit('/').next().unwrap_or_default();
+    if last.contains([':', '@']) { name.to_string() } else { format!("{name}:latest") }
+}
+
+fn no_credentials(name: &ImageName, error: CredentialsError) -> Error {
+    Error::image_unavailable(format!("image {name} is not here, and cannot be pulled: {error}"))
+        .caused_by(error)
+}
+
+fn not_pulled(name: &ImageName, words: &str, signed_in: bool) -> Error {
+    let lower = words.to_lowercase();
+    let has = |part: &str| lower.contains(part);
+    let next = if has("no space left") {
+        "make room on the disk of Docker"
+    } else if has("unauthorized") || has("denied") || has("no basic auth") || has("authentication required") {
+        if signed_in {
+            "the registry refused the credentials: sign in again with `docker login`"
+        } else {
+            "sign in with `docker login` as the user of the server, or correct the name"
+        }
+    } else if has("not found") || has("manifest unknown") || has("does not exist") {
+        "correct the name or the tag, or build the image on this machine"
+    } else {
+        "is the registry reachable from this machine?"
+    };
+    Error::image_unavailable(format!("image {name} is not here and cannot be pulled: {words}; {next}"))
+}
+
+/// The layers of one pull, by their ids.
+#[derive(Debug, Default)]
+struct Layers(HashMap<String, Layer>);
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Layer {
+    done: bool,
+    bytes_done: u64,
+    bytes_total: u64,
+}
+
+impl Layers {
+    /// Takes in one line of what Docker says during a pull. True if it said something about a layer.
+    fn note(&mut self, line: CreateImageInfo) -> bool {
+        let (Some(id), Some(status)) = (line.id, line.status) else { return false };
+        if status.starts_with("Pulling from") {
+            return false;
+        }
+        let layer = self.0.entry(id).or_default();
+        match status.as_str() {
+            "Downloading" => {
+                let detail = line.progress_detail.unwrap_or_default();
+                let bytes = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok());
+                layer.bytes_done = bytes(detail.current).unwrap_or(layer.bytes_done);
+                layer.bytes_total = bytes(detail.total).unwrap_or(layer.bytes_total);
+            }
+            "Download complete" => layer.bytes_done = layer.bytes_total,
+            "Pull complete" | "Already exists" => layer.done = true,
+            _ => {}
+        }
+        true
+    }
+
+    fn sum(&self) -> PullProgress {
+        let count = |layers: usize| u32::try_from(layers).unwrap_or(u32::MAX);
+        PullProgress {
+            layers: count(self.0.len()),
+            layers_done: count(self.0.values().filter(|layer| layer.done).count()),
+            bytes_done: self.0.values().map(|layer| layer.bytes_done).sum(),
+            bytes_total: self.0.values().map(|layer| layer.bytes_total).sum(),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The life of one container.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::errors::Error as DockerError;
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::{
+    CreateContainerOptions, InspectContainerOptions, ListContainersOptions, RemoveContainerOptions,
+    RenameContainerOptions, StartContainerOptions, StopContainerOptions,
+};
+use chassis_core::{InstanceKey, Observed, RunState};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::mounts::Sources;
+use super::{Daemon, body, failure, images, labels, locked, mounts, networks, observe, secrets};
+use crate::tier1::Owner;
+use crate::{Error, InstanceConfig, InstanceSecrets, Owned, Result};
+
+/// How many containers are looked at at once.
+const INSPECTIONS: usize = 8;
+/// How long a removal that somebody else began may take, and how often it is looked at.
+const REMOVAL: Duration = Duration::from_secs(30);
+const REMOVAL_POLL: Duration = Duration::from_millis(20);
+
+/// What never changes about a container of this server's.
+#[derive(Debug)]
+pub(crate) struct Known {
+    key: InstanceKey,
+    image: String,
+    user: String,
+    /// init waits for secrets on its standard input.
+    takes_secrets: bool,
+}
+
+pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Result<Observed> {
+    let user = body::user(&config.spec, &config.image, daemon.only_user.as_deref());
+    let sources = sources(daemon, config).await?;
+    let body = body::container_body(config, &daemon.server_id, &user, &sources)?;
+    if !locked(&daemon.networks).contains(&config.key.fleet) {
+        networks::prepare(daemon, &config.key.fleet).await?;
+        locked(&daemon.networks).insert(config.key.fleet.clone());
+    }
+    let name = config.key.container_name();
+    let options = CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
+    let create = || async {
+        let client = daemon.client()?;
+        Result::Ok(client.create_container(Some(options.clone()), body.clone()).await)
+    };
+    let mut created = create().await?;
+    if created.as_ref().is_err_and(|error| networks::is_missing(error, &config.key.fleet)) {
+        networks::prepare(daemon, &config.key.fleet).await?;
+        created = create().await?;
+    }
+    if created.as_ref().is_err_and(|error| failure::status(error) == Some(409)) {
+        if let Some(observed) = settle_conflict(daemon, config, &name).await? {
+            own(daemon, &observed.id).await?;
+            return Ok(observed);
+        }
+        created = create().await?;
+    }
+    let id = created.map_err(|error| not_created(daemon, config, error))?.id;
+    let known = Known {
+        key: config.key.clone(),
+        image: config.image.id.clone(),
+        user,
+        takes_secrets: body::takes_secrets(&config.spec),
+    };
+    locked(&daemon.known).insert(id.clone(), Arc::new(known));
+    own(daemon, &id).await?;
+    Ok(Observed { id: id.into(), revision: config.revision, name_is_right: true, state: RunState::Created })
+}
+
+pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, secrets: InstanceSecrets) -> Result<()> {
+    let known = known(daemon, id).await?.ok_or_else(|| Error::rejected("its container is gone"))?;
+    let owner = owner(daemon, id, &known).await?;
+    let (key, files) = (known.key.clone(), secrets.files);
+    daemon
+        .blocking(move |daemon| {
+            daemon.tier1.refresh(&key)?;
+            daemon.tier1.give(&key, owner)?;
+            daemon.secret_files.write(&key, &files, owner)
+        })
+        .await?;
+    let mut started = start_once(daemon, id, &known, &secrets.env).await?;
+    if started.as_ref().is_err_and(|error| networks::is_missing(error, &known.key.fleet)) {
+        networks::prepare(daemon, &known.key.fleet).await?;
+        started = start_once(daemon, id, &known, &secrets.env).await?;
+    }
+    let Err(error) = started else { return Ok(()) };
+    // Whatever was in the way: what counts is whether it runs.
+    match inspect(daemon, id).await? {
+        Some(Owned { observed: Observed { state: RunState::Running { .. }, .. }, .. }) => Ok(()),
+        _ => Err(daemon.explain(error)),
+    }
+}
+
+async fn start_once(
+    daemon: &Daemon,
+    id: &str,
+    known: &Known,
+    env: &[(String, zeroize::Zeroizing<String>)],
+) -> Result<std::result::Result<(), DockerError>> {
+    let sending = if known.takes_secrets {
+        match secrets::send(daemon, id, env).await? {
+            Ok(sending) => Some(sending),
+            Err(error) => return Ok(Err(error)),
+        }
+    } else {
+        None
+    };
+    let started = daemon.patient_client()?.start_container(id, None::<StartContainerOptions>).await;
+    match (sending, &started) {
+        (Some(sending), Ok(())) => secrets::delivered(sending).await,
+        (Some(sending), Err(_)) => sending.abort(),
+        (None, _) => {}
+    }
+    Ok(started)
+}
+
+pub(crate) async fn stop(daemon: &Arc<Daemon>, id: &str) -> Result<()> {
+    let Some(known) = known(daemon, id).await? else { return Ok(()) };
+    // Without a time of its own, Docker takes the container's, which is the grace period.
+    match daemon.patient_client()?.stop_container(id, None::<StopContainerOptions>).await {
+        Err(error) if !failure::is_not_found(&error) => return Err(daemon.explain(error)),
+        _ => {}
+    }
+    let key = known.key.clone();
+    daemon.blocking(move |daemon| daemon.secret_files.remove(&key)).await
+}
+
+pub(crate) async fn remove(daemon: &Arc<Daemon>, id: &str) -> Result<()> {
+    let Some(known) = known(daemon, id).await? else { return Ok(()) };
+    let options = RemoveContainerOptions { force: true, v: true, link: false };
+    match daemon.patient_client()?.remove_container(id, Some(options)).await {
+        Ok(()) => {}
+        Err(error) if failure::is_not_found(&error) => {}
+        Err(error) if failure::status(&error) == Some(409) => gone(daemon, id, error).await?,
+        Err(error) => return Err(daemon.explain(error)),
+    }
+    locked(&daemon.known).remove(id);
+    let key = known.key.clone();
+    daemon.blocking(move |daemon| daemon.secret_files.remove(&key)).await
+}
+
+pub(crate) async fn rename(daemon: &Arc<Daemon>, id: &str, key: &InstanceKey) -> Result<()> {
+    let Some(owned) = inspect(daemon, id).await? else {
+        return Err(Error::rejected("its container is gone"));
+    };
+    if owned.observed.name_is_right {
+        return Ok(());
+    }
+    let name = key.container_name();
+    let options = RenameContainerOptions { name: name.clone() };
+    match daemon.client()?.rename_container(id, options).await {
+        Err(error) if failure::status(&error) == Some(409) => Err(match look(daemon, &name).await? {
+            Some(other) => taken(&name, other.id.as_deref().unwrap_or_default()),
+            None => daemon.explain(error),
+        }),
+        Err(error) => Err(daemon.explain(error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+pub(crate) async fn inspect(daemon: &Arc<Daemon>, id: &str) -> Result<Option<Owned>> {
+    Ok(look(daemon, id).await?.and_then(|container| note(daemon, container)))
+}
+
+pub(crate) async fn list(daemon: &Arc<Daemon>) -> Result<Vec<Owned>> {
+    let options = ListContainersOptions {
+        all: true,
+        filters: Some(labels::filter(&daemon.server_id)),
+        ..ListContainersOptions::default()
+    };
+    let containers =
+        daemon.client()?.list_containers(Some(options)).await.map_err(|error| daemon.explain(error))?;
+    let ids: Vec<String> = containers.into_iter().filter_map(|container| container.id).collect();
+    let present: HashSet<&String> = ids.iter().collect();
+    locked(&daemon.known).retain(|id, _| present.contains(id));
+    let owned: Vec<Owned> = stream::iter(ids)
+        .map(|id| async move { inspect(daemon, &id).await })
+        .buffer_unordered(INSPECTIONS)
+        .try_filter_map(|owned| async { Ok(owned) })
+        .try_collect()
+        .await?;
+    sweep(daemon, &owned).await?;
+    Ok(owned)
+}
+
+/// Removes the secret files that a killed server left for containers that are no more. Only what was there when this
+/// server started: others may be of containers that are being made just now.
+async fn sweep(daemon: &Arc<Daemon>, owned: &[Owned]) -> Result<()> {
+    let names: HashSet<String> = owned.iter().map(|owned| owned.key.container_name()).collect();
+    let orphans: Vec<String> = std::mem::take(&mut *locked(&daemon.leftovers))
+        .into_iter()
+        .filter(|name| !names.contains(name))
+        .collect();
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    daemon
+        .blocking(move |daemon| orphans.iter().try_for_each(|name| daemon.secret_files.remove_by_name(name)))
+        .await
+}
+
+/// Makes the directories, and gathers where on the host the container's mounts come from.
+async fn sources(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Result<Sources> {
+    let (key, spec) = (config.key.clone(), Arc::clone(&config.spec));
+    daemon
+        .blocking(move |daemon| {
+            let host_paths = mounts::allowed_host_paths(&spec, &daemon.allowed_host_paths)?;
+            daemon.tier1.prepare(&key, &spec)?;
+            locked(&daemon.leftovers).remove(&key.container_name());
+            let secret_files = daemon.secret_files.prepare(&key, &spec)?;
+            Ok(Sources { tier1: daemon.tier1.instance_path(&key), secret_files, host_paths })
+        })
+        .await
+}
+
+/// The name is taken. By the container that is wanted: it is the answer. By what an interrupted creation or an older
+/// revision left: that is removed. By anybody else's: nobody touches it.
+async fn settle_conflict(
+    daemon: &Arc<Daemon>,
+    config: &InstanceConfig,
+    name: &str,
+) -> Result<Option<Observed>> {
+    let Some(container) = look(daemon, name).await? else { return Ok(None) };
+    let id = container.id.clone().unwrap_or_default();
+    match note(daemon, container) {
+        Some(Owned { key, observed }) if key == config.key => {
+            if observed.revision == config.revision && observed.state != RunState::Dead {
+                return Ok(Some(observed));
+            }
+            remove(daemon, &id).await?;
+            // Its secret files went with it.
+            sources(daemon, config).await.map(|_| None)
+        }
+        _ => Err(taken(name, &id)),
+    }
+}
+
+fn taken(name: &str, id: &str) -> Error {
+    let id = id.get(..12).unwrap_or(id);
+    Error::name_taken(format!(
+        "container {id} has the name {name} and was not made for this instance; remove it with `docker rm {id}`, or \
+         rename it with `docker rename {id} <name>`"
+    ))
+}
+
+fn not_created(daemon: &Daemon, config: &InstanceConfig, error: DockerError) -> Error {
+    if failure::is_not_found(&error) && failure::words(&error).to_lowercase().contains("no such image") {
+        daemon.images.forget();
+        return Error::image_unavailable(images::gone(&config.spec.image));
+    }
+    daemon.explain(error)
+}
+
+/// Gives the instance's directory to the container's user.
+async fn own(daemon: &Arc<Daemon>, id: &str) -> Result<()> {
+    let Some(known) = known(daemon, id).await? else { return Ok(()) };
+    let owner = owner(daemon, id, &known).await?;
+    let key = known.key.clone();
+    daemon.blocking(move |daemon| daemon.tier1.give(&key, owner)).await
+}
+
+async fn owner(daemon: &Daemon, id: &str, known: &Known) -> Result<Owner> {
+    daemon.users.resolve(daemon, id, &known.image, &known.user).await
+}
+
+/// What is known of a container, or `None` if it is gone or not this server's.
+async fn known(daemon: &Arc<Daemon>, id: &str) -> Result<Option<Arc<Known>>> {
+    if let Some(known) = locked(&daemon.known).get(id) {
+        return Ok(Some(Arc::clone(known)));
+    }
+    inspect(daemon, id).await?;
+    Ok(locked(&daemon.known).get(id).map(Arc::clone))
+}
+
+/// Notes a container that Docker showed.
+fn note(daemon: &Daemon, container: ContainerInspectResponse) -> Option<Owned> {
+    let config = container.config.as_ref();
+    let user = config.and_then(|config| config.user.clone()).unwrap_or_default();
+    let takes_secrets = config.and_then(|config| config.open_stdin).unwrap_or_default();
+    let image = container.image.clone().unwrap_or_default();
+    let owned = observe::owned(&daemon.server_id, container)?;
+    let known = Known { key: owned.key.clone(), image, user, takes_secrets };
+    locked(&daemon.known).entry(owned.observed.id.to_string()).or_insert_with(|| Arc::new(known));
+    Some(owned)
+}
+
+async fn look(daemon: &Daemon, name: &str) -> Result<Option<ContainerInspectResponse>> {
+    match daemon.client()?.inspect_container(name, None::<InspectContainerOptions>).await {
+        Ok(container) => Ok(Some(container)),
+        Err(error) if failure::is_not_found(&error) => Ok(None),
+        Err(error) => Err(daemon.explain(error)),
+    }
+}
+
+/// Waits until a container that is being removed is gone.
+async fn gone(daemon: &Daemon, id: &str, error: DockerError) -> Result<()> {
+    let waited = tokio::time::timeout(REMOVAL, async {
+        while look(daemon, id).await?.is_some() {
+            tokio::time::sleep(REMOVAL_POLL).await;
+        }
+        Result::Ok(())
+    });
+    waited.await.unwrap_or_else(|_| Err(daemon.explain(error)))
+}

@@ -1,0 +1,59 @@
+//! How what runs is recognised: by labels, never by its name.
+
+use std::collections::HashMap;
+
+use chassis_core::InstanceKey;
+use chassis_spec::FleetName;
+
+use crate::InstanceConfig;
+
+/// Whose it is: the id of the server that made it.
+pub(crate) const SERVER: &str = "chassis.server";
+pub(crate) const FLEET: &str = "chassis.fleet";
+const AGENT: &str = "chassis.agent";
+const INSTANCE: &str = "chassis.instance";
+const REVISION: &str = "chassis.revision";
+const CLUSTER: &str = "chassis.cluster";
+
+pub(crate) type Labels = HashMap<String, String>;
+
+/// The labels of a container: the user's, and the server's own, which win.
+pub(crate) fn of_instance(server_id: &str, config: &InstanceConfig) -> Labels {
+    let mut labels: Labels = config.spec.labels.0.clone().into_iter().collect();
+    labels.retain(|name, _| !name.starts_with("chassis."));
+    labels.extend(of_fleet(server_id, &config.key.fleet));
+    labels.insert(AGENT.to_owned(), config.key.agent.to_string());
+    labels.insert(INSTANCE.to_owned(), config.key.number.to_string());
+    labels.insert(REVISION.to_owned(), config.revision.to_string());
+    if let Some(cluster) = &config.spec.cluster_id {
+        labels.insert(CLUSTER.to_owned(), cluster.to_string());
+    }
+    labels
+}
+
+/// The labels of a network.
+pub(crate) fn of_fleet(server_id: &str, fleet: &FleetName) -> Labels {
+    HashMap::from([(SERVER.to_owned(), server_id.to_owned()), (FLEET.to_owned(), fleet.to_string())])
+}
+
+/// The filter of a list that shows only what this server made.
+pub(crate) fn filter(server_id: &str) -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), vec![format!("{SERVER}={server_id}")])])
+}
+
+/// Whose container this is, if this server made it.
+pub(crate) fn owner(server_id: &str, labels: &Labels) -> Option<InstanceKey> {
+    if labels.get(SERVER)? != server_id {
+        return None;
+    }
+    Some(InstanceKey {
+        fleet: labels.get(FLEET)?.parse().ok()?,
+        agent: labels.get(AGENT)?.parse().ok()?,
+        number: labels.get(INSTANCE)?.parse().ok()?,
+    })
+}
+
+/// The revision that a container runs; 0, which no agent has, if somebody made the labels up.
+pub(crate) fn revision(labels: &Labels) -> u64 {
+    labels.get(REVISION).and_then(|revision| revision.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,221 @@
+//! Instances as hardened Docker containers.
+//!
+//! What this server made carries a label with its id; nothing else is ever changed. Names come second: a container of
+//! the right name without the label is somebody else's.
+
+mod body;
+mod events;
+mod failure;
+mod images;
+mod instances;
+mod labels;
+mod logs;
+mod mounts;
+mod networks;
+mod observe;
+mod secrets;
+mod transport;
+mod users;
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bollard::Docker;
+use bollard::errors::Error as DockerError;
+use chassis_core::{InstanceKey, Observed};
+use chassis_spec::{FleetName, ImageName};
+use futures_util::stream::BoxStream;
+use tokio::sync::Notify;
+
+use self::images::Images;
+use self::instances::Known;
+use self::secrets::SecretFiles;
+use self::transport::Address;
+use self::users::Users;
+use crate::tier1::Tier1;
+use crate::{
+    Error, Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, Owned, PullProgress, Result,
+    Runtime, RuntimeEvent, RuntimeInfo,
+};
+
+/// What a Docker runtime needs to know.
+#[derive(Debug, Clone)]
+pub struct DockerOptions {
+    /// As in `DOCKER_HOST`: `unix:///path` or `tcp://host:port`; without it, Docker's own default.
+    pub docker_host: Option<String>,
+    /// The root of tier 1.
+    pub data_dir: PathBuf,
+    /// Tells this server's containers from others'.
+    pub server_id: String,
+    /// Paths of the host that agents may mount, with all that is in them.
+    pub allowed_host_paths: Vec<PathBuf>,
+}
+
+/// Runs instances on a Docker Engine.
+#[derive(Debug)]
+pub struct DockerRuntime(Arc<Daemon>);
+
+/// What all operations share.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    address: Address,
+    server_id: String,
+    allowed_host_paths: Vec<PathBuf>,
+    /// The user of every agent, if the server is not root and can give files to no other.
+    only_user: Option<String>,
+    tier1: Tier1,
+    secret_files: SecretFiles,
+    images: Images,
+    users: Users,
+    /// Containers of this server's, by id.
+    known: Mutex<HashMap<String, Arc<Known>>>,
+    /// Fleets whose network was there when it was last looked at.
+    networks: Mutex<HashSet<FleetName>>,
+    /// Container names with secret files from before this server started, until it is known whose they are.
+    leftovers: Mutex<HashSet<String>>,
+}
+
+impl DockerRuntime {
+    /// Prepares everything but a connection: each call makes its own, so that Docker may come and go.
+    pub fn connect(options: DockerOptions) -> Result<Self> {
+        let host = options.docker_host.as_deref();
+        let address = Address::parse(host).ok_or_else(|| {
+            Error::unavailable(format!(
+                "DOCKER_HOST is {}; chassis speaks unix:///path and tcp://host:port",
+                host.unwrap_or_default()
+            ))
+        })?;
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        let secret_files = SecretFiles::new(&options.server_id);
+        Ok(DockerRuntime(Arc::new(Daemon {
+            address,
+            allowed_host_paths: options.allowed_host_paths,
+            only_user: (!user.is_root()).then(|| format!("{}:{}", user.as_raw(), group.as_raw())),
+            tier1: Tier1::new(options.data_dir),
+            images: Images::default(),
+            users: Users::default(),
+            known: Mutex::default(),
+            networks: Mutex::default(),
+            leftovers: Mutex::new(secret_files.list().into_iter().collect()),
+            secret_files,
+            server_id: options.server_id,
+        })))
+    }
+}
+
+impl Daemon {
+    fn client(&self) -> Result<Docker> {
+        self.address.client().map_err(|error| self.explain(error))
+    }
+
+    fn patient_client(&self) -> Result<Docker> {
+        self.address.patient_client().map_err(|error| self.explain(error))
+    }
+
+    fn notifying_client(&self, answered: Arc<Notify>) -> Result<Docker> {
+        self.address.notifying_client(answered).map_err(|error| self.explain(error))
+    }
+
+    fn explain(&self, error: DockerError) -> Error {
+        failure::explain(&self.address, error)
+    }
+
+    /// Runs what touches the disk where it holds up nobody.
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Daemon) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let daemon = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || work(&daemon)).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(Error::storage("work on the data directory was cut off").caused_by(error)),
+        }
+    }
+}
+
+#[async_trait]
+impl Runtime for DockerRuntime {
+    async fn info(&self) -> Result<RuntimeInfo> {
+        let info = self.0.client()?.info().await.map_err(|error| self.0.explain(error))?;
+        Ok(RuntimeInfo {
+            name: "docker",
+            version: info.server_version.unwrap_or_default(),
+            node: info.name.unwrap_or_default(),
+        })
+    }
+
+    async fn image_prepare(
+        &self,
+        image: &ImageName,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<Arc<Image>> {
+        self.0.images.prepare(&self.0, image, progress).await
+    }
+
+    async fn fleet_prepare(&self, fleet: &FleetName) -> Result<()> {
+        let name = fleet.clone();
+        self.0.blocking(move |daemon| daemon.tier1.fleet_prepare(&name)).await?;
+        networks::prepare(&self.0, fleet).await?;
+        locked(&self.0.networks).insert(fleet.clone());
+        Ok(())
+    }
+
+    async fn fleet_remove(&self, fleet: &FleetName) -> Result<()> {
+        locked(&self.0.networks).remove(fleet);
+        networks::remove(&self.0, fleet).await?;
+        let fleet = fleet.clone();
+        self.0.blocking(move |daemon| daemon.tier1.fleet_remove(&fleet)).await
+    }
+
+    async fn fleet_list(&self) -> Result<Vec<FleetName>> {
+        networks::fleets(&self.0).await
+    }
+
+    async fn instance_create(&self, config: &InstanceConfig) -> Result<Observed> {
+        instances::create(&self.0, config).await
+    }
+
+    async fn instance_start(&self, id: &str, secrets: InstanceSecrets) -> Result<()> {
+        instances::start(&self.0, id, secrets).await
+    }
+
+    async fn instance_stop(&self, id: &str) -> Result<()> {
+        instances::stop(&self.0, id).await
+    }
+
+    async fn instance_remove(&self, id: &str) -> Result<()> {
+        instances::remove(&self.0, id).await
+    }
+
+    async fn instance_rename(&self, id: &str, key: &InstanceKey) -> Result<()> {
+        instances::rename(&self.0, id, key).await
+    }
+
+    async fn data_remove(&self, key: &InstanceKey) -> Result<()> {
+        let key = key.clone();
+        self.0.blocking(move |daemon| daemon.tier1.remove(&key)).await
+    }
+
+    async fn instance_inspect(&self, id: &str) -> Result<Option<Owned>> {
+        instances::inspect(&self.0, id).await
+    }
+
+    async fn instance_list(&self) -> Result<Vec<Owned>> {
+        instances::list(&self.0).await
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent>>> {
+        events::events(&self.0).await
+    }
+
+    async fn logs(&self, id: &str, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        logs::logs(&self.0, id, options).await
+    }
+}
+
+/// A panic elsewhere leaves these maps whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,89 @@
+//! What an instance finds in its file system beside its image.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bollard::models::{Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountType};
+use chassis_spec::{AgentSpec, HostPath, MountPath};
+
+use crate::tier1::is_tier1;
+use crate::{Error, Result};
+
+/// The paths on the host that one container's mounts come from.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// The instance's tier 1 directory.
+    pub(crate) tier1: PathBuf,
+    /// The file of a secret volume, by its mount path.
+    pub(crate) secret_files: HashMap<MountPath, PathBuf>,
+    /// Host paths of the spec, after links were resolved.
+    pub(crate) host_paths: HashMap<HostPath, PathBuf>,
+}
+
+/// Binds: init's directory, and the volumes.
+pub(crate) fn binds(spec: &AgentSpec, sources: &Sources) -> Vec<Mount> {
+    let own = bind(&sources.tier1.join(".chassis"), chassis_init::DIRECTORY, true);
+    let volumes = spec.volumes.iter().filter_map(|volume| {
+        let (source, read_only) = match (&volume.secret, &volume.host_path) {
+            (Some(_), _) => (sources.secret_files.get(&volume.mount_path)?.clone(), true),
+            (None, Some(path)) => (sources.host_paths.get(path)?.clone(), volume.read_only),
+            (None, None) => (sources.tier1.join(volume.name.as_str()), volume.read_only),
+        };
+        Some(bind(&source, volume.mount_path.as_str(), read_only))
+    });
+    std::iter::once(own).chain(volumes).collect()
+}
+
+/// Tier 2: memory at `/tmpfs` and `/tmp`, and over the scratch paths of volumes. Without `exec`, which is Docker's own
+/// default: programs that an agent brings along belong into a volume.
+pub(crate) fn memory(spec: &AgentSpec) -> HashMap<String, String> {
+    let options = |size: u64, mode: &str| format!("rw,nosuid,nodev,noexec,size={size},mode={mode}");
+    let shared = options(spec.tmpfs.size.0, "1777");
+    let scratch = spec.volumes.iter().filter(|volume| is_tier1(volume)).flat_map(|volume| {
+        volume.scratch.iter().map(|scratch| {
+            (format!("{}/{}", volume.mount_path, scratch.path), options(scratch.size.0, "1777"))
+        })
+    });
+    [("/tmpfs".to_owned(), shared.clone()), ("/tmp".to_owned(), shared)].into_iter().chain(scratch).collect()
+}
+
+/// Resolves the host paths that the spec asks for. Each must be in what the server allows after links were followed.
+pub(crate) fn allowed_host_paths(
+    spec: &AgentSpec,
+    allowed: &[PathBuf],
+) -> Result<HashMap<HostPath, PathBuf>> {
+    let paths = spec.volumes.iter().filter_map(|volume| volume.host_path.as_ref());
+    paths.map(|path| Ok((path.clone(), allowed_host_path(Path::new(path.as_str()), allowed)?))).collect()
+}
+
+fn allowed_host_path(path: &Path, allowed: &[PathBuf]) -> Result<PathBuf> {
+    let resolved = fs::canonicalize(path).map_err(|error| {
+        Error::rejected(format!("cannot mount {} of the host; make it first", path.display()))
+            .caused_by(error)
+    })?;
+    let inside = |root: &PathBuf| fs::canonicalize(root).is_ok_and(|root| resolved.starts_with(root));
+    if allowed.iter().any(inside) {
+        return Ok(resolved);
+    }
+    Err(Error::rejected(format!(
+        "the server does not allow agents to mount {}{}; start it with --allow-host-path {} if they may",
+        path.display(),
+        if resolved == path { String::new() } else { format!(", which is {}", resolved.display()) },
+        resolved.display(),
+    )))
+}
+
+fn bind(source: &Path, target: &str, read_only: bool) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(source.to_string_lossy().into_owned()),
+        target: Some(target.to_owned()),
+        read_only: Some(read_only),
+        bind_options: Some(MountBindOptions {
+            propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+            ..MountBindOptions::default()
+        }),
+        ..Mount::default()
+    }
+}

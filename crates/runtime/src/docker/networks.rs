@@ -1,0 +1,113 @@
+//! Each fleet's own network.
+
+use bollard::errors::Error as DockerError;
+use bollard::models::{Network, NetworkCreateRequest};
+use bollard::query_parameters::ListNetworksOptions;
+use chassis_spec::FleetName;
+
+use super::{Daemon, failure, labels};
+use crate::{Error, Result};
+
+/// `chassis-<fleet>`.
+pub(crate) fn name(fleet: &FleetName) -> String {
+    format!("chassis-{fleet}")
+}
+
+/// Makes the fleet's network if it is not there. Docker names networks loosely: two of one name can exist, and then
+/// neither can be used by name. So the names are looked at again afterwards, and of two the older one stays.
+pub(crate) async fn prepare(daemon: &Daemon, fleet: &FleetName) -> Result<()> {
+    if check(daemon, fleet, &named(daemon, fleet).await?)? {
+        return Ok(());
+    }
+    let request = NetworkCreateRequest {
+        name: name(fleet),
+        driver: Some("bridge".to_owned()),
+        labels: Some(labels::of_fleet(&daemon.server_id, fleet)),
+        ..NetworkCreateRequest::default()
+    };
+    match daemon.client()?.create_network(request).await {
+        Ok(created) => {
+            let mut networks = named(daemon, fleet).await?;
+            networks.sort_by(|a, b| a.created.cmp(&b.created).then_with(|| a.id.cmp(&b.id)));
+            let oldest = networks.first().and_then(|network| network.id.as_ref());
+            if oldest.is_some_and(|oldest| *oldest != created.id) {
+                remove_by_id(daemon, &created.id).await?;
+                check(daemon, fleet, &networks[..1])?;
+            }
+            Ok(())
+        }
+        Err(error) if failure::status(&error) == Some(409) => {
+            check(daemon, fleet, &named(daemon, fleet).await?).map(|_| ())
+        }
+        Err(error) => Err(daemon.explain(error)),
+    }
+}
+
+/// Removes the fleet's networks.
+pub(crate) async fn remove(daemon: &Daemon, fleet: &FleetName) -> Result<()> {
+    for network in list(daemon).await? {
+        if fleet_of(&network).as_ref() == Some(fleet)
+            && let Some(id) = network.id
+        {
+            remove_by_id(daemon, &id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The fleets that have a network of this server's.
+pub(crate) async fn fleets(daemon: &Daemon) -> Result<Vec<FleetName>> {
+    let mut fleets: Vec<_> = list(daemon).await?.iter().filter_map(fleet_of).collect();
+    fleets.sort();
+    fleets.dedup();
+    Ok(fleets)
+}
+
+/// True if a start or a creation failed because the network is gone.
+pub(crate) fn is_missing(error: &DockerError, fleet: &FleetName) -> bool {
+    failure::is_not_found(error)
+        && failure::words(error).contains(&format!("network {} not found", name(fleet)))
+}
+
+/// True if the network is there and this server's.
+fn check(daemon: &Daemon, fleet: &FleetName, networks: &[Network]) -> Result<bool> {
+    let own = |network: &Network| {
+        network.labels.as_ref().and_then(|labels| labels.get(labels::SERVER)) == Some(&daemon.server_id)
+    };
+    match networks.iter().find(|network| !own(network)) {
+        Some(foreign) => Err(Error::name_taken(format!(
+            "network {0} was not made by this server; remove it with `docker network rm {1}`, or name the fleet \
+             differently",
+            name(fleet),
+            foreign.id.as_deref().map_or("", |id| id.get(..12).unwrap_or(id)),
+        ))),
+        None => Ok(!networks.is_empty()),
+    }
+}
+
+async fn named(daemon: &Daemon, fleet: &FleetName) -> Result<Vec<Network>> {
+    let name = name(fleet);
+    let filters = [("name".to_owned(), vec![name.clone()])].into();
+    let options = ListNetworksOptions { filters: Some(filters) };
+    let mut networks =
+        daemon.client()?.list_networks(Some(options)).await.map_err(|error| daemon.explain(error))?;
+    // The filter matches parts of names.
+    networks.retain(|network| network.name.as_ref() == Some(&name));
+    Ok(networks)
+}
+
+async fn list(daemon: &Daemon) -> Result<Vec<Network>> {
+    let options = ListNetworksOptions { filters: Some(labels::filter(&daemon.server_id)) };
+    daemon.client()?.list_networks(Some(options)).await.map_err(|error| daemon.explain(error))
+}
+
+async fn remove_by_id(daemon: &Daemon, id: &str) -> Result<()> {
+    match daemon.client()?.remove_network(id).await {
+        Err(error) if !failure::is_not_found(&error) => Err(daemon.explain(error)),
+        _ => Ok(()),
+    }
+}
+
+fn fleet_of(network: &Network) -> Option<FleetName> {
+    network.labels.as_ref()?.get(labels::FLEET)?.parse().ok()
+}

@@ -1,0 +1,45 @@
+//! Reads what Docker says of a container.
+
+use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status};
+use chassis_core::{Exit, Observed, RunState};
+use jiff::Timestamp;
+
+use super::labels;
+use crate::Owned;
+
+/// The container as chassis sees it, or `None` if this server did not make it.
+pub(crate) fn owned(server_id: &str, container: ContainerInspectResponse) -> Option<Owned> {
+    let labels = container.config?.labels?;
+    let key = labels::owner(server_id, &labels)?;
+    let observed = Observed {
+        id: container.id?.into(),
+        revision: labels::revision(&labels),
+        name_is_right: container.name?.trim_start_matches('/') == key.container_name(),
+        state: run_state(&container.state?),
+    };
+    Some(Owned { key, observed })
+}
+
+fn run_state(state: &ContainerState) -> RunState {
+    let started_at = timestamp(state.started_at.as_deref());
+    match state.status {
+        Some(Status::CREATED) => RunState::Created,
+        // A paused agent was started and has not ended, and somebody paused it on purpose.
+        Some(Status::RUNNING | Status::PAUSED | Status::RESTARTING | Status::STOPPING) => {
+            RunState::Running { started_at }
+        }
+        Some(Status::EXITED) => RunState::Exited {
+            started_at,
+            exit: Exit {
+                code: state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1),
+                out_of_memory: state.oom_killed.unwrap_or(false),
+                finished_at: timestamp(state.finished_at.as_deref()),
+            },
+        },
+        Some(Status::REMOVING | Status::DEAD | Status::EMPTY) | None => RunState::Dead,
+    }
+}
+
+fn timestamp(text: Option<&str>) -> Timestamp {
+    text.and_then(|text| text.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
