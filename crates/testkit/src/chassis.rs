@@ -1,0 +1,269 @@
+//! A throwaway chassis: the binary, a data directory of its own, names of its own.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use chassis_api::{Instance, InstanceDetail, Phase, ServerInfo};
+use serde::de::DeserializeOwned;
+use tempfile::TempDir;
+
+use crate::{Docker, Outcome, SOON, Server, eventually, expect, http};
+
+/// Ends its servers and takes away its containers, networks and files when it is dropped.
+#[derive(Debug)]
+pub struct Chassis {
+    binary: PathBuf,
+    home: TempDir,
+    data_dir: PathBuf,
+    /// Begins the names of its fleets.
+    prefix: String,
+    env: Vec<(String, String)>,
+    docker: Docker,
+    id: OnceLock<String>,
+}
+
+impl Chassis {
+    /// On the machine's Engine. `binary` is `env!("CARGO_BIN_EXE_chassis")`, which only the tests of the CLI know.
+    pub fn new(binary: &str) -> Chassis {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        let home = tempfile::Builder::new().prefix("chassis").tempdir().expect("a directory");
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Chassis {
+            binary: binary.into(),
+            data_dir: home.path().join("data"),
+            home,
+            prefix: format!("t{}-{count}", std::process::id()),
+            env: Vec::new(),
+            docker: Docker::of_machine(),
+            id: OnceLock::new(),
+        }
+    }
+
+    /// On another data directory.
+    #[must_use]
+    pub fn on_data_dir(mut self, data_dir: impl Into<PathBuf>) -> Chassis {
+        self.data_dir = data_dir.into();
+        self
+    }
+
+    /// On another Engine.
+    #[must_use]
+    pub fn on_docker(mut self, docker: &Docker) -> Chassis {
+        self.docker = docker.clone();
+        let host = format!("unix://{}", docker.socket().display());
+        self.with_env("DOCKER_HOST", &host)
+    }
+
+    /// With a variable in the environment of every command, and so of the server.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: &str) -> Chassis {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn docker(&self) -> &Docker {
+        &self.docker
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// The directory that commands run in.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A fleet's name that nobody else has.
+    pub fn fleet(&self, name: &str) -> String {
+        format!("{}-{name}", self.prefix)
+    }
+
+    /// What is in an instance's volume.
+    pub fn read(&self, fleet: &str, instance: &str, path: &str) -> String {
+        fs::read_to_string(self.data_dir.join(fleet).join(instance).join(path)).unwrap_or_default()
+    }
+
+    /// Writes a file where commands run.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.home().join(name);
+        fs::write(&path, content).expect("a file");
+        path
+    }
+
+    // === commands ===
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(args)
+            .current_dir(self.home())
+            .env("CHASSIS_DATA_DIR", &self.data_dir)
+            .env_remove("CHASSIS_SERVER")
+            .env_remove("CHASSIS_NO_AUTOSTART")
+            .env_remove("TOKEN_ENCRYPTION_KEY")
+            .env("NO_COLOR", "1")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, args: &[&str]) -> Outcome {
+        let output = self.command(args).output().expect("chassis runs");
+        self.note_id();
+        Outcome::new(format!("chassis {}", args.join(" ")), &output)
+    }
+
+    /// Runs a command that must succeed.
+    #[track_caller]
+    pub fn ok(&self, args: &[&str]) -> Outcome {
+        self.run(args).exits(0)
+    }
+
+    /// Starts a command whose output goes to the returned file, for those that follow.
+    pub fn spawn(&self, args: &[&str]) -> (Child, PathBuf) {
+        let path = self.home().join(format!("output-{}", args.join("-").replace('/', "_")));
+        let output = File::create(&path).expect("a file");
+        let child = self.command(args).stdout(output).stderr(Stdio::null()).spawn().expect("chassis runs");
+        (child, path)
+    }
+
+    /// Deploys agents as `chassis deploy agent -f` does.
+    pub fn deploy(&self, yaml: &str) -> Outcome {
+        let path = self.write("agent.yaml", yaml);
+        self.run(&["deploy", "agent", "-f", &path.display().to_string()])
+    }
+
+    // === servers ===
+
+    /// Starts a server in the foreground, and waits until it knows what runs or has ended.
+    pub fn serve(&self) -> Server {
+        self.serve_with(&[], &[])
+    }
+
+    pub fn serve_with(&self, args: &[&str], env: &[(&str, &str)]) -> Server {
+        let log = self.home().join("server.log");
+        let output = File::options().create(true).append(true).open(&log).expect("a log file");
+        let child = self
+            .command(&["serve"])
+            .args(args)
+            .envs(env.iter().copied())
+            .stdout(output.try_clone().expect("a file"))
+            .stderr(output)
+            .spawn()
+            .expect("chassis runs");
+        let mut server = Server::new(child, log);
+        eventually(SOON, || {
+            expect(server.has_ended() || self.is_ready(), || "the server is not ready".to_owned())
+        });
+        self.note_id();
+        server
+    }
+
+    /// The process of a server in the background.
+    pub fn background_pid(&self) -> Option<u32> {
+        fs::read_to_string(self.data_dir.join(".server/lock")).ok()?.trim().parse().ok()
+    }
+
+    /// The label that is on everything which is this chassis's.
+    #[track_caller]
+    pub fn label(&self) -> String {
+        self.note_id();
+        format!("chassis.server={}", self.id.get().expect("a server was there"))
+    }
+
+    // === the API, for a quick look ===
+
+    pub fn instances(&self) -> Vec<Instance> {
+        self.get("/v1/instances").expect("the server answers")
+    }
+
+    /// One instance, named as `fleet/agent-number`.
+    #[track_caller]
+    pub fn instance(&self, name: &str) -> InstanceDetail {
+        let (fleet, rest) = name.split_once('/').expect("fleet/agent-number");
+        let (agent, number) = rest.rsplit_once('-').expect("agent-number");
+        self.get(&format!("/v1/fleets/{fleet}/agents/{agent}/instances/{number}")).expect("the instance is there")
+    }
+
+    /// Waits until an instance is in a phase.
+    #[track_caller]
+    pub fn until(&self, name: &str, phase: Phase) -> InstanceDetail {
+        eventually(SOON, || {
+            let found = self.instance(name);
+            let instance = &found.instance;
+            if instance.phase == phase {
+                return Ok(found);
+            }
+            Err(format!("{name} is {:?} ({:?}), not {phase:?}", instance.phase, instance.message))
+        })
+    }
+
+    /// Asks the API for a value.
+    pub fn get<T: DeserializeOwned>(&self, target: &str) -> io::Result<T> {
+        let answer = http::request(&self.socket(), "GET", target, "application/json", b"")?;
+        if answer.status != 200 {
+            return Err(io::Error::other(format!("{target}: {} {}", answer.status, answer.body)));
+        }
+        serde_json::from_str(&answer.body).map_err(io::Error::other)
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.data_dir.join(".server/socket")
+    }
+
+    fn is_ready(&self) -> bool {
+        // A runtime that does not answer is what some tests are about: its absence is an answer too.
+        self.get::<ServerInfo>("/v1/server")
+            .is_ok_and(|info| info.runtime_version.is_some() || info.runtime_error.is_some())
+    }
+
+    fn note_id(&self) {
+        if self.id.get().is_none()
+            && let Ok(info) = self.get::<ServerInfo>("/v1/server")
+        {
+            let _ = self.id.set(info.id);
+        }
+    }
+
+    fn end_background(&self) {
+        let Some(pid) = self.background_pid() else { return };
+        let own = fs::read_to_string(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.contains(&self.data_dir.display().to_string()));
+        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid.filter(|_| own) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            crate::pause(Duration::from_millis(20));
+        }
+    }
+
+    fn tell_log(&self) {
+        for path in [self.home().join("server.log"), self.data_dir.join(".server/log")] {
+            let log = fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(60)..].join("\n");
+            if !last.is_empty() {
+                let _ = io::Write::write_all(&mut io::stderr(), format!("--- {}\n{last}\n", path.display()).as_bytes());
+            }
+        }
+    }
+}
+
+impl Drop for Chassis {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell_log();
+        }
+        self.end_background();
+        if let Some(id) = self.id.get() {
+            self.docker.sweep(&format!("chassis.server={id}"));
+            let _ = fs::remove_dir_all(Path::new("/run/chassis").join(id));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The Docker Engine, seen with the eyes of a person who has `docker` and knows nothing of chassis.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::http::{self, encode};
+
+/// An Engine at a unix socket.
+#[derive(Debug, Clone)]
+pub struct Docker {
+    socket: PathBuf,
+}
+
+/// A container that the test made itself; removed when it is dropped.
+#[derive(Debug)]
+pub struct Container {
+    docker: Docker,
+    pub id: String,
+}
+
+impl Docker {
+    /// The machine's own Engine.
+    pub fn of_machine() -> Docker {
+        Docker::at("/var/run/docker.sock")
+    }
+
+    pub fn at(socket: impl Into<PathBuf>) -> Docker {
+        Docker { socket: socket.into() }
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub fn answers(&self) -> bool {
+        self.ask("GET", "/_ping", b"").is_ok()
+    }
+
+    /// All containers that a label names, as `docker ps -a` lists them.
+    pub fn labelled(&self, label: &str) -> Vec<Value> {
+        let filter = encode(&json!({ "label": [label] }).to_string());
+        self.get(&format!("/containers/json?all=1&filters={filter}")).as_array().cloned().unwrap_or_default()
+    }
+
+    pub fn networks_labelled(&self, label: &str) -> Vec<Value> {
+        let filter = encode(&json!({ "label": [label] }).to_string());
+        self.get(&format!("/networks?filters={filter}")).as_array().cloned().unwrap_or_default()
+    }
+
+    /// `docker inspect`; `None` if there is no such container.
+    pub fn inspect(&self, name: &str) -> Option<Value> {
+        let (status, body) = self.ask("GET", &format!("/containers/{name}/json"), b"").expect("Docker answers");
+        (status == 200).then(|| serde_json::from_str(&body).expect("JSON"))
+    }
+
+    /// Whether it runs now, and since when.
+    pub fn runs_since(&self, name: &str) -> Option<String> {
+        let state = self.inspect(name)?["State"].clone();
+        (state["Running"] == true).then(|| state["StartedAt"].as_str().unwrap_or_default().to_owned())
+    }
+
+    pub fn rename(&self, name: &str, new: &str) {
+        self.must("POST", &format!("/containers/{name}/rename?name={new}"), b"");
+    }
+
+    pub fn stop(&self, name: &str) {
+        self.must("POST", &format!("/containers/{name}/stop?t=1"), b"");
+    }
+
+    pub fn kill(&self, name: &str) {
+        self.must("POST", &format!("/containers/{name}/kill"), b"");
+    }
+
+    pub fn remove(&self, name: &str) {
+        self.must("DELETE", &format!("/containers/{name}?force=1&v=1"), b"");
+    }
+
+    pub fn remove_network(&self, name: &str) {
+        for container in self.get(&format!("/networks/{name}"))["Containers"].as_object().into_iter().flatten() {
+            let body = json!({ "Container": container.0, "Force": true }).to_string();
+            self.must("POST", &format!("/networks/{name}/disconnect"), body.as_bytes());
+        }
+        self.must("DELETE", &format!("/networks/{name}"), b"");
+    }
+
+    /// `docker run -d`: a container of somebody else. The labels are those of the request beside the image's.
+    pub fn run(&self, name: &str, body: &Value) -> Container {
+        let answer = self.must("POST", &format!("/containers/create?name={name}"), body.to_string().as_bytes());
+        let id = answer["Id"].as_str().expect("an id").to_owned();
+        let container = Container { docker: self.clone(), id };
+        self.must("POST", &format!("/containers/{}/start", container.id), b"");
+        container
+    }
+
+    /// `docker commit`: an image made from a container. Returns its id.
+    pub fn commit(&self, name: &str) -> String {
+        let answer = self.must("POST", &format!("/commit?container={name}"), b"{}");
+        answer["Id"].as_str().expect("an id").to_owned()
+    }
+
+    pub fn remove_image(&self, image: &str) {
+        let _ = self.ask("DELETE", &format!("/images/{image}?force=1"), b"");
+    }
+
+    /// Everything a chassis left behind here, gone.
+    pub(crate) fn sweep(&self, label: &str) {
+        if !self.answers() {
+            return;
+        }
+        for container in self.labelled(label) {
+            let id = container["Id"].as_str().unwrap_or_default();
+            let _ = self.ask("DELETE", &format!("/containers/{id}?force=1&v=1"), b"");
+        }
+        for network in self.networks_labelled(label) {
+            let id = network["Id"].as_str().unwrap_or_default();
+            let _ = self.ask("DELETE", &format!("/networks/{id}"), b"");
+        }
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Value {
+        self.must("GET", target, b"")
+    }
+
+    pub(crate) fn must(&self, method: &str, target: &str, body: &[u8]) -> Value {
+        let (status, body) =
+            self.ask(method, target, body).unwrap_or_else(|error| panic!("{method} {target}: {error}"));
+        assert!((200..400).contains(&status), "{method} {target}: {status} {body}");
+        serde_json::from_str(&body).unwrap_or(Value::Null)
+    }
+
+    fn ask(&self, method: &str, target: &str, body: &[u8]) -> io::Result<(u16, String)> {
+        let kind = if body.first() == Some(&b'{') { "application/json" } else { "application/x-tar" };
+        let answer = http::request(&self.socket, method, target, kind, body)?;
+        Ok((answer.status, answer.body))
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = self.docker.ask("DELETE", &format!("/containers/{}?force=1&v=1", self.id), b"");
+    }
+}
