@@ -116,7 +116,7 @@ impl Key {
     pub(super) fn parse(digits: &str, origin: &str) -> Result<Self> {
         let malformed = || Error::KeyMalformed(origin.to_owned());
         let mut bytes = Zeroizing::new([0_u8; 32]);
-        let digits = digits.as_bytes();
+        let digits = digits.trim_ascii().as_bytes();
         if digits.len() != 2 * bytes.len() {
             return Err(malformed());
         }
@@ -239,7 +239,7 @@ fn read(path: &Path) -> Result<Option<Digits>> {
         }
     }
     let text = std::str::from_utf8(&bytes[..length]).unwrap_or_default();
-    Ok(Some(Zeroizing::new(text.trim_end().to_owned())))
+    Ok(Some(Zeroizing::new(text.to_owned())))
 }
 
 fn digit(character: u8) -> Option<u8> {
