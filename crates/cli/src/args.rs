@@ -80,7 +80,7 @@ pub(crate) enum Command {
     Secret(Secret),
     /// Make fleets as files declare them
     Apply(Apply),
-    /// Show what `apply` would change; exits 0 if nothing, 1 if something, 2 or more on an error
+    /// Show what `apply` would change; exits 1 if anything
     Diff(Diff),
     /// Check files without a server
     Validate(Validate),
@@ -253,8 +253,8 @@ pub(crate) struct Events {
 
 #[derive(Debug, Args)]
 pub(crate) struct ChangeArgs {
-    /// What: `data-collector-1`, or with its kind in front: `fleet collector`, `agent data-collector`
-    #[arg(value_names = ["fleet|agent|instance", "NAME"], num_args = 1..=2, required = true)]
+    /// A name (`data-collector-1`), or a kind and a name (`fleet collector`, `agent data-collector`)
+    #[arg(value_name = "TARGET", num_args = 1..=2, required = true)]
     pub(crate) target: Vec<String>,
     #[command(flatten)]
     pub(crate) wait: Wait,

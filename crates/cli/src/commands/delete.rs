@@ -1,5 +1,7 @@
 //! `chassis delete`: what is deleted keeps its data unless `--cleanup` says otherwise.
 
+use std::time::{Duration, Instant};
+
 use chassis_api::Scope;
 use chassis_client::Client;
 use chassis_spec::FleetName;
@@ -10,6 +12,8 @@ use crate::failure::{Exit, Failure};
 use crate::output::{self, count};
 use crate::progress::{self, Goal};
 use crate::scope::{fleet_scope, instance_key, short_name};
+
+const POLL: Duration = Duration::from_millis(5);
 
 pub(super) async fn run(context: &Context, delete: Delete) -> Result<Exit, Failure> {
     match delete {
@@ -29,8 +33,11 @@ pub(super) async fn run(context: &Context, delete: Delete) -> Result<Exit, Failu
             finish(context, &client, scope, cleanup, &wait).await
         }
         Delete::Fleet { name, cleanup, confirm, wait } => {
+            check_confirmation(context, &name, cleanup, confirm.as_deref())?;
             let client = context.connect().await?;
-            confirm_fleet(context, &client, &name, cleanup, confirm.as_deref()).await?;
+            if confirm.is_none() {
+                ask_for_name(&client, &name, cleanup).await?;
+            }
             client.fleet_delete(&name, cleanup).await?;
             finish(context, &client, fleet_scope(&name), cleanup, &wait).await
         }
@@ -51,40 +58,65 @@ async fn finish(
         return Ok(Exit::Done);
     }
     let goal = Goal { what: what.clone(), state: "gone" };
-    progress::wait(client, context.terminal, vec![scope], &goal, options).await?;
+    progress::wait(client, context.terminal, vec![scope.clone()], &goal, options).await?;
+    if scope.agent.is_none() {
+        wait_until_forgotten(client, &scope.fleet, options).await?;
+    }
     let separator = if cleanup { " " } else { "; " };
     context.terminal.done(&format!("deleted {what}{separator}{fate}"))?;
     Ok(Exit::Done)
 }
 
 /// A whole fleet is deleted only by somebody who gives its name twice.
-async fn confirm_fleet(
+fn check_confirmation(
     context: &Context,
-    client: &Client,
     name: &FleetName,
     cleanup: bool,
     confirmed: Option<&str>,
 ) -> Result<(), Failure> {
-    let fleet = client.fleet_get(name).await?;
-    let cleanup_flag = if cleanup { " --cleanup" } else { "" };
-    let answer = match confirmed {
-        Some(confirmed) => confirmed.to_owned(),
-        None if context.terminal.can_ask() => {
-            let fate = if cleanup { "and all their data" } else { "but not their data" };
-            output::ask(&format!(
-                "This deletes fleet {name}, its {} and {}, {fate}. Type the fleet's name to go on:",
-                count(fleet.agents, "agent"),
-                count(fleet.wanted, "instance"),
-            ))?
-        }
+    match confirmed {
+        Some(confirmed) if confirmed == name.as_str() => Ok(()),
+        Some(other) => Err(not_the_name(other, name)),
+        None if context.terminal.can_ask() => Ok(()),
         None => {
-            return Err(Failure::Usage(format!(
-                "deleting a fleet must be confirmed; type: chassis delete fleet {name}{cleanup_flag} --confirm={name}"
-            )));
+            let cleanup = if cleanup { " --cleanup" } else { "" };
+            Err(Failure::Usage(format!(
+                "deleting a fleet must be confirmed; type: chassis delete fleet {name}{cleanup} --confirm={name}"
+            )))
         }
-    };
-    if answer == name.as_str() {
-        return Ok(());
     }
-    Err(Failure::Usage(format!("`{answer}` is not the fleet's name, {name}; nothing was deleted")))
+}
+
+async fn ask_for_name(client: &Client, name: &FleetName, cleanup: bool) -> Result<(), Failure> {
+    let fleet = client.fleet_get(name).await?;
+    let fate = if cleanup { "and all their data" } else { "but not their data" };
+    let answer = output::ask(&format!(
+        "This deletes fleet {name}, its {} and {}, {fate}. Type the fleet's name to go on:",
+        count(fleet.agents, "agent"),
+        count(fleet.wanted, "instance"),
+    ))?;
+    if answer == name.as_str() { Ok(()) } else { Err(not_the_name(&answer, name)) }
+}
+
+fn not_the_name(answer: &str, name: &FleetName) -> Failure {
+    Failure::Usage(format!("`{answer}` is not the fleet's name, {name}; nothing was deleted"))
+}
+
+/// A fleet outlives its last instance for as long as it takes to remove its network.
+async fn wait_until_forgotten(client: &Client, name: &FleetName, options: &Wait) -> Result<(), Failure> {
+    let begin = Instant::now();
+    loop {
+        match client.fleet_get(name).await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error.into()),
+            Ok(_) if begin.elapsed() > options.timeout.unsigned_abs() => {
+                return Err(Failure::TimedOut(format!(
+                    "fleet {name} has no instances any more, but could not be removed within {:#}; chassis keeps trying, \
+                     and the server's log says why",
+                    options.timeout
+                )));
+            }
+            Ok(_) => tokio::time::sleep(POLL).await,
+        }
+    }
 }
