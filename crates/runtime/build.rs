@@ -10,15 +10,12 @@ const NOT_INHERITED: [&str; 6] =
 /// Where the registry is and how it is reached is the same for both.
 const INHERITED_PREFIXES: [&str; 4] = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR"];
 
+#[expect(clippy::print_stderr, reason = "the way of a build script to say why it failed")]
 fn main() -> ExitCode {
     match build() {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            // Cargo shows what a failed build script wrote here.
-            #[expect(clippy::print_stderr, reason = "the way of a build script to say why it failed")]
-            {
-                eprintln!("{message}");
-            }
+            eprintln!("{message}");
             ExitCode::FAILURE
         }
     }
@@ -73,8 +70,5 @@ fn build() -> Result<(), String> {
 }
 
 fn emit(directive: &str) {
-    #[expect(clippy::print_stdout, reason = "the way of a build script to talk to cargo")]
-    {
-        println!("cargo::{directive}");
-    }
+    println!("cargo::{directive}");
 }

@@ -44,7 +44,7 @@ pub(crate) fn spawn(arguments: &Arguments, secrets: Option<&Secrets>) -> Result<
     let program = find(&arguments.program, &search)?;
     Command::new(&program)
         .arg0(&arguments.program)
-        .args(&arguments.program_arguments)
+        .args(&arguments.operands)
         .envs(variables)
         // Its own group, so that what the agent sends to its group does not come back to init.
         .process_group(0)

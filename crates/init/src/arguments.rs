@@ -15,7 +15,8 @@ pub(crate) struct Arguments {
     /// Whether secrets come on standard input.
     pub(crate) secrets: bool,
     pub(crate) program: OsString,
-    pub(crate) program_arguments: Vec<OsString>,
+    /// What the program is given.
+    pub(crate) operands: Vec<OsString>,
 }
 
 /// `<fleet>/<agent>-<number>`, in its parts.
@@ -42,7 +43,7 @@ impl Arguments {
             match flag.to_str() {
                 Some("--instance") => instance = Some(Instance::parse(&value(&flag, given.next())?)?),
                 Some("--files") => {
-                    files = value(&flag, given.next())?.to_str().and_then(|text| text.parse().ok())
+                    files = value(&flag, given.next())?.to_str().and_then(|text| text.parse().ok());
                 }
                 Some("--volume") => volumes.push(Volume::parse(&value(&flag, given.next())?)?),
                 Some("--secrets") => secrets = true,
@@ -56,7 +57,7 @@ impl Arguments {
             volumes,
             secrets,
             program: given.next().ok_or("there is no program to run; set `command:`")?,
-            program_arguments: given.collect(),
+            operands: given.collect(),
         })
     }
 }

@@ -51,7 +51,7 @@ fn run() -> Result<ExitCode, Failure> {
     let secrets = if arguments.secrets { Some(secrets::receive()?) } else { None };
     let agent = agent::spawn(&arguments, secrets.as_ref())?;
     drop(secrets);
-    Ok(signals.supervise(agent))
+    Ok(signals.supervise(&agent))
 }
 
 /// Lowers the number of open files to what the spec allows. Docker could do it, but fails where its daemon may open fewer

@@ -42,8 +42,8 @@ impl Blocked {
     }
 
     /// Forwards signals to the agent and reaps whatever ends, until the agent ends. Returns how it ended.
-    pub(crate) fn supervise(&self, agent: Child) -> ExitCode {
-        let agent = Pid::from_child(&agent);
+    pub(crate) fn supervise(&self, agent: &Child) -> ExitCode {
+        let agent = Pid::from_child(agent);
         loop {
             if let Some(code) = reap(agent) {
                 return ExitCode::from(code);

@@ -7,11 +7,13 @@ mod docker;
 mod error;
 mod init_program;
 mod registry_auth;
+mod sim;
 mod tier1;
 mod types;
 
 pub use docker::{DockerOptions, DockerRuntime};
 pub use error::{Error, Result, Source};
+pub use sim::{SimHandle, SimOperation, SimOptions, SimRuntime};
 pub use types::{
     Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, LogStream, Owned, PullProgress,
     RuntimeEvent, RuntimeInfo, SecretFile,

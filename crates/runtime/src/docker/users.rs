@@ -57,7 +57,7 @@ fn look_up(name: &str, group: Option<&str>, passwd: &str, groups: &str) -> Optio
         let (user, own_group) = (fields.get(2)?.parse::<u32>().ok()?, fields.get(3)?.parse::<u32>().ok()?);
         (fields.first() == Some(&name) || Some(user) == number).then_some((user, own_group))
     });
-    let user = number.or(line.map(|(user, _)| user))?;
+    let user = number.or_else(|| line.map(|(user, _)| user))?;
     let group = match group {
         None => line.map_or(0, |(_, own_group)| own_group),
         Some(group) => match group.parse() {

@@ -46,8 +46,8 @@ impl Directory {
 
     /// Makes a directory, or opens the one that is there. A new one has the mode, and the owner of its parent.
     pub(super) fn create(&self, name: &str, mode: u32) -> io::Result<Directory> {
-        let (child, made) = self.make(name, mode)?;
-        if made && rustix::process::geteuid().is_root() {
+        let (child, is_new) = self.make(name, mode)?;
+        if is_new && rustix::process::geteuid().is_root() {
             child.give(self.owner()?)?;
         }
         Ok(child)
@@ -59,17 +59,17 @@ impl Directory {
     }
 
     fn make(&self, name: &str, mode: u32) -> io::Result<(Directory, bool)> {
-        let made = match fs::mkdirat(&self.0, name, Mode::from(mode)) {
+        let is_new = match fs::mkdirat(&self.0, name, Mode::from(mode)) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
             Err(error) => return Err(error.into()),
         };
         let child = self.open_child(name)?;
-        if made {
+        if is_new {
             // mkdir masks the mode.
             fs::fchmod(&child.0, Mode::from(mode))?;
         }
-        Ok((child, made))
+        Ok((child, is_new))
     }
 
     /// Makes every directory of a relative path.

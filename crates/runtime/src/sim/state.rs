@@ -1,0 +1,180 @@
+//! What a simulated node holds: as little per instance as will do, for ten thousand of them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chassis_core::{Exit, InstanceKey, Observed, RunState};
+use chassis_spec::FleetName;
+use jiff::Timestamp;
+use rand::rngs::StdRng;
+
+use super::SimOperation;
+use crate::{InstanceConfig, Owned, RuntimeEvent};
+
+/// The code of an agent that was asked to stop: 128 and SIGTERM.
+const STOPPED: i32 = 143;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) random: StdRng,
+    pub(super) is_down: bool,
+    pub(super) failing: HashMap<SimOperation, u32>,
+    pub(super) missing_images: BTreeSet<String>,
+    pub(super) networks: BTreeSet<FleetName>,
+    /// Instances that have tier 1 data.
+    pub(super) data: BTreeSet<InstanceKey>,
+    /// Names of containers that are somebody else's.
+    pub(super) foreign: BTreeSet<String>,
+    containers: BTreeMap<u64, Container>,
+    /// Containers by the names that they have now.
+    names: HashMap<Box<str>, u64>,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Container {
+    pub(super) key: InstanceKey,
+    revision: u64,
+    /// What somebody renamed it to.
+    renamed: Option<Box<str>>,
+    pub(super) state: RunState,
+}
+
+/// Why a container cannot be made.
+#[derive(Debug)]
+pub(super) struct Taken;
+
+impl State {
+    pub(super) fn new(random: StdRng) -> State {
+        State {
+            random,
+            is_down: false,
+            failing: HashMap::new(),
+            missing_images: BTreeSet::new(),
+            networks: BTreeSet::new(),
+            data: BTreeSet::new(),
+            foreign: BTreeSet::new(),
+            containers: BTreeMap::new(),
+            names: HashMap::new(),
+            next_id: 1,
+        }
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<(u64, &Container)> {
+        let number = parse_id(id)?;
+        Some((number, self.containers.get(&number)?))
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.containers.keys().copied()
+    }
+
+    /// The instance's container, whatever its name is.
+    pub(super) fn find(&self, key: &InstanceKey) -> Option<u64> {
+        let is_its = |id: &u64| self.containers.get(id).is_some_and(|container| container.key == *key);
+        let named = self.names.get(key.container_name().as_str()).copied().filter(is_its);
+        named.or_else(|| self.ids().find(is_its))
+    }
+
+    pub(super) fn owned(&self, id: u64) -> Option<Owned> {
+        let container = self.containers.get(&id)?;
+        let observed = Observed {
+            id: format_id(id).into(),
+            revision: container.revision,
+            name_is_right: container.renamed.is_none(),
+            state: container.state,
+        };
+        Some(Owned { key: container.key.clone(), observed })
+    }
+
+    pub(super) fn event(&self, id: u64) -> Option<RuntimeEvent> {
+        let container = self.containers.get(&id)?;
+        Some(RuntimeEvent::Instance { key: container.key.clone(), id: format_id(id).into() })
+    }
+
+    /// Makes a container, or finds the one of the same key and revision. Says whether it is new.
+    pub(super) fn create(&mut self, config: &InstanceConfig) -> Result<(u64, bool), Taken> {
+        let name = config.key.container_name();
+        if self.foreign.contains(&name) {
+            return Err(Taken);
+        }
+        if let Some(id) = self.names.get(name.as_str()).copied() {
+            match self.containers.get(&id) {
+                Some(container) if container.key != config.key => return Err(Taken),
+                Some(container) if container.revision == config.revision => return Ok((id, false)),
+                _ => self.remove(id),
+            }
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        let (key, revision) = (config.key.clone(), config.revision);
+        self.networks.insert(key.fleet.clone());
+        self.data.insert(key.clone());
+        self.containers.insert(id, Container { key, revision, renamed: None, state: RunState::Created });
+        self.names.insert(name.into(), id);
+        Ok((id, true))
+    }
+
+    pub(super) fn remove(&mut self, id: u64) {
+        if let Some(container) = self.containers.remove(&id) {
+            self.names.remove(container.name().as_str());
+        }
+    }
+
+    /// Renames a container, to its own name without another. True if that is news; an error if the name is taken.
+    pub(super) fn rename(&mut self, id: u64, to: Option<&str>) -> Result<bool, Taken> {
+        let Some(container) = self.containers.get_mut(&id) else { return Ok(false) };
+        let name = to.map_or_else(|| container.key.container_name(), ToOwned::to_owned);
+        if container.name() == name {
+            return Ok(false);
+        }
+        if self.foreign.contains(&name) || self.names.contains_key(name.as_str()) {
+            return Err(Taken);
+        }
+        self.names.remove(container.name().as_str());
+        container.renamed = to.map(Into::into);
+        self.names.insert(name.into(), id);
+        Ok(true)
+    }
+
+    /// True if it was not running.
+    pub(super) fn start(&mut self, id: u64, now: Timestamp) -> bool {
+        match self.containers.get_mut(&id) {
+            Some(container) if !matches!(container.state, RunState::Running { .. }) => {
+                container.state = RunState::Running { started_at: now };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn stop(&mut self, id: u64, now: Timestamp) -> bool {
+        self.exit(id, STOPPED, now)
+    }
+
+    /// Ends a run. True if there was one.
+    pub(super) fn exit(&mut self, id: u64, code: i32, now: Timestamp) -> bool {
+        match self.containers.get_mut(&id) {
+            Some(container) if matches!(container.state, RunState::Running { .. }) => {
+                let started_at = container.state.started_at().unwrap_or(now);
+                let exit = Exit { code, out_of_memory: false, finished_at: now };
+                container.state = RunState::Exited { started_at, exit };
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Container {
+    fn name(&self) -> String {
+        self.renamed.as_ref().map_or_else(|| self.key.container_name(), ToString::to_string)
+    }
+}
+
+pub(super) fn format_id(id: u64) -> String {
+    format!("sim-{id}")
+}
+
+fn parse_id(id: &str) -> Option<u64> {
+    id.strip_prefix("sim-")?.parse().ok()
+}
