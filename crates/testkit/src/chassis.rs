@@ -218,6 +218,18 @@ impl Chassis {
         self.data_dir.join(".server/socket")
     }
 
+    /// Names of the secret files in memory, over all instances.
+    #[track_caller]
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        let id = self.id.get().expect("a server was there");
+        let directories = self.secret_dirs(id).into_iter().filter_map(|path| fs::read_dir(path).ok());
+        directories.flatten().flatten().map(|entry| entry.path()).collect()
+    }
+
+    fn secret_dirs(&self, id: &str) -> [PathBuf; 2] {
+        ["/run/chassis", "/dev/shm/chassis"].map(|path| Path::new(path).join(id))
+    }
+
     fn is_ready(&self) -> bool {
         // A runtime that does not answer is what some tests are about: its absence is an answer too.
         self.get::<ServerInfo>("/v1/server")
@@ -263,7 +275,9 @@ impl Drop for Chassis {
         self.end_background();
         if let Some(id) = self.id.get() {
             self.docker.sweep(&format!("chassis.server={id}"));
-            let _ = fs::remove_dir_all(Path::new("/run/chassis").join(id));
+            for directory in self.secret_dirs(id) {
+                let _ = fs::remove_dir_all(directory);
+            }
         }
     }
 }

@@ -1,0 +1,87 @@
+//! The server is killed at every step of every change, and at moments that chance picks. Each time another one starts
+//! on what is left, the person repeats the command that was not answered, and in the end everything is as wanted:
+//! nothing lost, nothing doubled, nothing left behind.
+//!
+//! Every `failpoint("…")` in the server's source is hit, or the test fails.
+
+mod scenario;
+mod world;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+
+use scenario::SCENARIO;
+use world::{Moment, World};
+
+/// Fewer would leave much to luck.
+const FEWEST_KILLS: u32 = 200;
+/// Moments that chance picks, for each step.
+const CHANCES: u64 = 5;
+
+/// All points that the server has, read off its source so that none is forgotten.
+fn points() -> Vec<String> {
+    fn collect(directory: &Path, points: &mut Vec<String>) {
+        for entry in fs::read_dir(directory).expect("the server's source").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                collect(&path, points);
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("a source file");
+            points.extend(
+                text.split("failpoint(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())),
+            );
+        }
+    }
+    let mut points = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/src"), &mut points);
+    points.sort();
+    points.dedup();
+    points
+}
+
+#[test]
+fn killed_at_every_step() {
+    let hits: Mutex<BTreeMap<String, u32>> = Mutex::default();
+    std::thread::scope(|scope| {
+        // One waits for what it asked for, one only for the answer, one is hit when chance will have it.
+        scope.spawn(|| run(World::new("waits", &hits), |point| vec![Moment::Point(point, 1)]));
+        scope.spawn(|| {
+            run(World::new("hurries", &hits).without_waiting(), |point| {
+                vec![Moment::Point(point, 2), Moment::Point(point, 1)]
+            });
+        });
+        scope.spawn(|| run_by_chance(World::new("chance", &hits)));
+    });
+    let hits = hits.into_inner().expect("no thread has panicked");
+    let kills: u32 = hits.values().sum();
+    let list: Vec<String> = hits.iter().map(|(point, count)| format!("{point} {count}")).collect();
+    let _ = writeln!(std::io::stderr(), "{kills} kills: {}", list.join(", "));
+    let missed: Vec<String> = points().into_iter().filter(|point| !hits.contains_key(point)).collect();
+    assert!(missed.is_empty(), "never killed at {missed:?}");
+    assert!(kills >= FEWEST_KILLS, "only {kills} kills");
+}
+
+fn run(mut world: World<'_>, moments: impl Fn(&'static str) -> Vec<Moment>) {
+    for step in SCENARIO {
+        let moments: Vec<Moment> = step.points.iter().flat_map(|point| moments(point)).collect();
+        world.carry_out(step, &moments);
+    }
+}
+
+fn run_by_chance(mut world: World<'_>) {
+    let mut seed = u64::from(std::process::id());
+    for step in SCENARIO {
+        let moments: Vec<Moment> = (0..CHANCES)
+            .map(|_| {
+                // Knuth's multiplier; any spread will do, as the machine adds its own.
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                Moment::After(std::time::Duration::from_millis((seed >> 33) % 500))
+            })
+            .collect();
+        world.carry_out(step, &moments);
+    }
+}
