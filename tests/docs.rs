@@ -78,7 +78,7 @@ impl Session {
                 "{name}:{line}: `{command}` shows other than written:\n{output}"
             );
         }
-        let (_, id) = self.bash("chassis ps >/dev/null && chassis server status -o json | grep -oP '\"id\": *\"\\K[0-9a-f]+'");
+        let (_, id) = self.bash("chassis ps >/dev/null 2>&1; chassis server status -o name");
         assert_eq!(id.trim().len(), 12, "no server to ask: {id}");
         let (_, left) = self.bash(&format!("docker ps -aq --filter label=chassis.server={id}"));
         assert!(left.is_empty(), "{name} leaves containers behind: {left}");
