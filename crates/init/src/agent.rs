@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use crate::Failure;
 use crate::arguments::Arguments;
 use crate::secrets::Secrets;
+use crate::signals::Blocked;
 
 /// As Docker's own default.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -21,7 +22,11 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
-pub(crate) fn spawn(arguments: &Arguments, secrets: Option<&Secrets>) -> Result<Child, Failure> {
+pub(crate) fn spawn(
+    arguments: &Arguments,
+    secrets: Option<&Secrets>,
+    signals: Blocked,
+) -> Result<Child, Failure> {
     let instance = &arguments.instance;
     let mut variables: Vec<(OsString, OsString)> = vec![
         ("CHASSIS_FLEET".into(), instance.fleet.clone().into()),
@@ -42,14 +47,15 @@ pub(crate) fn spawn(arguments: &Arguments, secrets: Option<&Secrets>) -> Result<
     let search = variables.iter().rev().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
     let search = search.or_else(|| env::var_os("PATH")).unwrap_or_else(|| DEFAULT_PATH.into());
     let program = find(&arguments.program, &search)?;
-    Command::new(&program)
+    let mut command = Command::new(&program);
+    command
         .arg0(&arguments.program)
         .args(&arguments.operands)
         .envs(variables)
         // Its own group, so that what the agent sends to its group does not come back to init.
-        .process_group(0)
-        .spawn()
-        .map_err(|error| not_started(&program, &error))
+        .process_group(0);
+    signals.unblock_in(&mut command);
+    command.spawn().map_err(|error| not_started(&program, &error))
 }
 
 /// The file to run: the name itself if it has a slash, else the first executable of that name in the search path.

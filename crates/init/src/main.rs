@@ -49,7 +49,7 @@ fn run() -> Result<ExitCode, Failure> {
         check::writable(volume)?;
     }
     let secrets = if arguments.secrets { Some(secrets::receive()?) } else { None };
-    let agent = agent::spawn(&arguments, secrets.as_ref())?;
+    let agent = agent::spawn(&arguments, secrets.as_ref(), signals)?;
     drop(secrets);
     Ok(signals.supervise(&agent))
 }

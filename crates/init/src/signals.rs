@@ -4,8 +4,10 @@
 //! to which the kernel otherwise delivers only what it has handlers for.
 #![expect(unsafe_code, reason = "neither std nor rustix blocks and awaits signals")]
 
+use std::io;
 use std::mem::MaybeUninit;
-use std::process::{Child, ExitCode};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitCode};
 use std::ptr;
 
 use rustix::process::{Pid, WaitOptions, WaitStatus};
@@ -24,6 +26,7 @@ const NOT_FORWARDED: [i32; 9] = [
 ];
 
 /// The signals that are blocked and forwarded.
+#[derive(Clone, Copy)]
 pub(crate) struct Blocked(libc::sigset_t);
 
 impl Blocked {
@@ -38,6 +41,17 @@ impl Blocked {
             }
             libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut());
             Blocked(set)
+        }
+    }
+
+    /// Has the agent begin with no signal blocked: a child inherits what its parent blocks.
+    pub(crate) fn unblock_in(self, agent: &mut Command) {
+        // SAFETY: between fork and exec only sigprocmask is called, which is async-signal-safe.
+        unsafe {
+            agent.pre_exec(move || match libc::sigprocmask(libc::SIG_UNBLOCK, &raw const self.0, ptr::null_mut()) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            });
         }
     }
 
