@@ -106,9 +106,8 @@ impl AgentController {
     }
 
     async fn take_step(self: Arc<Self>, shared: Arc<Shared>, step: Step) {
-        let number = step.number();
         let outcome = act::act(&shared, &self, &step).await;
-        let update = self.state().finish(number, outcome, Timestamp::now());
+        let update = self.state().finish(&step, outcome, Timestamp::now());
         if let Some(update) = update {
             record(&shared, vec![update]).await;
         }

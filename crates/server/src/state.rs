@@ -194,7 +194,8 @@ impl AgentState {
     }
 
     /// Takes over how a step ended. Returns an update to store with it, if the failure is news.
-    pub(crate) fn finish(&mut self, number: u32, outcome: Outcome, now: Timestamp) -> Option<InstanceUpdate> {
+    pub(crate) fn finish(&mut self, step: &Step, outcome: Outcome, now: Timestamp) -> Option<InstanceUpdate> {
+        let number = step.number();
         if matches!(outcome, Outcome::Forgotten) {
             self.slots.remove(&number);
             return None;
@@ -206,7 +207,7 @@ impl AgentState {
             Outcome::Seen { observed, asked } => {
                 slot.set_observed(observed);
                 slot.look = slot.look.filter(|told| *told >= asked);
-                if slot.instance.memory.blocked.is_some() {
+                if matches!(step, Step::Act(_)) && slot.instance.memory.blocked.is_some() {
                     slot.instance.memory = slot.instance.memory.note_unblocked();
                     slot.unsaved = true;
                 }
