@@ -41,8 +41,8 @@ pub(crate) async fn start(data_dir: &DataDir, terminal: Terminal) -> Result<Clie
     loop {
         match Client::connect(address.clone()).await {
             Ok(client) => {
-                // A server that ended lost the race: the one that answers is another's.
-                if matches!(server.try_wait(), Ok(None)) {
+                // It may be the server of another command that was faster.
+                if client.server_get().await?.pid == server.id() {
                     terminal.say(&format!(
                         "started a server in the background (pid {}; `chassis server stop` ends it)",
                         server.id()

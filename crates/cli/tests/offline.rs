@@ -91,7 +91,11 @@ fn wrong_usage_exits_2_and_says_what_is_right() {
     let misspelt = place.run("depoly agent -f agent.yaml");
     assert_eq!(misspelt.code, 2);
     assert!(misspelt.stderr.contains("unrecognized subcommand 'depoly'"), "{}", misspelt.stderr);
-    assert!(misspelt.stderr.contains("some similar subcommands exist: 'apply', 'deploy'"), "{}", misspelt.stderr);
+    assert!(
+        misspelt.stderr.contains("some similar subcommands exist: 'apply', 'deploy'"),
+        "{}",
+        misspelt.stderr
+    );
 }
 
 #[test]

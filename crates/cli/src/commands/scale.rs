@@ -1,6 +1,6 @@
 //! `chassis scale`: changes how many instances an agent has.
 
-use chassis_api::{Scale as Request, Scope};
+use chassis_api::{Agent, Scale as Request, Scope};
 use chassis_client::Client;
 use chassis_spec::{AgentName, FleetName};
 
@@ -37,25 +37,39 @@ async fn scale_agent(
     count: u32,
     options: &Wait,
 ) -> Result<Exit, Failure> {
-    let what = agent.as_ref().map_or_else(|| format!("fleet {fleet}"), ToString::to_string);
-    let scaled = client.fleet_scale(&fleet, &Request { count, agent: agent.clone() }).await?;
-    let mut running = None;
-    if !options.no_wait {
-        let scopes = vec![Scope { fleet: fleet.clone(), agent: agent.clone(), number: None }];
-        let goal = Goal { what: what.clone(), state: "ready" };
-        progress::wait(client, context.terminal, scopes, &goal, options).await?;
-        running = Some(match &agent {
-            Some(agent) => client.agent_get(&fleet, agent).await?.running,
-            None => client.fleet_get(&fleet).await?.running,
-        });
-    }
-    let result = match running {
-        Some(running) => format!("scaled {what} to {}: {running} running", counted(count, "instance")),
-        None => format!("scaled {what} to {}", counted(count, "instance")),
+    let before = agent_before(client, &fleet, agent.as_ref()).await?;
+    client.fleet_scale(&fleet, &Request { count, agent }).await?;
+    // The server took it, so it was clear which agent was meant; but somebody may have deployed it just now.
+    let Some(before) = before else {
+        context.terminal.done(&format!("scaled fleet {fleet} to {}", counted(count, "instance")))?;
+        return Ok(Exit::Done);
     };
-    context.terminal.done(&result)?;
-    if scaled.wanted == 0 || count == 0 {
-        context.terminal.say("the data of all instances is kept; scale up and they find it again");
+    let Agent { name, replicas, .. } = before;
+    let result = format!("scaled {name} from {replicas} to {count}");
+    if options.no_wait {
+        context.terminal.done(&result)?;
+    } else {
+        let scopes = vec![Scope { fleet: fleet.clone(), agent: Some(name.clone()), number: None }];
+        let goal = Goal { what: name.to_string(), state: "ready" };
+        progress::wait(client, context.terminal, scopes, &goal, options).await?;
+        let running = client.agent_get(&fleet, &name).await?.running;
+        context.terminal.done(&format!("{result}: {running} running"))?;
+    }
+    if count < replicas {
+        context.terminal.say(&format!(
+            "the data of the others is kept; `chassis scale agent {name} {replicas}` brings them back to it"
+        ));
     }
     Ok(Exit::Done)
+}
+
+/// The agent that is meant: the named one, or the only one there is.
+async fn agent_before(
+    client: &Client,
+    fleet: &FleetName,
+    agent: Option<&AgentName>,
+) -> Result<Option<Agent>, Failure> {
+    let mut agents = client.agent_list(Some(fleet)).await?;
+    agents.retain(|one| agent.is_none_or(|name| one.name == *name));
+    Ok(if agents.len() == 1 { agents.pop() } else { None })
 }

@@ -80,6 +80,15 @@ impl Place {
     }
 }
 
+impl Drop for Place {
+    /// A test that fails leaves no server behind either.
+    fn drop(&mut self) {
+        if self.data_dir().join(".server/socket").exists() {
+            self.run("server stop");
+        }
+    }
+}
+
 /// A server on simulated instances.
 pub(crate) struct Server {
     child: Child,
@@ -89,10 +98,18 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start() -> Server {
         let place = Place::new();
-        let child = place.command(&["serve", "--runtime", "sim"]).stderr(Stdio::null()).spawn().unwrap();
-        let server = Server { child, place };
-        wait_until("the server answers", || server.place.run("server status").code == 0);
-        server
+        let child = spawn(&place);
+        Server { child, place }
+    }
+
+    /// As `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(&self.place);
     }
 }
 
@@ -101,6 +118,12 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn spawn(place: &Place) -> Child {
+    let child = place.command(&["serve", "--runtime", "sim"]).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the server answers", || place.run("server status").code == 0);
+    child
 }
 
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {

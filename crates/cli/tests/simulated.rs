@@ -1,0 +1,341 @@
+//! Commands against a real server whose instances are simulated: what they print, and how they exit.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use common::{Place, Ran, Server, runs, wait_until};
+
+const AGENT: &str = "\
+name: data-collector
+image: myrepo/collector:1.0
+resources:
+  memory: 128Mi
+env:
+  - name: API_KEY
+    valueFrom: secret://collector/api-key
+";
+
+fn ran(code: i32, stdout: &str, stderr: &str) -> Ran {
+    Ran { code, stdout: stdout.to_owned(), stderr: stderr.to_owned() }
+}
+
+/// A server with the fleet `collector` and its agent's secret.
+fn collector() -> Server {
+    let server = Server::start();
+    server.place.write("agent.yaml", AGENT);
+    server.place.write("key", "hunter2");
+    server.place.ok("create fleet collector");
+    server.place.ok("secret create collector/api-key --from-file key");
+    server
+}
+
+#[test]
+fn a_fleet_from_its_creation_to_its_end() {
+    let server = Server::start();
+    let place = &server.place;
+    place.write("agent.yaml", AGENT);
+    assert_eq!(place.run("ps"), ran(0, "", "nothing here yet; begin with `chassis create fleet <name>`\n"));
+    assert_eq!(
+        place.run("deploy agent -f agent.yaml"),
+        ran(1, "", "error: there is no fleet yet; create one with `chassis create fleet <name>`\n")
+    );
+    assert_eq!(
+        place.run("create fleet collector"),
+        ran(0, "created fleet collector\n", "next: `chassis deploy agent -f <file.yaml>`\n")
+    );
+    let blocked = place.run("deploy agent -f agent.yaml");
+    assert_eq!(blocked.code, 1);
+    assert!(blocked.stderr.contains("collector/api-key"), "{}", blocked.stderr);
+    assert_eq!(
+        place.run_with_input("secret create api-key --from-file -", "hunter2"),
+        ran(0, "created secret collector/api-key\n", "")
+    );
+    assert_eq!(
+        place.ok("deploy agent -f agent.yaml"),
+        "deployed data-collector revision 1 to fleet collector: 1 running\n"
+    );
+    assert_eq!(
+        place.ok("deploy agent -f agent.yaml"),
+        "data-collector in fleet collector is unchanged (revision 1): 1 running\n"
+    );
+    assert_eq!(
+        place.run("scale fleet collector 3"),
+        ran(0, "scaled data-collector from 1 to 3: 3 running\n", "")
+    );
+    assert_eq!(place.ok("stop data-collector-2"), "stopped data-collector-2\n");
+    let lines: Vec<String> = place.ok("ps").lines().map(first_words).collect();
+    assert_eq!(
+        lines,
+        [
+            "NAME STATE",
+            "collector 2/2",
+            "data-collector 2/2",
+            "data-collector-1 Running",
+            "data-collector-2 Stopped",
+            "data-collector-3 Running"
+        ]
+    );
+    assert_eq!(place.ok("start instance data-collector-2"), "started data-collector-2\n");
+    assert_eq!(place.ok("restart fleet collector"), "restarted fleet collector: 3 running\n");
+    assert_eq!(place.ok("restart --no-wait agent data-collector"), "restarting data-collector\n");
+    assert_eq!(place.ok("delete agent data-collector-3"), "deleted data-collector-3; its data is kept\n");
+    assert_eq!(place.ok("ps -o name"), "collector/data-collector-1\ncollector/data-collector-2\n");
+    assert_eq!(
+        place.run("scale agent data-collector 1"),
+        ran(
+            0,
+            "scaled data-collector from 2 to 1: 1 running\n",
+            "the data of the others is kept; `chassis scale agent data-collector 2` brings them back to it\n"
+        )
+    );
+    assert_eq!(
+        place.run("secret delete collector/api-key"),
+        ran(
+            0,
+            "deleted secret collector/api-key\n",
+            "warning: data-collector uses it, and cannot be started again without it\n"
+        )
+    );
+    assert_eq!(place.ok("delete agent data-collector --cleanup"), "deleted data-collector with its data\n");
+    assert_eq!(
+        place.ok("delete fleet collector --confirm=collector"),
+        "deleted fleet collector; its data is kept\n"
+    );
+    // What was said to be deleted is: its name is free again.
+    place.ok("create fleet collector");
+}
+
+fn first_words(line: &str) -> String {
+    line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn names_that_are_nothing_exit_3_with_a_suggestion() {
+    let server = collector();
+    server.place.ok("deploy agent -f agent.yaml");
+    let suggestion = "error: there is nothing named `data-colector-1`; did you mean `data-collector-1`?\n";
+    for command in ["logs", "describe", "stop", "delete agent", "ps", "events", "restart instance"] {
+        assert_eq!(
+            server.place.run(&format!("{command} data-colector-1")),
+            ran(3, "", suggestion),
+            "{command}"
+        );
+    }
+    let usage = [
+        ("stop", "fleet", "which fleet? Write its name behind it"),
+        ("stop", "fleets collector", "`fleets` is not a kind of thing; write fleet, agent or instance"),
+        ("stop", "agent collector", "`collector` is a fleet, not an agent"),
+        (
+            "stop",
+            "instance data-collector",
+            "`data-collector` is an agent; name an instance of it, such as data-collector-1",
+        ),
+        ("delete agent", "collector", "`collector` is a fleet; use `chassis delete fleet collector`"),
+    ];
+    for (command, target, message) in usage {
+        let line = format!("{command} {target}");
+        assert_eq!(server.place.run(&line), ran(2, "", &format!("error: {message}\n")), "{line}");
+    }
+}
+
+#[test]
+fn deploy_finds_its_fleet() {
+    let server = collector();
+    let place = &server.place;
+    place.ok("create fleet scanners");
+    assert_eq!(
+        place.run("deploy agent -f agent.yaml"),
+        ran(
+            2,
+            "",
+            "error: there are several fleets (collector, scanners); name one with --fleet, or as `fleet:` in the YAML\n"
+        )
+    );
+    assert_eq!(
+        place.ok("deploy agent -f agent.yaml --fleet collector --replicas 2"),
+        "deployed data-collector revision 1 to fleet collector: 2 running\n"
+    );
+    let unknown = place.run("deploy agent -f agent.yaml --fleet colector");
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (3, ""), "deploy makes no fleet: {}", unknown.stderr);
+    place.write("scanner.yaml", "name: scanner\nimage: scan:1\nfleet: scanners\n");
+    assert_eq!(
+        place.run("deploy agent -f scanner.yaml --dry-run"),
+        ran(0, "+ agent scanners/scanner: replicas 1, image scan:1\n", "")
+    );
+    assert_eq!(place.ok("ps -o name"), "collector/data-collector-1\ncollector/data-collector-2\n");
+}
+
+#[test]
+fn apply_makes_what_diff_shows() {
+    let server = Server::start();
+    let place = &server.place;
+    let fleet = "fleet: scanners\nlabels: {tier: batch}\nagents:\n  - name: one\n    image: scan:1\n    replicas: 2\n  - name: two\n    image: scan:1\n";
+    place.write("fleet.yaml", fleet);
+    assert_eq!(
+        place.run("diff -f fleet.yaml"),
+        ran(
+            1,
+            "+ fleet scanners\n+ agent scanners/one: replicas 2, image scan:1\n+ agent scanners/two: replicas 1, image scan:1\n",
+            ""
+        )
+    );
+    assert_eq!(
+        place.ok("apply -f fleet.yaml"),
+        "created fleet scanners\ndeployed one revision 1 to fleet scanners: 2 running\ndeployed two revision 1 to fleet scanners: 1 running\n"
+    );
+    assert_eq!(place.run("diff -f fleet.yaml"), ran(0, "", "nothing would change\n"));
+
+    place.write("changed.yaml", "fleet: scanners\nagents:\n  - name: one\n    image: scan:2\n    replicas: 3\n    env: [{name: LEVEL, value: debug}]\n");
+    let changes =
+        "~ agent scanners/one\n+     env.LEVEL: debug\n~     image: scan:1 → scan:2\n~     replicas: 2 → 3\n";
+    assert_eq!(
+        place.run("diff -f changed.yaml").stdout,
+        format!("{changes}? agent scanners/two is not declared, and is left alone without --prune\n")
+    );
+    let pruned = format!("{changes}- agent scanners/two (its data is kept)\n");
+    assert_eq!(place.run("diff --prune -f changed.yaml"), ran(1, &pruned, ""));
+    assert_eq!(place.run("apply --prune --dry-run -f changed.yaml"), ran(0, &pruned, ""));
+    assert_eq!(
+        place.ok("apply --prune -f changed.yaml"),
+        "deployed one revision 2 to fleet scanners: 3 running\ndeleted two from fleet scanners; its data is kept\n"
+    );
+    assert_eq!(place.run("diff --prune -f changed.yaml").code, 0);
+    assert_eq!(place.run_with_input("diff -f -", "name: one").code, 2, "an error is no difference");
+    // The fleet's label selects its agents' instances.
+    assert_eq!(place.ok("ps -l tier=batch -o name").lines().count(), 3);
+    assert_eq!(place.ok("ps -l tier=web -o name"), "");
+}
+
+#[test]
+fn what_is_listed_comes_in_every_format() {
+    let server = collector();
+    let place = &server.place;
+    place.ok("deploy agent -f agent.yaml");
+    for command in [
+        "ps",
+        "ps --fleets",
+        "ps --agents",
+        "secret list",
+        "events",
+        "describe data-collector-1",
+        "server status",
+    ] {
+        let json: serde_json::Value = serde_json::from_str(&place.ok(&format!("{command} -o json"))).unwrap();
+        let first = json.get(0).unwrap_or(&json);
+        assert!(first.as_object().is_some_and(|fields| fields.len() > 3), "{command}: {json}");
+        let name = place.ok(&format!("{command} -o name"));
+        assert_eq!(name.split_whitespace().count(), name.lines().count(), "{command}: {name}");
+        let wide = place.ok(&format!("{command} -o wide"));
+        assert!(wide.lines().count() > 1 && !wide.contains('\x1b'), "{command}: {wide}");
+        assert!(place.ok(&format!("{command} -o yaml")).contains(": "), "{command}");
+    }
+    let described = place.ok("describe data-collector-1");
+    for part in [
+        "chassis-collector-data-collector-1",
+        "secret://collector/api-key",
+        "/tmpfs",
+        "nothing beyond the defaults",
+    ] {
+        assert!(described.contains(part), "{part} is missing:\n{described}");
+    }
+    assert!(!described.contains("hunter2"));
+}
+
+#[test]
+fn logs_of_several_instances_have_names_in_front() {
+    let server = collector();
+    let place = &server.place;
+    place.ok("deploy agent -f agent.yaml --replicas 10");
+    assert_eq!(place.ok("logs data-collector-1"), "started\n");
+    let all = place.ok("logs collector");
+    assert_eq!(all.lines().count(), 10);
+    assert!(
+        all.contains("data-collector-1  | started\n") && all.contains("data-collector-10 | started\n"),
+        "{all}"
+    );
+    assert_eq!(place.ok("logs collector --no-prefix --tail 1"), "started\n".repeat(10));
+    let timed = place.ok("logs data-collector-1 --timestamps");
+    let (time, text) = timed.split_once(' ').unwrap();
+    assert!(time.parse::<jiff::Timestamp>().is_ok() && text == "started\n", "{timed}");
+    assert_eq!(place.ok("logs data-collector-1 --since 2100-01-01T00:00:00Z"), "");
+}
+
+#[test]
+fn watchers_see_what_happens_after_they_came() {
+    let server = collector();
+    let place = &server.place;
+    place.ok("deploy agent -f agent.yaml");
+    let spawn = |args: &[&str]| {
+        let mut child = place.command(args).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        (child, lines.map(Result::unwrap))
+    };
+    let (mut events, mut event_lines) = spawn(&["events", "--watch", "--since-id", "0"]);
+    let (mut logs, mut log_lines) = spawn(&["logs", "data-collector", "-f"]);
+    assert!(event_lines.next().unwrap().ends_with("fleet created"));
+    assert_eq!(log_lines.next().unwrap(), "data-collector-1 | started");
+    place.ok("scale agent data-collector 2");
+    assert_eq!(log_lines.next().unwrap(), "data-collector-2 | started");
+    assert!(event_lines.any(|line| line.contains("collector/data-collector-2") && line.ends_with("started")));
+    for child in [&mut events, &mut logs] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn commands_that_race_to_start_a_server_share_one() {
+    let place = Place::new();
+    let start = |line: &str| {
+        let args: Vec<&str> = line.split_whitespace().collect();
+        let mut command = place.command(&args);
+        command.env_remove("CHASSIS_NO_AUTOSTART").env("CHASSIS_RUNTIME", "sim");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let racers: Vec<_> = (0..6).map(|number| start(&format!("create fleet fleet-{number}"))).collect();
+    let started = racers
+        .into_iter()
+        .map(|racer| place.ran(racer.wait_with_output().unwrap()))
+        .inspect(|ran| assert_eq!(ran.code, 0, "{}", ran.stderr))
+        .filter(|ran| ran.stderr.contains("started a server in the background"))
+        .count();
+    assert_eq!(started, 1);
+    assert_eq!(place.ok("ps --fleets -o name").lines().count(), 6);
+    let status: serde_json::Value = serde_json::from_str(&place.ok("server status -o json")).unwrap();
+    assert_eq!(status["background"], true);
+    let pid = status["pid"].to_string();
+    assert!(runs(&pid));
+    assert_eq!(place.ok("server stop"), format!("stopped the server (pid {pid}); agents go on running\n"));
+    assert!(!runs(&pid), "the server outlives its stop");
+}
+
+#[test]
+fn a_server_that_cannot_start_shows_its_log() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.data_dir().join(".server")).unwrap();
+    place.write("data/.server/chassis.db", &"this is no database ".repeat(100));
+    let mut command = place.command(&["ps"]);
+    let output = command.env_remove("CHASSIS_NO_AUTOSTART").env("CHASSIS_RUNTIME", "sim").output().unwrap();
+    let ran = place.ran(output);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.starts_with("error: the server that was started ended at once (exit status: 1); the end of its log, <dir>/data/.server/log:\n  error: "), "{}", ran.stderr);
+    let database = std::fs::read_to_string(place.data_dir().join(".server/chassis.db")).unwrap();
+    assert!(database.starts_with("this is no database"), "what is there is never overwritten");
+}
+
+#[test]
+fn events_are_watched_across_a_restart_of_the_server() {
+    let mut server = collector();
+    let mut watcher = server.place.command(&["events", "--watch", "-o", "name"]);
+    let mut watcher = watcher.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(watcher.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!((lines.next().unwrap(), lines.next().unwrap()), ("1".to_owned(), "2".to_owned()));
+    server.kill();
+    server.start_again();
+    wait_until("the fleet is made", || server.place.run("create fleet scanners").code == 0);
+    assert_eq!(lines.next().unwrap(), "3");
+    watcher.kill().unwrap();
+    watcher.wait().unwrap();
+}
