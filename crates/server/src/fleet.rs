@@ -20,6 +20,11 @@ pub(crate) async fn fleet_prepare(shared: &Shared, fleet: &FleetName) {
 
 /// Goes on with every deletion that was under way, and takes away networks of fleets that are no more.
 pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
+    // The networks first: a fleet is in the store before its network is made, so one that is made meanwhile is known.
+    let found = shared.runtime.fleet_list().await.unwrap_or_else(|error| {
+        tracing::warn!(error = chain(&error), "cannot list the networks");
+        Vec::new()
+    });
     let known = match shared.store.fleet_list().await {
         Ok(fleets) => fleets,
         Err(error) => {
@@ -30,15 +35,10 @@ pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
     for fleet in known.iter().filter(|fleet| fleet.deleting) {
         fleet_finish_if_deleting(shared, &fleet.name).await;
     }
-    match shared.runtime.fleet_list().await {
-        Ok(found) => {
-            for stray in found.iter().filter(|found| !known.iter().any(|fleet| fleet.name == **found)) {
-                if let Err(error) = shared.runtime.fleet_remove(stray).await {
-                    tracing::warn!(fleet = %stray, error = chain(&error), "cannot remove a network left behind");
-                }
-            }
+    for stray in found.iter().filter(|found| !known.iter().any(|fleet| fleet.name == **found)) {
+        if let Err(error) = shared.runtime.fleet_remove(stray).await {
+            tracing::warn!(fleet = %stray, error = chain(&error), "cannot remove a network left behind");
         }
-        Err(error) => tracing::warn!(error = chain(&error), "cannot list the networks"),
     }
 }
 
