@@ -137,7 +137,7 @@ fn host_config(spec: &AgentSpec, network: String, sources: &Sources) -> HostConf
         ipc_mode: Some("private".to_owned()),
         network_mode: Some(network),
         mounts: Some(mounts::binds(spec, sources)),
-        tmpfs: Some(mounts::memory(spec)),
+        tmpfs: Some(mounts::memory(spec, sources.owner)),
         port_bindings: Some(port_bindings(&spec.ports)),
         ..HostConfig::default()
     }

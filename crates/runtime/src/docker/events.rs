@@ -21,13 +21,18 @@ const ACTIONS: [&str; 16] = [
     "load", "import", "delete", "untag",
 ];
 
+/// How far the clock of a daemon on another machine may be ahead of ours. Its events of that time may come twice.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+
 /// Subscribes, and returns once the daemon has answered. Docker answers a moment before it subscribes; the events of
-/// that moment come too, because the stream begins a second ago.
+/// that moment come too, because the stream begins at the time of this call.
 pub(crate) async fn events(daemon: &Arc<Daemon>) -> Result<BoxStream<'static, Result<RuntimeEvent>>> {
-    let since = Timestamp::now().saturating_sub(SignedDuration::from_secs(1)).map_or(0, Timestamp::as_second);
+    let skew = if daemon.address.is_local() { SignedDuration::ZERO } else { CLOCK_SKEW };
+    let since = Timestamp::now().saturating_sub(skew).unwrap_or(Timestamp::UNIX_EPOCH);
+    let since = format!("{}.{:09}", since.as_second(), since.subsec_nanosecond());
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
     let filters = [("type".to_owned(), words(&KINDS)), ("event".to_owned(), words(&ACTIONS))].into();
-    let options = EventsOptions { since: Some(since.to_string()), until: None, filters: Some(filters) };
+    let options = EventsOptions { since: Some(since), until: None, filters: Some(filters) };
     let answered = Arc::new(Notify::new());
     let mut messages = Box::pin(daemon.notifying_client(Arc::clone(&answered))?.events(Some(options)));
     let first = match future::select(Box::pin(answered.notified()), messages.next()).await {

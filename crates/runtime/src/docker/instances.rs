@@ -36,7 +36,8 @@ pub(crate) struct Known {
 
 pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Result<Observed> {
     let user = body::user(&config.spec, &config.image, daemon.only_user.as_deref());
-    let sources = sources(daemon, config).await?;
+    let owner = daemon.users.resolve(daemon, &config.image.id, &user).await?;
+    let sources = sources(daemon, config, owner).await?;
     let body = body::container_body(config, &daemon.server_id, &user, &sources)?;
     if !locked(&daemon.networks).contains(&config.key.fleet) {
         networks::prepare(daemon, &config.key.fleet).await?;
@@ -54,8 +55,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Res
         created = create().await?;
     }
     if created.as_ref().is_err_and(|error| failure::status(error) == Some(409)) {
-        if let Some(observed) = settle_conflict(daemon, config, &name).await? {
-            own(daemon, &observed.id).await?;
+        if let Some(observed) = settle_conflict(daemon, config, &name, owner).await? {
             return Ok(observed);
         }
         created = create().await?;
@@ -68,13 +68,12 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Res
         takes_secrets: body::takes_secrets(&config.spec),
     };
     locked(&daemon.known).insert(id.clone(), Arc::new(known));
-    own(daemon, &id).await?;
     Ok(Observed { id: id.into(), revision: config.revision, name_is_right: true, state: RunState::Created })
 }
 
 pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, secrets: InstanceSecrets) -> Result<()> {
     let known = known(daemon, id).await?.ok_or_else(|| Error::rejected("its container is gone"))?;
-    let owner = owner(daemon, id, &known).await?;
+    let owner = daemon.users.resolve(daemon, &known.image, &known.user).await?;
     let (key, files) = (known.key.clone(), secrets.files);
     daemon
         .blocking(move |daemon| {
@@ -132,16 +131,21 @@ pub(crate) async fn stop(daemon: &Arc<Daemon>, id: &str) -> Result<()> {
 
 pub(crate) async fn remove(daemon: &Arc<Daemon>, id: &str) -> Result<()> {
     let Some(known) = known(daemon, id).await? else { return Ok(()) };
-    let options = RemoveContainerOptions { force: true, v: true, link: false };
-    match daemon.patient_client()?.remove_container(id, Some(options)).await {
-        Ok(()) => {}
-        Err(error) if failure::is_not_found(&error) => {}
-        Err(error) if failure::status(&error) == Some(409) => gone(daemon, id, error).await?,
-        Err(error) => return Err(daemon.explain(error)),
-    }
+    remove_by_force(daemon, id).await?;
     locked(&daemon.known).remove(id);
     let key = known.key.clone();
     daemon.blocking(move |daemon| daemon.secret_files.remove(&key)).await
+}
+
+/// Removes a container whatever it does, and what is left of it if somebody else is at it.
+pub(crate) async fn remove_by_force(daemon: &Daemon, id: &str) -> Result<()> {
+    let options = RemoveContainerOptions { force: true, v: true, link: false };
+    match daemon.patient_client()?.remove_container(id, Some(options)).await {
+        Err(error) if failure::is_not_found(&error) => Ok(()),
+        Err(error) if failure::status(&error) == Some(409) => gone(daemon, id, error).await,
+        Err(error) => Err(daemon.explain(error)),
+        Ok(()) => Ok(()),
+    }
 }
 
 pub(crate) async fn rename(daemon: &Arc<Daemon>, id: &str, key: &InstanceKey) -> Result<()> {
@@ -175,6 +179,13 @@ pub(crate) async fn list(daemon: &Arc<Daemon>) -> Result<Vec<Owned>> {
     };
     let containers =
         daemon.client()?.list_containers(Some(options)).await.map_err(|error| daemon.explain(error))?;
+    let (probes, containers): (Vec<_>, Vec<_>) = containers
+        .into_iter()
+        .partition(|container| container.labels.as_ref().is_some_and(labels::is_probe));
+    for probe in probes.into_iter().filter_map(|probe| probe.id) {
+        // Whoever looks something up in it just now looks again.
+        remove_by_force(daemon, &probe).await?;
+    }
     let ids: Vec<String> = containers.into_iter().filter_map(|container| container.id).collect();
     let present: HashSet<&String> = ids.iter().collect();
     locked(&daemon.known).retain(|id, _| present.contains(id));
@@ -204,16 +215,17 @@ async fn sweep(daemon: &Arc<Daemon>, owned: &[Owned]) -> Result<()> {
         .await
 }
 
-/// Makes the directories, and gathers where on the host the container's mounts come from.
-async fn sources(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Result<Sources> {
+/// Makes the directories for their owner, and gathers where on the host the container's mounts come from.
+async fn sources(daemon: &Arc<Daemon>, config: &InstanceConfig, owner: Owner) -> Result<Sources> {
     let (key, spec) = (config.key.clone(), Arc::clone(&config.spec));
     daemon
         .blocking(move |daemon| {
             let host_paths = mounts::allowed_host_paths(&spec, &daemon.allowed_host_paths)?;
             daemon.tier1.prepare(&key, &spec)?;
+            daemon.tier1.give(&key, owner)?;
             locked(&daemon.leftovers).remove(&key.container_name());
             let secret_files = daemon.secret_files.prepare(&key, &spec)?;
-            Ok(Sources { tier1: daemon.tier1.instance_path(&key), secret_files, host_paths })
+            Ok(Sources { tier1: daemon.tier1.instance_path(&key), secret_files, host_paths, owner })
         })
         .await
 }
@@ -224,6 +236,7 @@ async fn settle_conflict(
     daemon: &Arc<Daemon>,
     config: &InstanceConfig,
     name: &str,
+    owner: Owner,
 ) -> Result<Option<Observed>> {
     let Some(container) = look(daemon, name).await? else { return Ok(None) };
     let id = container.id.clone().unwrap_or_default();
@@ -234,7 +247,7 @@ async fn settle_conflict(
             }
             remove(daemon, &id).await?;
             // Its secret files went with it.
-            sources(daemon, config).await.map(|_| None)
+            sources(daemon, config, owner).await.map(|_| None)
         }
         _ => Err(taken(name, &id)),
     }
@@ -254,18 +267,6 @@ fn not_created(daemon: &Daemon, config: &InstanceConfig, error: DockerError) -> 
         return Error::image_unavailable(images::gone(&config.spec.image));
     }
     daemon.explain(error)
-}
-
-/// Gives the instance's directory to the container's user.
-async fn own(daemon: &Arc<Daemon>, id: &str) -> Result<()> {
-    let Some(known) = known(daemon, id).await? else { return Ok(()) };
-    let owner = owner(daemon, id, &known).await?;
-    let key = known.key.clone();
-    daemon.blocking(move |daemon| daemon.tier1.give(&key, owner)).await
-}
-
-async fn owner(daemon: &Daemon, id: &str, known: &Known) -> Result<Owner> {
-    daemon.users.resolve(daemon, id, &known.image, &known.user).await
 }
 
 /// What is known of a container, or `None` if it is gone or not this server's.

@@ -14,6 +14,7 @@ const AGENT: &str = "chassis.agent";
 const INSTANCE: &str = "chassis.instance";
 const REVISION: &str = "chassis.revision";
 const CLUSTER: &str = "chassis.cluster";
+const PROBE: &str = "chassis.probe";
 
 pub(crate) type Labels = HashMap<String, String>;
 
@@ -34,6 +35,16 @@ pub(crate) fn of_instance(server_id: &str, config: &InstanceConfig) -> Labels {
 /// The labels of a network.
 pub(crate) fn of_fleet(server_id: &str, fleet: &FleetName) -> Labels {
     HashMap::from([(SERVER.to_owned(), server_id.to_owned()), (FLEET.to_owned(), fleet.to_string())])
+}
+
+/// The labels of a container that is never started: it only shows an image's files.
+pub(crate) fn of_probe(server_id: &str) -> Labels {
+    HashMap::from([(SERVER.to_owned(), server_id.to_owned()), (PROBE.to_owned(), String::new())])
+}
+
+/// True for what [`of_probe`] marks.
+pub(crate) fn is_probe(labels: &Labels) -> bool {
+    labels.contains_key(PROBE)
 }
 
 /// The filter of a list that shows only what this server made.

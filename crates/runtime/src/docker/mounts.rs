@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bollard::models::{Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountType};
 use chassis_spec::{AgentSpec, HostPath, MountPath};
 
-use crate::tier1::is_tier1;
+use crate::tier1::{Owner, is_tier1};
 use crate::{Error, Result};
 
 /// The paths on the host that one container's mounts come from.
@@ -19,6 +19,8 @@ pub(crate) struct Sources {
     pub(crate) secret_files: HashMap<MountPath, PathBuf>,
     /// Host paths of the spec, after links were resolved.
     pub(crate) host_paths: HashMap<HostPath, PathBuf>,
+    /// Whose the directories are, and the memory.
+    pub(crate) owner: Owner,
 }
 
 /// Binds: init's directory, and the volumes.
@@ -37,15 +39,19 @@ pub(crate) fn binds(spec: &AgentSpec, sources: &Sources) -> Vec<Mount> {
 
 /// Tier 2: memory at `/tmpfs` and `/tmp`, and over the scratch paths of volumes. Without `exec`, which is Docker's own
 /// default: programs that an agent brings along belong into a volume.
-pub(crate) fn memory(spec: &AgentSpec) -> HashMap<String, String> {
-    let options = |size: u64, mode: &str| format!("rw,nosuid,nodev,noexec,size={size},mode={mode}");
-    let shared = options(spec.tmpfs.size.0, "1777");
+///
+/// runc before 1.1.8 gives a tmpfs the mode of the directory below it when a container is started again. So the memory
+/// belongs to the agent's user, and tier 1 opens the directories below scratch paths.
+pub(crate) fn memory(spec: &AgentSpec, owner: Owner) -> HashMap<String, String> {
+    let Owner { user, group } = owner;
+    let options = |size: u64| format!("rw,nosuid,nodev,noexec,size={size},mode=1777,uid={user},gid={group}");
+    let shared = ["/tmpfs", "/tmp"].map(|path| (path.to_owned(), options(spec.tmpfs.size.0)));
     let scratch = spec.volumes.iter().filter(|volume| is_tier1(volume)).flat_map(|volume| {
         volume.scratch.iter().map(|scratch| {
-            (format!("{}/{}", volume.mount_path, scratch.path), options(scratch.size.0, "1777"))
+            (format!("{}/{}", volume.mount_path, scratch.path), options(scratch.size.0))
         })
     });
-    [("/tmpfs".to_owned(), shared.clone()), ("/tmp".to_owned(), shared)].into_iter().chain(scratch).collect()
+    shared.into_iter().chain(scratch).collect()
 }
 
 /// Resolves the host paths that the spec asks for. Each must be in what the server allows after links were followed.

@@ -65,8 +65,8 @@ pub(crate) async fn fleets(daemon: &Daemon) -> Result<Vec<FleetName>> {
 
 /// True if a start or a creation failed because the network is gone.
 pub(crate) fn is_missing(error: &DockerError, fleet: &FleetName) -> bool {
-    failure::is_not_found(error)
-        && failure::words(error).contains(&format!("network {} not found", name(fleet)))
+    // The status varies with the version of Docker.
+    failure::status(error).is_some() && failure::words(error).contains(&format!("network {} not found", name(fleet)))
 }
 
 /// True if the network is there and this server's.

@@ -54,6 +54,11 @@ impl Address {
         }
     }
 
+    /// True if the daemon has this machine's clock.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self, Address::Unix(_))
+    }
+
     /// A client for calls that are answered soon.
     pub(crate) fn client(&self) -> Result<Docker, Error> {
         self.build(TIMEOUT_SECONDS, None)

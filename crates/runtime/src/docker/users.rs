@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use bollard::query_parameters::DownloadFromContainerOptions;
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{CreateContainerOptions, DownloadFromContainerOptions};
 use futures_util::StreamExt;
 
-use super::{Daemon, failure};
+use super::instances::remove_by_force;
+use super::{Daemon, failure, labels};
 use crate::tier1::Owner;
 use crate::{Error, Result};
 
@@ -21,8 +23,8 @@ const MOST_LINKS: u32 = 4;
 pub(crate) struct Users(Mutex<HashMap<(String, String), Owner>>);
 
 impl Users {
-    /// The owner that `user` means in the image of this container.
-    pub(crate) async fn resolve(&self, daemon: &Daemon, id: &str, image: &str, user: &str) -> Result<Owner> {
+    /// The owner that `user` means in the image.
+    pub(crate) async fn resolve(&self, daemon: &Daemon, image: &str, user: &str) -> Result<Owner> {
         let (name, group) = user.split_once(':').map_or((user, None), |(name, group)| (name, Some(group)));
         if let (Ok(user), Some(Ok(group))) = (name.parse(), group.map(str::parse)) {
             return Ok(Owner { user, group });
@@ -31,11 +33,7 @@ impl Users {
         if let Some(owner) = self.known().get(&key) {
             return Ok(*owner);
         }
-        let passwd = read_file(daemon, id, "/etc/passwd").await?;
-        let groups = match group {
-            Some(group) if group.parse::<u32>().is_err() => read_file(daemon, id, "/etc/group").await?,
-            _ => String::new(),
-        };
+        let (passwd, groups) = read_users(daemon, image).await?;
         let owner = look_up(name, group, &passwd, &groups).ok_or_else(|| {
             Error::rejected(format!(
                 "the image has no user {user} in its /etc/passwd and /etc/group; set `user:` to numbers, as in 1000:1000"
@@ -48,6 +46,28 @@ impl Users {
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Owner>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the image says about users and groups. Docker shows files of containers only, so that one is made, never
+/// started and removed; a list of this server's containers removes one that a killed server left.
+async fn read_users(daemon: &Daemon, image: &str) -> Result<(String, String)> {
+    let body = ContainerCreateBody {
+        image: Some(image.to_owned()),
+        // Docker wants a command, though it is never run.
+        cmd: Some(vec!["/".to_owned()]),
+        labels: Some(labels::of_probe(&daemon.server_id)),
+        network_disabled: Some(true),
+        ..ContainerCreateBody::default()
+    };
+    let client = daemon.client()?;
+    let created = client.create_container(None::<CreateContainerOptions>, body).await;
+    let id = created.map_err(|error| daemon.explain(error))?.id;
+    let read = async {
+        Ok((read_file(daemon, &id, "/etc/passwd").await?, read_file(daemon, &id, "/etc/group").await?))
+    };
+    let read = read.await;
+    remove_by_force(daemon, &id).await?;
+    read
 }
 
 /// A number need not be in passwd; its group is 0 then.
