@@ -57,6 +57,8 @@ pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
     async fn instance_remove(&self, id: &str) -> Result<()>;
     /// Gives a container that was renamed its name back.
     async fn instance_rename(&self, id: &str, key: &InstanceKey) -> Result<()>;
+    /// The instances of a fleet that have tier 1 data here, whether or not they exist.
+    async fn data_list(&self, fleet: &FleetName) -> Result<Vec<InstanceKey>>;
     /// Removes an instance's tier 1 data.
     async fn data_remove(&self, key: &InstanceKey) -> Result<()>;
 

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use chassis_core::AgentKey;
+use chassis_core::{AgentKey, InstanceKey};
 use chassis_store::InstanceUpdate;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::act;
+use crate::error::chain;
 use crate::failpoint::failpoint;
 use crate::fleet;
 use crate::shared::{Shared, lock};
@@ -116,14 +117,12 @@ impl AgentController {
     }
 
     async fn forget(&self, shared: &Arc<Shared>) -> bool {
-        failpoint("agent_forget:before");
-        if let Err(error) = shared.store.agent_forget(&self.key).await {
-            tracing::warn!(agent = %self.key, %error, "cannot forget the agent, will try again");
+        if let Err(message) = self.try_forget(shared).await {
+            tracing::warn!(agent = %self.key, message, "cannot end the agent's deletion, will try again");
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             self.wake();
             return false;
         }
-        failpoint("agent_forget:after");
         shared.agent_remove(&self.key);
         // Somebody may have deployed it again since: that found this controller, which ends now.
         if let Err(error) = agent_reload(shared, &self.key).await {
@@ -131,6 +130,18 @@ impl AgentController {
         }
         fleet::fleet_finish_if_deleting(shared, &self.key.fleet).await;
         true
+    }
+
+    async fn try_forget(&self, shared: &Shared) -> Result<(), String> {
+        failpoint("agent_forget:before");
+        if self.state().cleanup {
+            let mine = |key: &InstanceKey| key.agent == self.key.agent;
+            fleet::data_remove(shared, &self.key.fleet, mine).await.map_err(|error| chain(&error))?;
+            failpoint("agent_forget:cleaned");
+        }
+        shared.store.agent_forget(&self.key).await.map_err(|error| chain(&error))?;
+        failpoint("agent_forget:after");
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis_core::InstanceKey;
 use chassis_spec::FleetName;
 use chassis_store::ErrorKind;
 
@@ -33,6 +34,7 @@ pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
         }
     };
     for fleet in known.iter().filter(|fleet| fleet.deleting) {
+        shared.ending().insert(fleet.name.clone());
         fleet_finish_if_deleting(shared, &fleet.name).await;
     }
     for stray in found.iter().filter(|found| !known.iter().any(|fleet| fleet.name == **found)) {
@@ -58,12 +60,29 @@ pub(crate) async fn fleet_finish_if_deleting(shared: &Arc<Shared>, name: &FleetN
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(15));
         }
+        shared.ending().remove(&name);
         shared.changed.send_replace(());
     });
 }
 
+/// Removes the tier 1 data of a fleet's instances, whether or not they still exist.
+pub(crate) async fn data_remove(
+    shared: &Shared,
+    fleet: &FleetName,
+    matches: impl Fn(&InstanceKey) -> bool,
+) -> chassis_runtime::Result<()> {
+    for key in shared.runtime.data_list(fleet).await?.iter().filter(|key| matches(key)) {
+        shared.runtime.data_remove(key).await?;
+    }
+    Ok(())
+}
+
 async fn fleet_finish(shared: &Shared, name: &FleetName) -> Result<(), String> {
     failpoint("fleet_forget:before");
+    if shared.store.fleet_get(name).await.is_ok_and(|fleet| fleet.cleanup) {
+        data_remove(shared, name, |_| true).await.map_err(|error| chain(&error))?;
+        failpoint("fleet_forget:cleaned");
+    }
     shared.runtime.fleet_remove(name).await.map_err(|error| chain(&error))?;
     failpoint("fleet_forget:removed");
     match shared.store.fleet_forget(name).await {

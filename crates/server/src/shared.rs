@@ -1,11 +1,12 @@
 //! What the parts of a server share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use chassis_api::Pull;
 use chassis_core::AgentKey;
 use chassis_runtime::Runtime;
+use chassis_spec::FleetName;
 use chassis_store::Store;
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) work: Semaphore,
     /// Pulls under way, by image.
     pulls: Mutex<HashMap<String, Pull>>,
+    /// Fleets whose deletion was asked for and has not ended.
+    ending: Mutex<HashSet<FleetName>>,
     /// Asks the server to end.
     pub(crate) stop: Notify,
 }
@@ -79,6 +82,7 @@ impl Shared {
             changed: watch::Sender::new(()),
             work: Semaphore::new(concurrency()),
             pulls: Mutex::default(),
+            ending: Mutex::default(),
             stop: Notify::new(),
         })
     }
@@ -118,6 +122,11 @@ impl Shared {
     /// Pulls under way, by image.
     pub(crate) fn pulls(&self) -> MutexGuard<'_, HashMap<String, Pull>> {
         lock(&self.pulls)
+    }
+
+    /// Fleets whose deletion was asked for and has not ended.
+    pub(crate) fn ending(&self) -> MutexGuard<'_, HashSet<FleetName>> {
+        lock(&self.ending)
     }
 
     /// True while it is not yet known whether the runtime answers.

@@ -25,6 +25,8 @@ pub(crate) struct AgentState {
     pub(crate) created_at: Timestamp,
     pub(crate) deployed_at: Timestamp,
     pub(crate) deleting: bool,
+    /// The deletion takes all data along.
+    pub(crate) cleanup: bool,
     pub(crate) slots: BTreeMap<u32, Slot>,
 }
 
@@ -87,6 +89,7 @@ impl AgentState {
             created_at: record.agent.created_at,
             deployed_at: record.agent.deployed_at,
             deleting: false,
+            cleanup: false,
             slots: BTreeMap::new(),
         };
         state.reload(record);
@@ -101,6 +104,7 @@ impl AgentState {
         self.version = record.agent.version;
         self.deployed_at = record.agent.deployed_at;
         self.deleting = record.agent.deleting;
+        self.cleanup = record.agent.cleanup;
         for row in record.instances {
             match self.slots.get_mut(&row.number) {
                 Some(slot) => {

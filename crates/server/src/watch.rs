@@ -21,7 +21,7 @@ use crate::fleet;
 use crate::shared::{Health, Shared};
 
 /// The safety net: everything is listed this often even if nothing seems to happen.
-const RESYNC: Duration = Duration::from_secs(300);
+const RESYNC: Duration = Duration::from_mins(5);
 /// How long a runtime that does not answer is left alone; it comes back with a restart of seconds.
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_CAP: Duration = Duration::from_secs(5);
@@ -125,11 +125,11 @@ fn stray_look(shared: &Arc<Shared>, key: InstanceKey, id: Box<str>) {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         let found = shared.runtime.instance_inspect(&id).await;
-        if let Ok(Some(owned)) = found {
-            if owned.observed.name_is_right {
-                tracing::info!(instance = %key, "found a container that nobody wants");
-                stray_remove(&shared, id);
-            }
+        if let Ok(Some(owned)) = found
+            && owned.observed.name_is_right
+        {
+            tracing::info!(instance = %key, "found a container that nobody wants");
+            stray_remove(&shared, id);
         }
     });
 }

@@ -13,7 +13,8 @@ CREATE TABLE fleets (
     labels     TEXT NOT NULL, -- JSON
     version    INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
-    deleting   INTEGER NOT NULL
+    deleting   INTEGER NOT NULL,
+    cleanup    INTEGER NOT NULL DEFAULT FALSE -- the deletion takes all data along
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE agents (
@@ -23,6 +24,7 @@ CREATE TABLE agents (
     version    INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     deleting   INTEGER NOT NULL,
+    cleanup    INTEGER NOT NULL DEFAULT FALSE, -- the deletion takes all data along
     PRIMARY KEY (fleet, name)
 ) STRICT, WITHOUT ROWID;
 

@@ -15,6 +15,8 @@ pub struct Fleet {
     pub created_at: Timestamp,
     /// Marked for deletion: it takes no new agents and goes with its last one.
     pub deleting: bool,
+    /// The deletion takes all data along, also that of instances and agents that are no more.
+    pub cleanup: bool,
 }
 
 /// An agent at its present revision.
@@ -31,6 +33,8 @@ pub struct Agent {
     /// When the present revision was deployed.
     pub deployed_at: Timestamp,
     pub deleting: bool,
+    /// The deletion takes all data along, also that of instances that are no more.
+    pub cleanup: bool,
 }
 
 /// One instance as it is kept.

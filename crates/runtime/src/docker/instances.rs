@@ -182,9 +182,12 @@ pub(crate) async fn list(daemon: &Arc<Daemon>) -> Result<Vec<Owned>> {
     let (probes, containers): (Vec<_>, Vec<_>) = containers
         .into_iter()
         .partition(|container| container.labels.as_ref().is_some_and(labels::is_probe));
-    for probe in probes.into_iter().filter_map(|probe| probe.id) {
-        // Whoever looks something up in it just now looks again.
-        remove_by_force(daemon, &probe).await?;
+    if !probes.is_empty() {
+        // By now those in use when the list was made are gone. What is still there, a killed server left.
+        let _alone = daemon.users.probing.lock().await;
+        for probe in probes.into_iter().filter_map(|probe| probe.id) {
+            remove_by_force(daemon, &probe).await?;
+        }
     }
     let ids: Vec<String> = containers.into_iter().filter_map(|container| container.id).collect();
     let present: HashSet<&String> = ids.iter().collect();

@@ -193,6 +193,11 @@ impl Runtime for DockerRuntime {
         instances::rename(&self.0, id, key).await
     }
 
+    async fn data_list(&self, fleet: &FleetName) -> Result<Vec<InstanceKey>> {
+        let fleet = fleet.clone();
+        self.0.blocking(move |daemon| daemon.tier1.list(&fleet)).await
+    }
+
     async fn data_remove(&self, key: &InstanceKey) -> Result<()> {
         let key = key.clone();
         self.0.blocking(move |daemon| daemon.tier1.remove(&key)).await

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{CreateContainerOptions, DownloadFromContainerOptions};
 use futures_util::StreamExt;
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::instances::remove_by_force;
 use super::{Daemon, failure, labels};
@@ -20,7 +21,11 @@ const MOST_LINKS: u32 = 4;
 
 /// Users that were looked up, by image and name.
 #[derive(Debug, Default)]
-pub(crate) struct Users(Mutex<HashMap<(String, String), Owner>>);
+pub(crate) struct Users {
+    known: Mutex<HashMap<(String, String), Owner>>,
+    /// Held while a probe exists: one lookup serves all who wait for it, and any other probe is a leftover.
+    pub(crate) probing: AsyncMutex<()>,
+}
 
 impl Users {
     /// The owner that `user` means in the image.
@@ -30,6 +35,10 @@ impl Users {
             return Ok(Owner { user, group });
         }
         let key = (image.to_owned(), user.to_owned());
+        if let Some(owner) = self.known().get(&key) {
+            return Ok(*owner);
+        }
+        let _alone = self.probing.lock().await;
         if let Some(owner) = self.known().get(&key) {
             return Ok(*owner);
         }
@@ -44,7 +53,7 @@ impl Users {
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Owner>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -56,6 +56,10 @@ impl SimHandle {
         self.0.state().foreign.insert(name.to_owned());
     }
 
+    pub fn has_foreign(&self, name: &str) -> bool {
+        self.0.state().foreign.contains(name)
+    }
+
     pub fn foreign_remove(&self, name: &str) {
         self.0.state().foreign.remove(name);
         self.0.tell(Some(RuntimeEvent::Surroundings));

@@ -247,6 +247,11 @@ impl Runtime for SimRuntime {
         Ok(())
     }
 
+    async fn data_list(&self, fleet: &FleetName) -> Result<Vec<InstanceKey>> {
+        self.0.pass(SimOperation::List).await?;
+        Ok(self.0.state().data.iter().filter(|key| key.fleet == *fleet).cloned().collect())
+    }
+
     async fn data_remove(&self, key: &InstanceKey) -> Result<()> {
         self.0.pass(SimOperation::DataRemove).await?;
         self.0.state().data.remove(key);

@@ -72,11 +72,12 @@ impl Directory {
         Ok((child, is_new))
     }
 
-    /// Makes every directory of a relative path.
-    pub(super) fn create_path(&self, path: &str, mode: u32) -> io::Result<()> {
+    /// Makes every directory of a relative path, and opens the last to everybody: memory will lie over it.
+    pub(super) fn create_mount_point(&self, path: &str) -> io::Result<()> {
         let mut parts = path.split('/');
         let Some(first) = parts.next() else { return Ok(()) };
-        parts.try_fold(self.create(first, mode)?, |directory, part| directory.create(part, mode)).map(|_| ())
+        let last = parts.try_fold(self.create(first, 0o700)?, |directory, part| directory.create(part, 0o700))?;
+        Ok(fs::fchmod(&last.0, Mode::from(0o1777))?)
     }
 
     /// The names of the directories in it.

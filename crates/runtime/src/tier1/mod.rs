@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use chassis_core::InstanceKey;
+use chassis_core::key::parse_instance_name;
 use chassis_spec::{AgentSpec, FleetName, Volume};
 
 use self::directory::{Directory, create_root, unused_name};
@@ -71,6 +72,24 @@ impl Tier1 {
         }
     }
 
+    /// Whose directories the fleet's directory holds.
+    pub(crate) fn list(&self, fleet: &FleetName) -> Result<Vec<InstanceKey>> {
+        let path = self.root.join(fleet.as_str());
+        let entries = match std::fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|error| unusable(&path, error))?,
+        };
+        let mut keys = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|error| unusable(&path, error))?.file_name();
+            let parsed = name.to_str().and_then(parse_instance_name);
+            if let Some((Ok(agent), number)) = parsed.map(|(agent, number)| (agent.parse(), number)) {
+                keys.push(InstanceKey { fleet: fleet.clone(), agent, number });
+            }
+        }
+        Ok(keys)
+    }
+
     /// Makes the instance's directory, with init and the directories of its volumes.
     pub(crate) fn prepare(&self, key: &InstanceKey, spec: &AgentSpec) -> Result<()> {
         let path = self.instance_path(key);
@@ -83,7 +102,7 @@ impl Tier1 {
         for volume in spec.volumes.iter().filter(|volume| is_tier1(volume)) {
             let directory = instance.create(volume.name.as_str(), 0o700).map_err(failed)?;
             for scratch in &volume.scratch {
-                directory.create_path(scratch.path.as_str(), 0o700).map_err(failed)?;
+                directory.create_mount_point(scratch.path.as_str()).map_err(failed)?;
             }
         }
         Ok(())

@@ -56,6 +56,7 @@ pub(crate) async fn remove(
 ) -> Result<StatusCode> {
     failpoint("fleet_delete:before");
     shared.store.fleet_delete(&name, query.cleanup, query.version).await?;
+    shared.ending().insert(name.clone());
     failpoint("fleet_delete:stored");
     for key in agent_keys(&shared, &name) {
         agent_reload(&shared, &key).await?;

@@ -108,7 +108,7 @@ fn progress(shared: &Arc<Shared>, scopes: &[Scope]) -> Progress {
             }
         }
     }
-    progress.state = if progress.ready == progress.total {
+    progress.state = if progress.ready == progress.total && !is_ending(shared, scopes) {
         ProgressState::Done
     } else if working == 0 && stuck > 0 {
         ProgressState::Stuck
@@ -118,13 +118,22 @@ fn progress(shared: &Arc<Shared>, scopes: &[Scope]) -> Progress {
     progress
 }
 
+/// True if the deletion of a fleet or agent is not at its end, though all instances may be gone.
+fn is_ending(shared: &Arc<Shared>, scopes: &[Scope]) -> bool {
+    let whole = scopes.iter().filter(|scope| scope.number.is_none());
+    whole.into_iter().any(|scope| {
+        (scope.agent.is_none() && shared.ending().contains(&scope.fleet))
+            || agents_in(shared, scope).iter().any(|agent| agent.state().deleting)
+    })
+}
+
 fn standing(state: &AgentState, slot: &Slot, now: Timestamp) -> Standing {
     let instance = &slot.instance;
     let phase = slot.phase(&state.spec);
-    if let Some(blocked) = &instance.memory.blocked {
-        if !slot.runs_as_wanted(state.revision) || instance.desired.wanted != Wanted::Running {
-            return Standing::Stuck(blocked.message.clone());
-        }
+    if let Some(blocked) = &instance.memory.blocked
+        && (instance.desired.wanted != Wanted::Running || !slot.runs_as_wanted(state.revision))
+    {
+        return Standing::Stuck(blocked.message.clone());
     }
     match (instance.desired.wanted, phase) {
         (Wanted::Stopped, Phase::Stopped) | (Wanted::Running, Phase::Completed) => Standing::Ready,

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::types::{Agent, AgentRecord};
 
 const SELECT: &str =
-    "SELECT agents.fleet, name, agents.revision, spec, version, created_at, deployed_at, deleting
+    "SELECT agents.fleet, name, agents.revision, spec, version, created_at, deployed_at, deleting, cleanup
     FROM agents JOIN revisions
     ON revisions.fleet = agents.fleet AND agent = name AND revisions.revision = agents.revision";
 
@@ -146,9 +146,10 @@ pub(super) fn delete(
     let agent = get(change.connection, key)?;
     super::check_version(|| format!("agent `{key}`"), expected, agent.version)?;
     let removed = instance::remove_all(change, key, cleanup)?;
-    if removed > 0 || !agent.deleting {
-        let sql = "UPDATE agents SET deleting = TRUE WHERE fleet = ?1 AND name = ?2";
-        change.connection.prepare_cached(sql)?.execute([key.fleet.as_str(), key.agent.as_str()])?;
+    if removed > 0 || !agent.deleting || cleanup && !agent.cleanup {
+        let sql = "UPDATE agents SET deleting = TRUE, cleanup = cleanup OR ?3 WHERE fleet = ?1 AND name = ?2";
+        let parameters = params![key.fleet.as_str(), key.agent.as_str(), cleanup];
+        change.connection.prepare_cached(sql)?.execute(parameters)?;
         touch(change, key)?;
         change.agent_event(key, EventKind::DeleteRequested { cleanup })?;
     }
@@ -177,5 +178,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Agent> {
         created_at: row.get::<_, Time>(5)?.0,
         deployed_at: row.get::<_, Time>(6)?.0,
         deleting: row.get(7)?,
+        cleanup: row.get(8)?,
     })
 }

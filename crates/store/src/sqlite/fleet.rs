@@ -25,7 +25,7 @@ pub(super) fn create(change: &Change<'_>, name: &FleetName, labels: &Labels) -> 
 }
 
 pub(super) fn get(connection: &Connection, name: &FleetName) -> Result<Fleet> {
-    let sql = "SELECT name, labels, version, created_at, deleting FROM fleets WHERE name = ?1";
+    let sql = "SELECT name, labels, version, created_at, deleting, cleanup FROM fleets WHERE name = ?1";
     let fleet = connection.prepare_cached(sql)?.query_row([name.as_str()], from_row).optional()?;
     fleet.ok_or_else(|| Error::FleetNotFound(name.clone()))
 }
@@ -37,7 +37,7 @@ pub(super) fn get_usable(connection: &Connection, name: &FleetName) -> Result<Fl
 }
 
 pub(super) fn list(connection: &Connection) -> Result<Vec<Fleet>> {
-    let sql = "SELECT name, labels, version, created_at, deleting FROM fleets ORDER BY name";
+    let sql = "SELECT name, labels, version, created_at, deleting, cleanup FROM fleets ORDER BY name";
     Ok(connection.prepare_cached(sql)?.query_map([], from_row)?.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -49,9 +49,10 @@ pub(super) fn delete(
 ) -> Result<Fleet> {
     let fleet = get(change.connection, name)?;
     super::check_version(|| format!("fleet `{name}`"), expected, fleet.version)?;
-    if !fleet.deleting {
-        let sql = "UPDATE fleets SET deleting = TRUE, version = version + 1 WHERE name = ?1";
-        change.connection.prepare_cached(sql)?.execute([name.as_str()])?;
+    if !fleet.deleting || cleanup && !fleet.cleanup {
+        let sql = "UPDATE fleets SET deleting = TRUE, cleanup = cleanup OR ?2, version = version + 1
+                   WHERE name = ?1";
+        change.connection.prepare_cached(sql)?.execute(params![name.as_str(), cleanup])?;
         change.fleet_event(name, EventKind::DeleteRequested { cleanup })?;
     }
     for agent in agent::names(change.connection, name)? {
@@ -87,5 +88,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Fleet> {
         version: row.get(2)?,
         created_at: row.get::<_, Time>(3)?.0,
         deleting: row.get(4)?,
+        cleanup: row.get(5)?,
     })
 }
