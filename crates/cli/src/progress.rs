@@ -64,7 +64,7 @@ pub(crate) async fn wait(
                 view.clear();
                 return Err(Failure::TimedOut(timed_out(goal, options, last.as_ref())));
             }
-            _ = &mut interrupt => {
+            Ok(()) = &mut interrupt => {
                 view.clear();
                 return Err(Failure::Interrupted(
                     "not waiting any longer; the change itself goes on, and `chassis ps` shows how far it is".to_owned(),
@@ -158,6 +158,11 @@ fn describe(what: &str, state: &str, progress: &Progress) -> String {
 fn stuck(goal: &Goal, progress: &Progress) -> String {
     let mut text = format!("{}: {}/{} {}", goal.what, progress.ready, progress.total, goal.state);
     text.push_str(&list_stuck(progress));
+    // The server names the first few.
+    let more = progress.total.saturating_sub(progress.ready) as usize;
+    if let Some(more) = more.checked_sub(progress.stuck.len()).filter(|more| *more > 0) {
+        let _ = write!(text, "\n  and {}", count(more as u64, "more instance"));
+    }
     text.push_str("\nchassis keeps trying; `chassis ps` shows when");
     text
 }

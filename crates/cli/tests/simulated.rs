@@ -41,6 +41,9 @@ fn a_fleet_from_its_creation_to_its_end() {
         place.run("deploy agent -f agent.yaml"),
         ran(1, "", "error: there is no fleet yet; create one with `chassis create fleet <name>`\n")
     );
+    let label = place.run("create fleet collector --label chassis.fleet=other");
+    assert_eq!((label.code, label.stdout.as_str()), (2, ""));
+    assert!(label.stderr.contains("chassis.fleet"), "{}", label.stderr);
     assert_eq!(
         place.run("create fleet collector"),
         ran(0, "created fleet collector\n", "next: `chassis deploy agent -f <file.yaml>`\n")
@@ -279,7 +282,11 @@ fn watchers_see_what_happens_after_they_came() {
     place.ok("scale agent data-collector 2");
     assert_eq!(log_lines.next().unwrap(), "data-collector-2 | started");
     assert!(event_lines.any(|line| line.contains("collector/data-collector-2") && line.ends_with("started")));
-    for child in [&mut events, &mut logs] {
+    let (mut ps, mut pictures) = spawn(&["ps", "--agents", "--watch"]);
+    assert!(pictures.any(|line| line.contains("2/2")));
+    place.ok("stop data-collector-2");
+    assert!(pictures.any(|line| line.contains("1/1")));
+    for child in [&mut events, &mut logs, &mut ps] {
         child.kill().unwrap();
         child.wait().unwrap();
     }

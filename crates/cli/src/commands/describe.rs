@@ -64,7 +64,7 @@ fn instance(terminal: Terminal, detail: &InstanceDetail) -> String {
     let mut page = Page::new(terminal);
     page.field("Name", format!("{}/{}-{}", instance.fleet, instance.agent, instance.number));
     page.field("State", state(instance));
-    page.optional("Reason", reason(instance, now));
+    page.optional("Reason", reason(instance, now, usize::MAX));
     page.field("Restarts", instance.restarts);
     page.field("Created", ago(instance.created_at, now));
     page.optional("Started", instance.started_at.map(|at| ago(at, now)));
@@ -129,7 +129,7 @@ fn agent(terminal: Terminal, detail: &AgentDetail) -> String {
                 instance.restarts.into(),
                 age(instance.started_at.unwrap_or(instance.created_at), now).into(),
                 instance.node.as_str().into(),
-                reason(instance, now).unwrap_or_else(|| "-".to_owned()).into(),
+                reason(instance, now, usize::MAX).unwrap_or_else(|| "-".to_owned()).into(),
             ]
         }),
     );

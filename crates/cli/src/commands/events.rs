@@ -62,7 +62,11 @@ async fn watch(
         match client.event_follow(&query).await {
             Ok(mut stream) => {
                 failures = 0;
-                while let Some(Ok(event)) = stream.next().await {
+                while let Some(event) = stream.next().await {
+                    let event = match event {
+                        Err(Error::Broken { .. }) => break,
+                        event => event?,
+                    };
                     query.after = Some(event.id);
                     output::data(&line(&event, format)?)?;
                 }

@@ -16,10 +16,10 @@ pub(crate) fn state(instance: &Instance) -> Cell {
     Cell::colored(text, color(instance.phase))
 }
 
-/// Why it is in this state and when that is tried to change, if there is something to say.
-pub(crate) fn reason(instance: &Instance, now: Timestamp) -> Option<String> {
+/// Why it is in this state, in so many characters, and when that is tried to change, if there is something to say.
+pub(crate) fn reason(instance: &Instance, now: Timestamp, longest: usize) -> Option<String> {
     let again = instance.retry_at.map(|retry_at| format!("next try in {}", until(retry_at, now)));
-    match (instance.message.as_deref().map(clean), again) {
+    match (instance.message.as_deref().map(|message| shortened(&clean(message), longest)), again) {
         (Some(message), Some(again)) => Some(format!("{message}; {again}")),
         (message, again) => message.or(again),
     }
@@ -31,6 +31,13 @@ pub(crate) fn exit_text(exit: Exit) -> String {
         (true, _) => "out of memory".to_owned(),
         (false, Some(signal)) => format!("signal {signal}"),
         (false, None) => format!("exit {}", exit.code),
+    }
+}
+
+fn shortened(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

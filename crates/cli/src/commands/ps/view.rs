@@ -1,5 +1,7 @@
 //! The tables of `chassis ps`.
 
+use std::collections::HashSet;
+
 use chassis_api::{Agent, Fleet, Instance};
 use chassis_spec::Labels;
 use jiff::Timestamp;
@@ -71,15 +73,15 @@ impl Tree {
             "-".into(),
             agent.spec.image.as_str().into(),
         ]);
-        let mut said = Vec::new();
+        let mut said = HashSet::new();
         for instance in own {
             self.instance(instance, &mut said);
         }
     }
 
     /// A reason that an instance before it had already is not said again.
-    fn instance(&mut self, instance: &Instance, said: &mut Vec<String>) {
-        let why = reason(instance, self.now);
+    fn instance(&mut self, instance: &Instance, said: &mut HashSet<String>) {
+        let why = reason(instance, self.now, if self.wide { usize::MAX } else { LONGEST_REASON });
         let mut cells: Vec<Cell> = vec![
             format!("    {}-{}", instance.agent, instance.number).into(),
             state(instance),
@@ -100,10 +102,9 @@ impl Tree {
         self.table.row(cells);
         let message = instance.message.clone().unwrap_or_default();
         if let Some(why) = why
-            && !said.contains(&message)
+            && said.insert(message)
         {
-            said.push(message);
-            self.table.note(Cell::colored(format!("      {}", shortened(&why)), Color::Dim));
+            self.table.note(Cell::colored(format!("      {why}"), Color::Dim));
         }
     }
 
@@ -169,11 +170,4 @@ fn labels(labels: &Labels) -> String {
         return "-".to_owned();
     }
     labels.0.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
-}
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_REASON) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
