@@ -1,0 +1,7 @@
+//! The rows of the report: one file each.
+
+pub(crate) mod deploy;
+pub(crate) mod logs;
+pub(crate) mod memory;
+pub(crate) mod plan;
+pub(crate) mod scale;
