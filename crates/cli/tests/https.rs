@@ -1,37 +1,52 @@
-//! Over HTTPS a server is believed only with a certificate that this machine trusts; `openssl` plays the server, with
-//! files for answers.
+//! Over HTTPS a server is believed only with a certificate that this machine trusts, and only then gets the token;
+//! `openssl` plays the server.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use common::{Place, Ran, wait_until};
+use common::{Place, wait_until};
 
-const ANSWER: &str = "HTTP/1.0 200 OK\r\n\r\n{\"version\":\"9.9.9\",\"id\":\"far\",\"pid\":1,\
-    \"startedAt\":\"2026-11-22T12:00:00Z\",\"dataDir\":\"/far\",\"runtime\":\"docker\",\"background\":false}";
+const INFO: &str = "{\"version\":\"9.9.9\",\"id\":\"far\",\"pid\":1,\"startedAt\":\"2026-11-22T12:00:00Z\",\
+    \"dataDir\":\"/far\",\"runtime\":\"docker\",\"background\":false}";
 
+/// A server with a certificate for `localhost`, which shows what it is asked and says what it is told.
 struct Far {
     child: Child,
     port: u16,
 }
 
 impl Far {
-    /// A server with a certificate for `localhost`.
     fn start(place: &Place) -> Far {
         let certificate = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
              -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out cert.pem";
         assert!(openssl(place, certificate).output().unwrap().status.success());
-        std::fs::create_dir(place.dir.path().join("v1")).unwrap();
-        place.write("v1/server", ANSWER);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let line = format!("s_server -HTTP -accept 127.0.0.1:{port} -cert cert.pem -key key.pem");
-        let child = openssl(place, &line).spawn().unwrap();
+        let line = format!("s_server -quiet -accept 127.0.0.1:{port} -cert cert.pem -key key.pem");
+        let child = openssl(place, &line).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let listening = format!("0100007F:{port:04X} 00000000:0000 0A");
         wait_until("openssl listens", || {
             std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&listening)
         });
         Far { child, port }
+    }
+
+    /// Reads a request's head, and answers it.
+    fn answer(&mut self, body: &str) -> String {
+        let mut request = Vec::new();
+        let stdout = self.child.stdout.as_mut().unwrap();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stdout.read_exact(&mut byte).unwrap();
+            request.extend(byte);
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        self.child.stdin.as_mut().unwrap().write_all(answer.as_bytes()).unwrap();
+        String::from_utf8(request).unwrap()
     }
 }
 
@@ -49,20 +64,20 @@ fn openssl(place: &Place, line: &str) -> Command {
     command
 }
 
-fn ask(place: &Place, address: &str, trusted: &str) -> Ran {
+fn ask(place: &Place, address: &str, trusted: &str) -> Command {
     let mut command = place.command(&["server", "status", "-o", "name", "--server", address]);
-    place.ran(command.env("SSL_CERT_FILE", trusted).env("CHASSIS_TOKEN", "t0ken").output().unwrap())
+    command.env("SSL_CERT_FILE", trusted).env("CHASSIS_TOKEN", "t0ken");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 #[test]
 fn a_server_is_asked_only_if_its_certificate_is_trusted() {
     let place = Place::new();
-    let far = Far::start(&place);
+    let mut far = Far::start(&place);
     let address = format!("https://localhost:{}", far.port);
-    let ran = ask(&place, &address, "cert.pem");
-    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "far\n", ""));
 
-    let stranger = ask(&place, &address, "/dev/null");
+    let stranger = place.ran(ask(&place, &address, "/dev/null").output().unwrap());
     let refused = format!(
         "error: {address} cannot be reached securely; check its name and certificate, and this machine's certificates: "
     );
@@ -70,7 +85,14 @@ fn a_server_is_asked_only_if_its_certificate_is_trusted() {
     assert!(stranger.stderr.starts_with(&refused), "{}", stranger.stderr);
 
     let other_name = format!("https://127.0.0.1:{}", far.port);
-    let misnamed = ask(&place, &other_name, "cert.pem");
+    let misnamed = place.ran(ask(&place, &other_name, "cert.pem").output().unwrap());
     assert_eq!(misnamed.code, 1);
     assert!(misnamed.stderr.contains("not valid for name"), "{}", misnamed.stderr);
+
+    let trusting = ask(&place, &address, "cert.pem").spawn().unwrap();
+    let request = far.answer(INFO);
+    assert!(request.starts_with("GET /v1/server HTTP/1.1\r\n"), "the first request that arrived: {request}");
+    assert!(request.contains("\r\nauthorization: Bearer t0ken\r\n"), "{request}");
+    let trusted = place.ran(trusting.wait_with_output().unwrap());
+    assert_eq!((trusted.code, trusted.stdout.as_str(), trusted.stderr.as_str()), (0, "far\n", ""));
 }
