@@ -26,8 +26,11 @@ pub(crate) fn user(spec: &AgentSpec, image: &Image, only_user: Option<&str>) -> 
     if let Some(user) = only_user {
         return user.to_owned();
     }
-    if let Some(user) = &spec.user {
-        return user.to_string();
+    match &spec.user {
+        // Images without an /etc/passwd have a root too.
+        Some(user) if user.as_str() == "root" => return "0:0".to_owned(),
+        Some(user) => return user.to_string(),
+        None => {}
     }
     match image.user.split(':').next() {
         None | Some("" | "0" | "root") => DEFAULT_USER.to_owned(),

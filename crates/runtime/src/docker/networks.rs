@@ -13,11 +13,13 @@ pub(crate) fn name(fleet: &FleetName) -> String {
     format!("chassis-{fleet}")
 }
 
-/// Makes the fleet's network if it is not there. Docker names networks loosely: two of one name can exist, and then
-/// neither can be used by name. So the names are looked at again afterwards, and of two the older one stays.
+/// Makes the fleet's network if it is not there. Docker lets two networks have one name, and then neither can be used by
+/// it: so this server makes one at a time, and of several, which a killed one may have left, one stays.
 pub(crate) async fn prepare(daemon: &Daemon, fleet: &FleetName) -> Result<()> {
-    if check(daemon, fleet, &named(daemon, fleet).await?)? {
-        return Ok(());
+    let _alone = daemon.network_making.lock().await;
+    let networks = named(daemon, fleet).await?;
+    if check(daemon, fleet, &networks)? {
+        return settle(daemon, networks).await;
     }
     let request = NetworkCreateRequest {
         name: name(fleet),
@@ -26,21 +28,34 @@ pub(crate) async fn prepare(daemon: &Daemon, fleet: &FleetName) -> Result<()> {
         ..NetworkCreateRequest::default()
     };
     match daemon.client()?.create_network(request).await {
-        Ok(created) => {
-            let mut networks = named(daemon, fleet).await?;
-            networks.sort_by(|a, b| a.created.cmp(&b.created).then_with(|| a.id.cmp(&b.id)));
-            let oldest = networks.first().and_then(|network| network.id.as_ref());
-            if oldest.is_some_and(|oldest| *oldest != created.id) {
-                remove_by_id(daemon, &created.id).await?;
-                check(daemon, fleet, &networks[..1])?;
-            }
-            Ok(())
+        // What a server that was killed had asked for may have been made at the same time.
+        Ok(_) => {
+            let networks = named(daemon, fleet).await?;
+            check(daemon, fleet, &networks)?;
+            settle(daemon, networks).await
         }
         Err(error) if failure::status(&error) == Some(409) => {
             check(daemon, fleet, &named(daemon, fleet).await?).map(|_| ())
         }
         Err(error) => Err(daemon.explain(error)),
     }
+}
+
+/// Of networks with one name, removes all but one: the oldest, unless another is in use.
+async fn settle(daemon: &Daemon, mut networks: Vec<Network>) -> Result<()> {
+    networks.sort_by(|a, b| a.created.cmp(&b.created).then_with(|| a.id.cmp(&b.id)));
+    let mut left = networks.len();
+    for id in networks.into_iter().rev().filter_map(|network| network.id) {
+        if left == 1 {
+            break;
+        }
+        match daemon.client()?.remove_network(&id).await {
+            Err(error) if failure::status(&error) == Some(403) => {}
+            Err(error) if !failure::is_not_found(&error) => return Err(daemon.explain(error)),
+            _ => left -= 1,
+        }
+    }
+    Ok(())
 }
 
 /// Removes the fleet's networks.
@@ -63,10 +78,14 @@ pub(crate) async fn fleets(daemon: &Daemon) -> Result<Vec<FleetName>> {
     Ok(fleets)
 }
 
-/// True if a start or a creation failed because the network is gone.
-pub(crate) fn is_missing(error: &DockerError, fleet: &FleetName) -> bool {
+/// True if a start or a creation failed because the network is gone, or is there twice.
+pub(crate) fn is_amiss(error: &DockerError, fleet: &FleetName) -> bool {
     // The status varies with the version of Docker.
-    failure::status(error).is_some() && failure::words(error).contains(&format!("network {} not found", name(fleet)))
+    let (words, name) = (failure::words(error), name(fleet));
+    failure::status(error).is_some()
+        && ["not found", "is ambiguous"]
+            .iter()
+            .any(|state| words.contains(&format!("network {name} {state}")))
 }
 
 /// True if the network is there and this server's.
