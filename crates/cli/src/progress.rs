@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use chassis_api::{Progress, ProgressQuery, ProgressState, Scope};
+use chassis_api::{Phase, Progress, ProgressQuery, ProgressState, Scope};
 use chassis_client::Client;
 use futures_util::StreamExt;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};

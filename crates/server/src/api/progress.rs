@@ -164,8 +164,13 @@ fn runs_since(slot: &Slot) -> Option<Timestamp> {
 
 fn exit_message(slot: &Slot, spec: &AgentSpec) -> String {
     let memory = &slot.instance.memory;
-    let how = memory
-        .exit
+    // What the node shows may not have been noted yet.
+    let shown = slot.instance.observed.as_ref().and_then(|observed| match observed.state {
+        RunState::Exited { exit, .. } => Some(exit),
+        _ => None,
+    });
+    let how = shown
+        .or(memory.exit)
         .map_or_else(|| "ended".to_owned(), |exit| chassis_core::EventKind::Exited(exit).to_string());
     let key = format!("{}-{}", spec.name, slot.instance.number);
     match memory.failures {
