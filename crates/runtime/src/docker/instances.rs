@@ -50,7 +50,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Res
         Result::Ok(client.create_container(Some(options.clone()), body.clone()).await)
     };
     let mut created = create().await?;
-    if created.as_ref().is_err_and(|error| networks::is_missing(error, &config.key.fleet)) {
+    if created.as_ref().is_err_and(|error| networks::is_amiss(error, &config.key.fleet)) {
         networks::prepare(daemon, &config.key.fleet).await?;
         created = create().await?;
     }
@@ -83,7 +83,7 @@ pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, secrets: InstanceSecre
         })
         .await?;
     let mut started = start_once(daemon, id, &known, &secrets.env).await?;
-    if started.as_ref().is_err_and(|error| networks::is_missing(error, &known.key.fleet)) {
+    if started.as_ref().is_err_and(|error| networks::is_amiss(error, &known.key.fleet)) {
         networks::prepare(daemon, &known.key.fleet).await?;
         started = start_once(daemon, id, &known, &secrets.env).await?;
     }
@@ -179,9 +179,8 @@ pub(crate) async fn list(daemon: &Arc<Daemon>) -> Result<Vec<Owned>> {
     };
     let containers =
         daemon.client()?.list_containers(Some(options)).await.map_err(|error| daemon.explain(error))?;
-    let (probes, containers): (Vec<_>, Vec<_>) = containers
-        .into_iter()
-        .partition(|container| container.labels.as_ref().is_some_and(labels::is_probe));
+    let (probes, containers): (Vec<_>, Vec<_>) =
+        containers.into_iter().partition(|container| container.labels.as_ref().is_some_and(labels::is_probe));
     if !probes.is_empty() {
         // By now those in use when the list was made are gone. What is still there, a killed server left.
         let _alone = daemon.users.probing.lock().await;

@@ -73,6 +73,8 @@ pub(crate) struct Daemon {
     known: Mutex<HashMap<String, Arc<Known>>>,
     /// Fleets whose network was there when it was last looked at.
     networks: Mutex<HashSet<FleetName>>,
+    /// Held while a network is made.
+    network_making: tokio::sync::Mutex<()>,
     /// Container names with secret files from before this server started, until it is known whose they are.
     leftovers: Mutex<HashSet<String>>,
 }
@@ -98,6 +100,7 @@ impl DockerRuntime {
             users: Users::default(),
             known: Mutex::default(),
             networks: Mutex::default(),
+            network_making: tokio::sync::Mutex::default(),
             leftovers: Mutex::new(secret_files.list().into_iter().collect()),
             secret_files,
             server_id: options.server_id,
