@@ -32,7 +32,7 @@ pub(crate) async fn start(data_dir: &DataDir, terminal: Terminal) -> Result<Clie
             data_dir.root().display()
         )));
     }
-    let mut server = spawn(data_dir).map_err(|source| Failure::Io {
+    let (mut server, log_begin) = spawn(data_dir).map_err(|source| Failure::Io {
         what: format!("cannot start a server on {}", data_dir.root().display()),
         source,
     })?;
@@ -56,7 +56,7 @@ pub(crate) async fn start(data_dir: &DataDir, terminal: Terminal) -> Result<Clie
         if let Ok(Some(status)) = server.try_wait()
             && !status.success()
         {
-            return Err(Failure::Failed(died(status, &data_dir.log())));
+            return Err(Failure::Failed(died(status, &data_dir.log(), log_begin)));
         }
         if begin.elapsed() > PATIENCE {
             return Err(Failure::TimedOut(format!(
@@ -68,7 +68,8 @@ pub(crate) async fn start(data_dir: &DataDir, terminal: Terminal) -> Result<Clie
     }
 }
 
-fn spawn(data_dir: &DataDir) -> io::Result<Child> {
+/// The server, and where in the log its own lines begin.
+fn spawn(data_dir: &DataDir) -> io::Result<(Child, u64)> {
     if let Some(parent) = data_dir.root().parent() {
         fs::create_dir_all(parent)?;
     }
@@ -76,7 +77,8 @@ fn spawn(data_dir: &DataDir) -> io::Result<Child> {
     make_dir(data_dir.root(), 0o711)?;
     make_dir(&data_dir.server_dir(), 0o700)?;
     let log = open_log(&data_dir.log())?;
-    Command::new(std::env::current_exe()?)
+    let log_begin = log.metadata()?.len();
+    let server = Command::new(std::env::current_exe()?)
         .arg("serve")
         .arg("--background")
         .arg("--data-dir")
@@ -87,7 +89,8 @@ fn spawn(data_dir: &DataDir) -> io::Result<Child> {
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        .spawn()
+        .spawn()?;
+    Ok((server, log_begin))
 }
 
 fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
@@ -104,8 +107,10 @@ fn open_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-fn died(status: ExitStatus, log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
+fn died(status: ExitStatus, log: &Path, begin: u64) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    let own = usize::try_from(begin).ok().and_then(|begin| bytes.get(begin..)).unwrap_or_default();
+    let text = String::from_utf8_lossy(own);
     let lines: Vec<&str> = text.lines().collect();
     let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n  ");
     format!(

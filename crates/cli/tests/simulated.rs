@@ -323,11 +323,14 @@ fn a_server_that_cannot_start_shows_its_log() {
     let place = Place::new();
     std::fs::create_dir_all(place.data_dir().join(".server")).unwrap();
     place.write("data/.server/chassis.db", &"this is no database ".repeat(100));
+    // What an earlier server said is not why this one ended.
+    place.write("data/.server/log", "error: an older trouble\n");
     let mut command = place.command(&["ps"]);
     let output = command.env_remove("CHASSIS_NO_AUTOSTART").env("CHASSIS_RUNTIME", "sim").output().unwrap();
     let ran = place.ran(output);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
     assert!(ran.stderr.starts_with("error: the server that was started ended at once (exit status: 1); the end of its log, <dir>/data/.server/log:\n  error: "), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("an older trouble"), "{}", ran.stderr);
     let database = std::fs::read_to_string(place.data_dir().join(".server/chassis.db")).unwrap();
     assert!(database.starts_with("this is no database"), "what is there is never overwritten");
 }
