@@ -6,12 +6,14 @@
 //! after two seconds, and is then interrupted. Each file is one session in an empty directory that holds `examples/`.
 //! What changes the machine itself (installing, systemd) stands in `sh` blocks and is not run.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use tempfile::TempDir;
+use chassis_testkit::{Chassis, Turn};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
 
 #[test]
 fn readme() {
@@ -43,19 +45,19 @@ struct Step {
     shown: Vec<String>,
 }
 
-/// An empty directory with a chassis of its own. The documents share names of fleets, and so containers: one at a time.
+/// A chassis in an empty directory. The documents name the same fleets, so they take turns.
 struct Session {
-    home: TempDir,
-    _turn: File,
+    chassis: Chassis,
+    _turn: Turn,
 }
 
 impl Session {
     fn new() -> Self {
-        let turn = File::create(std::env::temp_dir().join("chassis-docs.lock")).expect("a lock file");
-        turn.lock().expect("a turn");
-        let home = tempfile::Builder::new().prefix("docs").tempdir().expect("a directory");
-        symlink(repository().join("examples"), home.path().join("examples")).expect("a link to the examples");
-        let session = Session { home, _turn: turn };
+        let turn = Turn::take_documented_fleets();
+        let chassis = Chassis::new(BINARY);
+        symlink(repository().join("examples"), chassis.home().join("examples"))
+            .expect("a link to the examples");
+        let session = Session { chassis, _turn: turn };
         let (ok, output) = session.bash("examples/images.sh");
         assert!(ok, "no images to run: {output}");
         session
@@ -78,40 +80,31 @@ impl Session {
                 "{name}:{line}: `{command}` shows other than written:\n{output}"
             );
         }
-        let (_, id) = self.bash("chassis ps >/dev/null 2>&1; chassis server status -o name");
-        assert_eq!(id.trim().len(), 12, "no server to ask: {id}");
-        let (_, left) = self.bash(&format!("docker ps -aq --filter label=chassis.server={id}"));
-        assert!(left.is_empty(), "{name} leaves containers behind: {left}");
+        self.chassis.ok(&["ps"]);
+        let (docker, label) = (self.chassis.docker(), self.chassis.label());
+        assert_eq!(docker.labelled(&label).len(), 0, "{name} leaves containers behind");
+        assert_eq!(docker.networks_labelled(&label).len(), 0, "{name} leaves networks behind");
     }
 
     /// Whether it succeeded, and all that it printed.
     fn bash(&self, script: &str) -> (bool, String) {
-        let binary = Path::new(env!("CARGO_BIN_EXE_chassis")).parent().expect("a directory");
+        let binary = Path::new(BINARY).parent().expect("a directory");
         let path = format!("{}:{}", binary.display(), std::env::var("PATH").expect("PATH"));
         let output = Command::new("bash")
             .arg("-c")
             .arg(format!("exec 2>&1\n{script}"))
-            .current_dir(self.home.path())
+            .current_dir(self.chassis.home())
             .env("PATH", path)
-            .env("CHASSIS_DATA_DIR", self.home.path().join("data"))
+            .env("CHASSIS_DATA_DIR", self.chassis.data_dir())
             .env("CHASSIS_BIN_DIR", binary)
             .env_remove("CHASSIS_SERVER")
             .env_remove("TOKEN_ENCRYPTION_KEY")
             .stdin(Stdio::null())
             .output()
             .expect("bash runs");
+        // Notes which server it is, for what is left to be taken away if a command fails.
+        self.chassis.run(&["server", "status"]);
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.bash(
-            "for fleet in $(chassis ps --fleets -o name); do
-                chassis delete fleet $fleet --cleanup --confirm=$fleet
-            done
-            chassis server stop",
-        );
     }
 }
 
@@ -138,7 +131,7 @@ fn steps(text: &str) -> Vec<Step> {
 fn lines_match(shown: &[String], lines: &[&str]) -> bool {
     match shown.split_first() {
         None => lines.is_empty(),
-        Some((first, rest)) if first == "..." => {
+        Some((first, rest)) if first.trim() == "..." => {
             (0..=lines.len()).any(|skipped| lines_match(rest, &lines[skipped..]))
         }
         Some((first, rest)) => lines
@@ -151,7 +144,10 @@ fn line_matches(shown: &str, line: &str) -> bool {
     match shown.split_once("[..]") {
         None => shown == line,
         Some((start, rest)) => line.strip_prefix(start).is_some_and(|line| {
-            line.char_indices().map(|(at, _)| at).chain([line.len()]).any(|at| line_matches(rest, &line[at..]))
+            line.char_indices()
+                .map(|(at, _)| at)
+                .chain([line.len()])
+                .any(|at| line_matches(rest, &line[at..]))
         }),
     }
 }
