@@ -48,9 +48,11 @@ impl Blocked {
     pub(crate) fn unblock_in(self, agent: &mut Command) {
         // SAFETY: between fork and exec only sigprocmask is called, which is async-signal-safe.
         unsafe {
-            agent.pre_exec(move || match libc::sigprocmask(libc::SIG_UNBLOCK, &raw const self.0, ptr::null_mut()) {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
+            agent.pre_exec(move || {
+                match libc::sigprocmask(libc::SIG_UNBLOCK, &raw const self.0, ptr::null_mut()) {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                }
             });
         }
     }

@@ -47,9 +47,10 @@ pub(crate) fn memory(spec: &AgentSpec, owner: Owner) -> HashMap<String, String> 
     let options = |size: u64| format!("rw,nosuid,nodev,noexec,size={size},mode=1777,uid={user},gid={group}");
     let shared = ["/tmpfs", "/tmp"].map(|path| (path.to_owned(), options(spec.tmpfs.size.0)));
     let scratch = spec.volumes.iter().filter(|volume| is_tier1(volume)).flat_map(|volume| {
-        volume.scratch.iter().map(|scratch| {
-            (format!("{}/{}", volume.mount_path, scratch.path), options(scratch.size.0))
-        })
+        volume
+            .scratch
+            .iter()
+            .map(|scratch| (format!("{}/{}", volume.mount_path, scratch.path), options(scratch.size.0)))
     });
     shared.into_iter().chain(scratch).collect()
 }

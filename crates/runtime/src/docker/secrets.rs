@@ -1,14 +1,15 @@
 //! Secrets on their way to an agent, never on a disk and never in what Docker shows.
 //!
 //! Those in its environment go to init over the container's standard input. Those that are files are files of the host,
-//! in memory (`/run` is a tmpfs), bound to their paths in the sandbox: so they appear at any path without hiding what
+//! in memory (`/run`, or `/dev/shm` where that is a disk), bound to their paths in the sandbox: so they appear at any path without hiding what
 //! the image has beside them. They are written at each start, and taken away when the instance is stopped or removed.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::errors::Error as DockerError;
@@ -34,19 +35,23 @@ const DELIVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct SecretFiles {
     server_id: String,
-    /// Where memory is mounted, in the order of preference.
+    /// Directories of this user's where memory is mounted, in the order of preference.
     candidates: Vec<PathBuf>,
+    /// Directories are made and removed by one at a time.
+    changing: Mutex<()>,
 }
 
 impl SecretFiles {
     pub(crate) fn new(server_id: &str) -> Self {
-        let own = if rustix::process::geteuid().is_root() {
+        let user = rustix::process::geteuid();
+        let own = if user.is_root() {
             Some(PathBuf::from("/run"))
         } else {
             std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
         };
-        let candidates = own.into_iter().chain([PathBuf::from("/dev/shm")]).collect();
-        SecretFiles { server_id: server_id.to_owned(), candidates }
+        let shared = PathBuf::from(format!("/dev/shm/chassis-{}", user.as_raw()));
+        let candidates = own.map(|own| own.join("chassis")).into_iter().chain([shared]).collect();
+        SecretFiles { server_id: server_id.to_owned(), candidates, changing: Mutex::new(()) }
     }
 
     /// Makes empty files for the instance's secret volumes: Docker wants to see what it will bind.
@@ -54,6 +59,7 @@ impl SecretFiles {
         let paths =
             spec.volumes.iter().filter(|volume| volume.secret.is_some()).map(|volume| &volume.mount_path);
         let mut files = HashMap::new();
+        let _alone = self.alone();
         for path in paths {
             let file = self.directory(key)?.join(file_name(path));
             if !file.exists() {
@@ -66,6 +72,7 @@ impl SecretFiles {
 
     /// Writes the secrets, readable by the agent alone.
     pub(crate) fn write(&self, key: &InstanceKey, secrets: &[SecretFile], owner: Owner) -> Result<()> {
+        let _alone = self.alone();
         for secret in secrets {
             let file = self.directory(key)?.join(file_name(&secret.path));
             write(&file, &secret.content, Some(owner)).map_err(|error| not_written(&secret.path, error))?;
@@ -79,6 +86,7 @@ impl SecretFiles {
     }
 
     pub(crate) fn remove_by_name(&self, container: &str) -> Result<()> {
+        let _alone = self.alone();
         for root in self.candidates.iter().map(|candidate| self.root(candidate)) {
             match fs::remove_dir_all(root.join(container)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -88,8 +96,14 @@ impl SecretFiles {
                 }
                 _ => {}
             }
+            // The last one takes the server's directory along.
+            let _ = fs::remove_dir(&root);
         }
         Ok(())
+    }
+
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The container names for which there are files.
@@ -100,20 +114,22 @@ impl SecretFiles {
     }
 
     fn directory(&self, key: &InstanceKey) -> Result<PathBuf> {
-        let memory = self.candidates.iter().find(|path| is_memory(path)).ok_or_else(|| {
+        let memory = self.candidates.iter().find(|path| path.parent().is_some_and(is_memory)).ok_or_else(|| {
             Error::storage(
                 "secret files need a place in memory: neither /run nor /dev/shm is a tmpfs; mount one there",
             )
         })?;
         let directory = self.root(memory).join(key.container_name());
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|error| {
-            Error::storage(format!("cannot make {}", directory.display())).caused_by(error)
-        })?;
+        make_private(memory)
+            .and_then(|()| DirBuilder::new().recursive(true).mode(0o700).create(&directory))
+            .map_err(|error| {
+                Error::storage(format!("cannot make {}", directory.display())).caused_by(error)
+            })?;
         Ok(directory)
     }
 
     fn root(&self, memory: &Path) -> PathBuf {
-        memory.join("chassis").join(&self.server_id)
+        memory.join(&self.server_id)
     }
 }
 
@@ -161,6 +177,19 @@ fn write(path: &Path, content: &[u8], owner: Option<Owner>) -> io::Result<()> {
         fchown(&file, Some(owner.user), Some(owner.group))?;
     }
     file.write_all(content)
+}
+
+/// Makes a directory that only this user can look into, in a place that may be everybody's.
+fn make_private(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(path)?;
+    if found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o777 == 0o700 {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{} is not private to the user of the server", path.display())))
 }
 
 fn is_memory(path: &Path) -> bool {

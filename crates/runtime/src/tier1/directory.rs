@@ -76,7 +76,8 @@ impl Directory {
     pub(super) fn create_mount_point(&self, path: &str) -> io::Result<()> {
         let mut parts = path.split('/');
         let Some(first) = parts.next() else { return Ok(()) };
-        let last = parts.try_fold(self.create(first, 0o700)?, |directory, part| directory.create(part, 0o700))?;
+        let last =
+            parts.try_fold(self.create(first, 0o700)?, |directory, part| directory.create(part, 0o700))?;
         Ok(fs::fchmod(&last.0, Mode::from(0o1777))?)
     }
 

@@ -1,7 +1,7 @@
 //! What the runtime's tests share: images made on the spot, a Docker runtime on a throwaway directory, and the
 //! `docker` command, which sees what people see.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test program uses a part")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -149,7 +149,9 @@ impl Drop for Docker {
         for id in networks.lines() {
             run("docker", &["network", "rm", id]);
         }
-        let _ = std::fs::remove_dir_all(Path::new("/run/chassis").join(&self.server_id));
+        for memory in ["/run/chassis", "/dev/shm/chassis-0"] {
+            let _ = std::fs::remove_dir_all(Path::new(memory).join(&self.server_id));
+        }
     }
 }
 
@@ -165,7 +167,7 @@ pub async fn config(runtime: &dyn Runtime, fleet: impl AsRef<str>, spec: Value) 
 
 /// Waits until the instance's state is what is wanted.
 pub async fn wait_for(runtime: &dyn Runtime, id: &str, wanted: impl Fn(RunState) -> bool) -> Owned {
-    let waited = tokio::time::timeout(PATIENCE, async {
+    let waiting = tokio::time::timeout(PATIENCE, async {
         loop {
             let owned = runtime.instance_inspect(id).await.unwrap().expect("the instance is there");
             if wanted(owned.observed.state) {
@@ -174,7 +176,7 @@ pub async fn wait_for(runtime: &dyn Runtime, id: &str, wanted: impl Fn(RunState)
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    waited.await.expect("the instance reaches the state")
+    waiting.await.expect("the instance reaches the state")
 }
 
 pub async fn exit_code(runtime: &dyn Runtime, id: &str) -> i32 {
@@ -198,7 +200,7 @@ pub async fn output(runtime: &dyn Runtime, id: &str) -> String {
 
 /// Waits until the instance printed this.
 pub async fn wait_for_output(runtime: &dyn Runtime, id: &str, wanted: &str) -> String {
-    let waited = tokio::time::timeout(PATIENCE, async {
+    let waiting = tokio::time::timeout(PATIENCE, async {
         loop {
             let text = output(runtime, id).await;
             if text.contains(wanted) {
@@ -207,5 +209,5 @@ pub async fn wait_for_output(runtime: &dyn Runtime, id: &str, wanted: &str) -> S
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    waited.await.unwrap_or_else(|_| panic!("the instance never printed {wanted:?}"))
+    waiting.await.unwrap_or_else(|_| panic!("the instance never printed {wanted:?}"))
 }
