@@ -1,6 +1,6 @@
 //! What to do, decided without I/O, clock or randomness: everything here is a function of its arguments.
 //!
-//! The server observes a fleet, asks [`plan`] what to do about it, carries the actions out, and asks again. That a
+//! The server observes a fleet, asks [`plan()`] what to do about it, carries the actions out, and asks again. That a
 //! fleet converges, that no number is ever run twice and that nothing foreign is touched is decided, and tested, here.
 
 pub mod backoff;
