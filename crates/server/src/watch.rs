@@ -15,6 +15,7 @@ use chassis_core::{AgentKey, InstanceKey};
 use chassis_runtime::{Owned, RuntimeEvent};
 use futures_util::StreamExt;
 use jiff::Timestamp;
+use tokio::time::MissedTickBehavior;
 
 use crate::error::chain;
 use crate::fleet;
@@ -25,6 +26,9 @@ const RESYNC: Duration = Duration::from_mins(5);
 /// How long a runtime that does not answer is left alone; it comes back with a restart of seconds.
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_CAP: Duration = Duration::from_secs(5);
+/// On a busy machine containers and images of others come and go all the time: what is blocked is tried again because
+/// of that no more often than this.
+const UNBLOCK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs for as long as the server does.
 pub(crate) async fn watch(shared: Arc<Shared>) {
@@ -60,13 +64,21 @@ async fn watch_once(shared: &Arc<Shared>) -> String {
     unblock(shared);
     fleet::fleets_sweep(shared).await;
     let mut next_resync = tokio::time::interval_at(tokio::time::Instant::now() + RESYNC, RESYNC);
+    let mut unblocks = tokio::time::interval(UNBLOCK_PAUSE);
+    unblocks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut surroundings_changed = false;
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Some(Ok(event)) => hear(shared, event),
+                Some(Ok(RuntimeEvent::Surroundings)) => surroundings_changed = true,
+                Some(Ok(RuntimeEvent::Instance { key, id })) => hear(shared, key, id),
                 Some(Err(error)) => return chain(&error),
                 None => return "the event stream ended".to_owned(),
             },
+            _ = unblocks.tick(), if surroundings_changed => {
+                surroundings_changed = false;
+                unblock(shared);
+            }
             _ = next_resync.tick() => if let Err(error) = resync(shared).await {
                 return chain(&error);
             },
@@ -99,16 +111,12 @@ async fn resync(shared: &Arc<Shared>) -> chassis_runtime::Result<()> {
     Ok(())
 }
 
-fn hear(shared: &Arc<Shared>, event: RuntimeEvent) {
-    match event {
-        RuntimeEvent::Surroundings => unblock(shared),
-        RuntimeEvent::Instance { key, id } => {
-            let agent = shared.agent(&key.agent_key());
-            match agent.filter(|agent| agent.state().look(key.number)) {
-                Some(agent) => agent.wake(),
-                None => stray_look(shared, key, id),
-            }
-        }
+/// Something happened to a container of this server's.
+fn hear(shared: &Arc<Shared>, key: InstanceKey, id: Box<str>) {
+    let agent = shared.agent(&key.agent_key());
+    match agent.filter(|agent| agent.state().look(key.number)) {
+        Some(agent) => agent.wake(),
+        None => stray_look(shared, key, id),
     }
 }
 
