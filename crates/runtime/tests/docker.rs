@@ -10,7 +10,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chassis_core::RunState;
-use chassis_runtime::{Error, InstanceConfig, InstanceSecrets, LogOptions, Runtime, SecretFile};
+use chassis_runtime::{
+    DockerOptions, DockerRuntime, Error, InstanceConfig, InstanceSecrets, LogOptions, Runtime, SecretFile,
+};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use support::{Docker, LocalImage, docker, exit_code, output, run, wait_for, wait_for_output};
@@ -298,10 +300,13 @@ async fn secrets_reach_the_agent_and_nobody_else() {
     let inspected = docker(&["inspect", &id]);
     assert!(!inspected.contains("s3cr3t") && !inspected.contains("k3y"), "{inspected}");
     assert!(!format!("{:?}", secrets()).contains("s3cr3t"));
-    // Again at every start.
-    node.runtime.instance_start(&id, secrets()).await.unwrap();
+    // Again at every start, and as it is then.
+    let mut changed = secrets();
+    changed.env[0].1 = Zeroizing::new("new".to_owned());
+    node.runtime.instance_start(&id, changed).await.unwrap();
     assert_eq!(exit_code(&*node.runtime, &id).await, 5);
-    assert_eq!(output(&*node.runtime, &id).await, expected.repeat(2));
+    let again = expected.replace(&sum(secret.as_bytes()), &sum(b"new"));
+    assert_eq!(output(&*node.runtime, &id).await, format!("{expected}{again}"));
 
     let mounts: Value =
         serde_json::from_str(&docker(&["inspect", "--format", "{{json .Mounts}}", &id])).unwrap();
@@ -506,4 +511,66 @@ async fn a_followed_log_is_close_behind_the_agent() {
     }
     delays.sort();
     assert!(delays[10] < Duration::from_millis(10), "{delays:?}");
+}
+
+/// A socket in front of Docker's that can go away.
+struct Proxy {
+    path: std::path::PathBuf,
+    tasks: tokio::task::JoinHandle<()>,
+}
+
+impl Proxy {
+    fn start(path: &Path) -> Proxy {
+        let _ = fs::remove_file(path);
+        let listener = tokio::net::UnixListener::bind(path).unwrap();
+        let tasks = tokio::spawn(async move {
+            // Dropped with this task, and so aborted.
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((mut client, _)) = listener.accept().await {
+                connections.spawn(async move {
+                    let mut docker = tokio::net::UnixStream::connect("/var/run/docker.sock").await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut docker).await;
+                });
+            }
+        });
+        Proxy { path: path.to_owned(), tasks }
+    }
+
+    async fn stop(self) {
+        self.tasks.abort();
+        let _ = self.tasks.await;
+        fs::remove_file(&self.path).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn docker_may_go_and_come_back() {
+    let image = LocalImage::busybox(&[], &[]);
+    let node = Docker::new();
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("docker.sock");
+    let runtime = DockerRuntime::connect(DockerOptions {
+        docker_host: Some(format!("unix://{}", socket.display())),
+        data_dir: node.data_dir.clone(),
+        server_id: node.server_id.clone(),
+        allowed_host_paths: Vec::new(),
+    })
+    .unwrap();
+    let is_unavailable = async || matches!(runtime.instance_list().await, Err(Error::Unavailable { .. }));
+    assert!(is_unavailable().await, "there was no Docker yet");
+
+    let proxy = Proxy::start(&socket);
+    let config = node.config(sh(&image, "sleep 60")).await;
+    let id = runtime.instance_create(&config).await.unwrap().id;
+    runtime.instance_start(&id, no_secrets()).await.unwrap();
+    let events = runtime.events().await.unwrap();
+    proxy.stop().await;
+    let events = tokio::time::timeout(support::PATIENCE, events.collect::<Vec<_>>()).await;
+    let last = events.expect("the stream ends with the connection").pop();
+    assert!(matches!(last, None | Some(Err(Error::Unavailable { .. }))), "{last:?}");
+    assert!(is_unavailable().await);
+
+    let _proxy = Proxy::start(&socket);
+    let owned = runtime.instance_inspect(&id).await.unwrap().unwrap();
+    assert!(matches!(owned.observed.state, RunState::Running { .. }), "the agent kept running");
 }

@@ -39,10 +39,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Res
     let owner = daemon.users.resolve(daemon, &config.image.id, &user).await?;
     let sources = sources(daemon, config, owner).await?;
     let body = body::container_body(config, &daemon.server_id, &user, &sources)?;
-    if !locked(&daemon.networks).contains(&config.key.fleet) {
-        networks::prepare(daemon, &config.key.fleet).await?;
-        locked(&daemon.networks).insert(config.key.fleet.clone());
-    }
+    networks::prepare_once(daemon, &config.key.fleet).await?;
     let name = config.key.container_name();
     let options = CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
     let create = || async {
@@ -86,6 +83,10 @@ pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, secrets: InstanceSecre
     if started.as_ref().is_err_and(|error| networks::is_amiss(error, &known.key.fleet)) {
         networks::prepare(daemon, &known.key.fleet).await?;
         started = start_once(daemon, id, &known, &secrets.env).await?;
+    }
+    if started.as_ref().is_err_and(networks::is_of_old) {
+        // Its network was removed. Only a container made anew is put into one made since: the caller finds this one gone.
+        return remove(daemon, id).await;
     }
     let Err(error) = started else { return Ok(()) };
     // Whatever was in the way: what counts is whether it runs.

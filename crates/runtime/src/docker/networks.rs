@@ -5,12 +5,26 @@ use bollard::models::{Network, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
 use chassis_spec::FleetName;
 
-use super::{Daemon, failure, labels};
+use super::{Daemon, failure, labels, locked};
 use crate::{Error, Result};
 
 /// `chassis-<fleet>`.
 pub(crate) fn name(fleet: &FleetName) -> String {
     format!("chassis-{fleet}")
+}
+
+/// Makes the fleet's network unless it was there when this server last looked.
+pub(crate) async fn prepare_once(daemon: &Daemon, fleet: &FleetName) -> Result<()> {
+    if locked(&daemon.networks).contains(fleet) {
+        return Ok(());
+    }
+    // Whoever waited here finds the work done.
+    let _alone = daemon.preparing.lock().await;
+    if !locked(&daemon.networks).contains(fleet) {
+        prepare(daemon, fleet).await?;
+        locked(&daemon.networks).insert(fleet.clone());
+    }
+    Ok(())
 }
 
 /// Makes the fleet's network if it is not there. Docker lets two networks have one name, and then neither can be used by
@@ -86,6 +100,14 @@ pub(crate) fn is_amiss(error: &DockerError, fleet: &FleetName) -> bool {
         && ["not found", "is ambiguous"]
             .iter()
             .any(|state| words.contains(&format!("network {name} {state}")))
+}
+
+/// True if a start failed because the container belongs to a network, by its id, that is no more.
+pub(crate) fn is_of_old(error: &DockerError) -> bool {
+    let words = failure::words(error);
+    let id = words.split_once("network ").and_then(|(_, rest)| rest.split_once(" not found"));
+    failure::status(error).is_some()
+        && id.is_some_and(|(id, _)| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// True if the network is there and this server's.
