@@ -119,8 +119,11 @@ fn steps(text: &str) -> Vec<Step> {
         } else if let Some(command) = line.strip_prefix("$ ") {
             steps.push(Step { line: index + 1, command: command.to_owned(), shown: Vec::new() });
         } else if let Some(step) = steps.last_mut() {
-            match line.strip_prefix("> ").or((line == ">").then_some("")) {
-                Some(more) if step.shown.is_empty() => step.command += &format!("\n{more}"),
+            match line.strip_prefix('>') {
+                Some(more) if step.shown.is_empty() => {
+                    step.command.push('\n');
+                    step.command.push_str(more.strip_prefix(' ').unwrap_or(more));
+                }
                 _ => step.shown.push(line.to_owned()),
             }
         }
