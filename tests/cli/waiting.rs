@@ -42,6 +42,11 @@ fn a_wait_that_takes_too_long_exits_4_and_the_change_goes_on() {
     let stop = chassis.ok(&["stop", "fleet", &fleet]);
     assert_eq!(stop.stdout, format!("stopped fleet {fleet}: 2 stopped\n"));
     assert_eq!(stop.stderr, format!("fleet {fleet}: 0/2 stopped\n"));
+    chassis.ok(&["start", "fleet", &fleet]);
+    let delete = chassis.ok(&["delete", "agent", &format!("{fleet}/deaf")]);
+    assert_eq!(delete.stdout, "deleted deaf; its data is kept\n");
+    // How they end between two lines is their own affair.
+    assert!(delete.stderr.starts_with("deaf: 2 instances left\n"), "{delete}");
 }
 
 #[test]

@@ -19,6 +19,9 @@ use crate::output::{Terminal, clean, count};
 const FRAME: Duration = Duration::from_millis(100);
 const LINE: Duration = Duration::from_secs(1);
 
+/// The state of what is deleted.
+pub(crate) const GONE: &str = "gone";
+
 /// What instances are waited for.
 #[derive(Debug)]
 pub(crate) struct Goal {
@@ -142,7 +145,7 @@ impl Drop for View {
 }
 
 fn describe(what: &str, state: &str, progress: &Progress) -> String {
-    let mut text = format!("{what}: {}/{} {state}", progress.ready, progress.total);
+    let mut text = format!("{what}: {}", so_far(state, progress));
     for pull in &progress.pulls {
         let _ = write!(text, ", pulling {} {}/{} layers", pull.image, pull.layers_done, pull.layers);
         if pull.bytes_total > 0 {
@@ -155,8 +158,16 @@ fn describe(what: &str, state: &str, progress: &Progress) -> String {
     text
 }
 
+/// What is gone is not counted any more.
+fn so_far(state: &str, progress: &Progress) -> String {
+    match state {
+        GONE => format!("{} left", count(progress.total, "instance")),
+        state => format!("{}/{} {state}", progress.ready, progress.total),
+    }
+}
+
 fn stuck(goal: &Goal, progress: &Progress) -> String {
-    let mut text = format!("{}: {}/{} {}", goal.what, progress.ready, progress.total, goal.state);
+    let mut text = format!("{}: {}", goal.what, so_far(goal.state, progress));
     text.push_str(&list_stuck(progress));
     // The server names the first few.
     let more = progress.total.saturating_sub(progress.ready) as usize;

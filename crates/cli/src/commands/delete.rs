@@ -10,7 +10,7 @@ use crate::args::{Delete, Wait};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{self, count};
-use crate::progress::{self, Goal};
+use crate::progress::{self, GONE, Goal};
 use crate::scope::{fleet_scope, instance_key, short_name};
 
 const POLL: Duration = Duration::from_millis(5);
@@ -57,7 +57,7 @@ async fn finish(
         context.terminal.done(&format!("deleting {what}; {fate}"))?;
         return Ok(Exit::Done);
     }
-    let goal = Goal { what: what.clone(), state: "gone" };
+    let goal = Goal { what: what.clone(), state: GONE };
     progress::wait(client, context.terminal, vec![scope.clone()], &goal, options).await?;
     if scope.agent.is_none() {
         wait_until_forgotten(client, &scope.fleet, options).await?;

@@ -42,6 +42,7 @@ impl Tree {
         let state = match (fleet.deleting, fleet.agents) {
             (true, _) => Cell::colored("deleting", Color::Yellow),
             (false, 0) => Cell::colored("no agents", Color::Dim),
+            (false, _) if fleet.wanted == 0 => Cell::colored("stopped", Color::Dim),
             (false, _) => running(fleet.running, fleet.wanted),
         };
         self.row([
@@ -61,6 +62,7 @@ impl Tree {
         let state = match (agent.deleting, agent.replicas) {
             (true, _) => Cell::colored("deleting", Color::Yellow),
             (false, 0) => Cell::colored("scaled to 0", Color::Dim),
+            (false, _) if agent.wanted == 0 => Cell::colored("stopped", Color::Dim),
             (false, _) => running(agent.running, agent.wanted),
         };
         let restarts: u32 = own.iter().map(|one| one.restarts).sum();
