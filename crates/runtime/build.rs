@@ -52,7 +52,10 @@ fn build() -> Result<(), String> {
             cargo.env_remove(name);
         }
     }
-    let built = cargo.output().map_err(|error| format!("cannot run cargo: {error}"))?;
+    // The toolchain's own linker: no C compiler for that target is needed.
+    let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+    let built =
+        cargo.env(linker, "rust-lld").output().map_err(|error| format!("cannot run cargo: {error}"))?;
     if !built.status.success() {
         let output = String::from_utf8_lossy(&built.stderr);
         let hint = if output.contains("E0463") || output.contains("may not be installed") {
