@@ -1,7 +1,5 @@
 //! `chassis delete`: what is deleted keeps its data unless `--cleanup` says otherwise.
 
-use std::time::{Duration, Instant};
-
 use chassis_api::Scope;
 use chassis_client::Client;
 use chassis_spec::FleetName;
@@ -12,8 +10,6 @@ use crate::failure::{Exit, Failure};
 use crate::output::{self, count};
 use crate::progress::{self, GONE, Goal};
 use crate::scope::{fleet_scope, instance_key, short_name};
-
-const POLL: Duration = Duration::from_millis(5);
 
 pub(super) async fn run(context: &Context, delete: Delete) -> Result<Exit, Failure> {
     match delete {
@@ -58,10 +54,7 @@ async fn finish(
         return Ok(Exit::Done);
     }
     let goal = Goal { what: what.clone(), state: GONE };
-    progress::wait(client, context.terminal, vec![scope.clone()], &goal, options).await?;
-    if scope.agent.is_none() {
-        wait_until_forgotten(client, &scope.fleet, options).await?;
-    }
+    progress::wait(client, context.terminal, vec![scope], &goal, options).await?;
     let separator = if cleanup { " " } else { "; " };
     context.terminal.done(&format!("deleted {what}{separator}{fate}"))?;
     Ok(Exit::Done)
@@ -100,23 +93,4 @@ async fn ask_for_name(client: &Client, name: &FleetName, cleanup: bool) -> Resul
 
 fn not_the_name(answer: &str, name: &FleetName) -> Failure {
     Failure::Usage(format!("`{answer}` is not the fleet's name, {name}; nothing was deleted"))
-}
-
-/// A fleet outlives its last instance for as long as it takes to remove its network.
-async fn wait_until_forgotten(client: &Client, name: &FleetName, options: &Wait) -> Result<(), Failure> {
-    let begin = Instant::now();
-    loop {
-        match client.fleet_get(name).await {
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error.into()),
-            Ok(_) if begin.elapsed() > options.timeout.unsigned_abs() => {
-                return Err(Failure::TimedOut(format!(
-                    "fleet {name} has no instances any more, but could not be removed within {:#}; chassis keeps trying, \
-                     and the server's log says why",
-                    options.timeout
-                )));
-            }
-            Ok(_) => tokio::time::sleep(POLL).await,
-        }
-    }
 }
