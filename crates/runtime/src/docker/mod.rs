@@ -75,8 +75,6 @@ pub(crate) struct Daemon {
     networks: Mutex<HashSet<FleetName>>,
     /// Held while a network is made.
     network_making: tokio::sync::Mutex<()>,
-    /// One network at a time: concurrent creations would make several of one name.
-    preparing: tokio::sync::Mutex<()>,
     /// Container names with secret files from before this server started, until it is known whose they are.
     leftovers: Mutex<HashSet<String>>,
 }
@@ -102,7 +100,6 @@ impl DockerRuntime {
             users: Users::default(),
             known: Mutex::default(),
             networks: Mutex::default(),
-            preparing: tokio::sync::Mutex::default(),
             network_making: tokio::sync::Mutex::default(),
             leftovers: Mutex::new(secret_files.list().into_iter().collect()),
             secret_files,

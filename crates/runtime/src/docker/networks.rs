@@ -18,12 +18,8 @@ pub(crate) async fn prepare_once(daemon: &Daemon, fleet: &FleetName) -> Result<(
     if locked(&daemon.networks).contains(fleet) {
         return Ok(());
     }
-    // Whoever waited here finds the work done.
-    let _alone = daemon.preparing.lock().await;
-    if !locked(&daemon.networks).contains(fleet) {
-        prepare(daemon, fleet).await?;
-        locked(&daemon.networks).insert(fleet.clone());
-    }
+    prepare(daemon, fleet).await?;
+    locked(&daemon.networks).insert(fleet.clone());
     Ok(())
 }
 
@@ -43,9 +39,12 @@ pub(crate) async fn prepare(daemon: &Daemon, fleet: &FleetName) -> Result<()> {
     };
     match daemon.client()?.create_network(request).await {
         // What a server that was killed had asked for may have been made at the same time.
-        Ok(_) => {
+        Ok(created) => {
             let networks = named(daemon, fleet).await?;
-            check(daemon, fleet, &networks)?;
+            if let Err(taken) = check(daemon, fleet, &networks) {
+                remove_by_id(daemon, &created.id).await?;
+                return Err(taken);
+            }
             settle(daemon, networks).await
         }
         Err(error) if failure::status(&error) == Some(409) => {
