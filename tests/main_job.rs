@@ -40,7 +40,9 @@ fn containers(chassis: &Chassis) -> Vec<String> {
         .labelled(&label)
         .iter()
         .filter(|container| container["State"] == "running")
-        .map(|container| container["Names"][0].as_str().unwrap_or_default().trim_start_matches('/').to_owned())
+        .map(|container| {
+            container["Names"][0].as_str().unwrap_or_default().trim_start_matches('/').to_owned()
+        })
         .collect();
     names.sort();
     names
@@ -58,8 +60,11 @@ fn the_main_job() {
     assert!(made.is_ok_and(|output| output.status.success()), "the example's image cannot be made");
     let chassis = Chassis::new(BINARY);
     chassis.write("key.txt", &format!("{KEY}\n"));
-    fs::copy(repository.join("examples/collector/collector-agent.yaml"), chassis.home().join("collector-agent.yaml"))
-        .expect("the example");
+    fs::copy(
+        repository.join("examples/collector/collector-agent.yaml"),
+        chassis.home().join("collector-agent.yaml"),
+    )
+    .expect("the example");
     assert!(chassis.docker().labelled(LABEL).is_empty(), "a fleet called collector runs here already");
 
     create_and_deploy(&chassis);
@@ -74,7 +79,10 @@ fn the_main_job() {
 }
 
 fn create_and_deploy(chassis: &Chassis) {
-    chassis.ok(&["create", "fleet", "collector"]).shows(&["collector"]).says(&["started a server in the background"]);
+    chassis
+        .ok(&["create", "fleet", "collector"])
+        .shows(&["collector"])
+        .says(&["started a server in the background"]);
     chassis.run(&["create", "fleet", "collector"]).exits(1).says(&["exists"]);
     chassis.ok(&["secret", "create", "collector/api-key", "--from-file", "./key.txt"]).hides(KEY);
     chassis
@@ -97,11 +105,23 @@ fn scale_and_look(chassis: &Chassis) {
     assert_eq!(containers(chassis), names(&[1, 2, 3, 4, 5]));
     assert_eq!(running(chassis), [1, 2, 3, 4, 5]);
     chassis.ok(&["ps"]).shows(&[
-        "NAME", "STATE", "HEALTH", "RESTARTS", "AGE", "NODE", "IMAGE",
-        "collector", "data-collector-5", "Running", "myrepo/collector:1.0",
+        "NAME",
+        "STATE",
+        "HEALTH",
+        "RESTARTS",
+        "AGE",
+        "NODE",
+        "IMAGE",
+        "collector",
+        "data-collector-5",
+        "Running",
+        "myrepo/collector:1.0",
     ]);
     let listed = chassis.ok(&["ps", "-o", "name"]).stdout;
-    assert_eq!(listed.lines().collect::<Vec<_>>()[..2], ["collector/data-collector-1", "collector/data-collector-2"]);
+    assert_eq!(
+        listed.lines().collect::<Vec<_>>()[..2],
+        ["collector/data-collector-1", "collector/data-collector-2"]
+    );
     chassis.ok(&["ps", "-o", "yaml"]).shows(&["fleet: collector", "phase: Running"]);
     chassis.ok(&["ps", "-o", "wide"]).shows(&["REVISION", "CONTAINER"]);
     let directory = chassis.data_dir().join("collector/data-collector-1/data");
@@ -119,7 +139,9 @@ fn scale_and_look(chassis: &Chassis) {
 
 fn read_logs(chassis: &Chassis) {
     eventually(SOON, || expect(readings(chassis, 1) >= 4, || "too few readings".to_owned()));
-    let all = chassis.ok(&["logs", "data-collector-1"]).shows(&["have an API key of 24 characters", "reading 1 is"]);
+    let all = chassis
+        .ok(&["logs", "data-collector-1"])
+        .shows(&["have an API key of 24 characters", "reading 1 is"]);
     assert!(all.stdout.lines().all(|line| line.starts_with("data-collector-1: ")), "{all}");
     let tail = chassis.ok(&["logs", "data-collector-1", "--tail", "2"]);
     assert_eq!(tail.stdout.lines().count(), 2, "{tail}");
@@ -135,7 +157,9 @@ fn read_logs(chassis: &Chassis) {
     let before = readings(chassis, 1);
     eventually(SOON, || {
         let text = fs::read_to_string(&output).unwrap_or_default();
-        expect(text.contains(&format!("reading {} is", before + 2)), || format!("nothing new followed: {text}"))
+        expect(text.contains(&format!("reading {} is", before + 2)), || {
+            format!("nothing new followed: {text}")
+        })
     });
     let _ = following.kill();
     let _ = following.wait();
@@ -206,11 +230,15 @@ fn declare_a_fleet(chassis: &Chassis) {
     let agents = format!("  -{}", &indented[3..]);
     chassis.write("fleet.yaml", &format!("fleet: collector\nagents:\n{agents}"));
     chassis.ok(&["diff", "-f", "fleet.yaml"]);
-    chassis.write("fleet.yaml", &format!("fleet: collector\nagents:\n{agents}    replicas: 2\n    stop:\n      grace: 2s\n"));
+    chassis.write(
+        "fleet.yaml",
+        &format!("fleet: collector\nagents:\n{agents}    replicas: 2\n    stop:\n      grace: 2s\n"),
+    );
     chassis.run(&["diff", "-f", "fleet.yaml"]).exits(1).shows(&["grace", "10", "2"]);
     chassis.ok(&["apply", "-f", "fleet.yaml"]);
     assert_eq!(containers(chassis), names(&[1, 2]));
-    let labels = &chassis.docker().inspect("chassis-collector-data-collector-1").expect("a container")["Config"]["Labels"];
+    let labels = &chassis.docker().inspect("chassis-collector-data-collector-1").expect("a container")["Config"]
+        ["Labels"];
     assert_eq!(labels["chassis.revision"], "2");
     chassis.ok(&["diff", "-f", "fleet.yaml"]);
     chassis.ok(&["validate", "-f", "fleet.yaml"]);

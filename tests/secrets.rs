@@ -171,7 +171,8 @@ fn its_key_comes_from_the_environment() {
     let file = chassis.write("new-key", &format!("{second}\n")).display().to_string();
     chassis.ok(&["secret", "rotate-key", "--new-key-file", &file]).hides(second);
     server.terminate();
-    let refused = chassis.command(&["serve"]).env("TOKEN_ENCRYPTION_KEY", first).output().expect("chassis runs");
+    let refused =
+        chassis.command(&["serve"]).env("TOKEN_ENCRYPTION_KEY", first).output().expect("chassis runs");
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("TOKEN_ENCRYPTION_KEY") && !said.contains(first), "{said}");

@@ -14,12 +14,12 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use scenario::SCENARIO;
-use world::{Moment, World};
+use world::{AT_REST, Moment, World};
 
-/// Fewer would leave much to luck.
+/// Of those that interrupt something; fewer would leave much to luck.
 const FEWEST_KILLS: u32 = 200;
 /// Moments that chance picks, for each step.
-const CHANCES: u64 = 5;
+const CHANCES: u64 = 10;
 
 /// All points that the server has, read off its source so that none is forgotten.
 fn points() -> Vec<String> {
@@ -32,7 +32,9 @@ fn points() -> Vec<String> {
             }
             let text = fs::read_to_string(&path).expect("a source file");
             points.extend(
-                text.split("failpoint(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())),
+                text.split("failpoint(\"")
+                    .skip(1)
+                    .filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())),
             );
         }
     }
@@ -47,17 +49,21 @@ fn points() -> Vec<String> {
 fn killed_at_every_step() {
     let hits: Mutex<BTreeMap<String, u32>> = Mutex::default();
     std::thread::scope(|scope| {
-        // One waits for what it asked for, one only for the answer, one is hit when chance will have it.
-        scope.spawn(|| run(World::new("waits", &hits), |point| vec![Moment::Point(point, 1)]));
+        // One waits for what it asked for, two only for the answer, one is hit when chance will have it.
+        scope.spawn(|| run(World::new("waits", &hits), |point| Some(Moment::Point(point, 1))));
         scope.spawn(|| {
             run(World::new("hurries", &hits).without_waiting(), |point| {
-                vec![Moment::Point(point, 2), Moment::Point(point, 1)]
+                // Once a fleet is stored it is not made again, and so no second point on that way is ever reached.
+                (point != "fleet_create:stored").then_some(Moment::Point(point, 1))
             });
+        });
+        scope.spawn(|| {
+            run(World::new("second", &hits).without_waiting(), |point| Some(Moment::Point(point, 2)));
         });
         scope.spawn(|| run_by_chance(World::new("chance", &hits)));
     });
     let hits = hits.into_inner().expect("no thread has panicked");
-    let kills: u32 = hits.values().sum();
+    let kills: u32 = hits.iter().filter(|(point, _)| *point != AT_REST).map(|(_, count)| count).sum();
     let list: Vec<String> = hits.iter().map(|(point, count)| format!("{point} {count}")).collect();
     let _ = writeln!(std::io::stderr(), "{kills} kills: {}", list.join(", "));
     let missed: Vec<String> = points().into_iter().filter(|point| !hits.contains_key(point)).collect();
@@ -65,9 +71,9 @@ fn killed_at_every_step() {
     assert!(kills >= FEWEST_KILLS, "only {kills} kills");
 }
 
-fn run(mut world: World<'_>, moments: impl Fn(&'static str) -> Vec<Moment>) {
+fn run(mut world: World<'_>, moment: impl Fn(&'static str) -> Option<Moment>) {
     for step in SCENARIO {
-        let moments: Vec<Moment> = step.points.iter().flat_map(|point| moments(point)).collect();
+        let moments: Vec<Moment> = step.points.iter().filter_map(|point| moment(point)).collect();
         world.carry_out(step, &moments);
     }
 }

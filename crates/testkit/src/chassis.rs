@@ -189,7 +189,8 @@ impl Chassis {
     pub fn instance(&self, name: &str) -> InstanceDetail {
         let (fleet, rest) = name.split_once('/').expect("fleet/agent-number");
         let (agent, number) = rest.rsplit_once('-').expect("agent-number");
-        self.get(&format!("/v1/fleets/{fleet}/agents/{agent}/instances/{number}")).expect("the instance is there")
+        self.get(&format!("/v1/fleets/{fleet}/agents/{agent}/instances/{number}"))
+            .expect("the instance is there")
     }
 
     /// Waits until an instance is in a phase.
@@ -261,7 +262,10 @@ impl Chassis {
             let lines: Vec<&str> = log.lines().collect();
             let last = lines[lines.len().saturating_sub(60)..].join("\n");
             if !last.is_empty() {
-                let _ = io::Write::write_all(&mut io::stderr(), format!("--- {}\n{last}\n", path.display()).as_bytes());
+                let _ = io::Write::write_all(
+                    &mut io::stderr(),
+                    format!("--- {}\n{last}\n", path.display()).as_bytes(),
+                );
             }
         }
     }

@@ -51,7 +51,8 @@ impl Docker {
 
     /// `docker inspect`; `None` if there is no such container.
     pub fn inspect(&self, name: &str) -> Option<Value> {
-        let (status, body) = self.ask("GET", &format!("/containers/{name}/json"), b"").expect("Docker answers");
+        let (status, body) =
+            self.ask("GET", &format!("/containers/{name}/json"), b"").expect("Docker answers");
         (status == 200).then(|| serde_json::from_str(&body).expect("JSON"))
     }
 
@@ -69,6 +70,10 @@ impl Docker {
         self.must("POST", &format!("/containers/{name}/stop?t=1"), b"");
     }
 
+    pub fn restart(&self, name: &str) {
+        self.must("POST", &format!("/containers/{name}/restart?t=1"), b"");
+    }
+
     pub fn kill(&self, name: &str) {
         self.must("POST", &format!("/containers/{name}/kill"), b"");
     }
@@ -78,16 +83,18 @@ impl Docker {
     }
 
     pub fn remove_network(&self, name: &str) {
-        for container in self.get(&format!("/networks/{name}"))["Containers"].as_object().into_iter().flatten() {
-            let body = json!({ "Container": container.0, "Force": true }).to_string();
-            self.must("POST", &format!("/networks/{name}/disconnect"), body.as_bytes());
-        }
         self.must("DELETE", &format!("/networks/{name}"), b"");
     }
 
-    /// `docker run -d`: a container of somebody else. The labels are those of the request beside the image's.
-    pub fn run(&self, name: &str, body: &Value) -> Container {
-        let answer = self.must("POST", &format!("/containers/create?name={name}"), body.to_string().as_bytes());
+    /// `docker run -d --network none`: a container of somebody else.
+    pub fn run(&self, name: &str, image: &str, command: &[&str]) -> Container {
+        let body = json!({
+            "Image": image,
+            "Entrypoint": command,
+            "HostConfig": { "NetworkMode": "none" },
+        });
+        let answer =
+            self.must("POST", &format!("/containers/create?name={name}"), body.to_string().as_bytes());
         let id = answer["Id"].as_str().expect("an id").to_owned();
         let container = Container { docker: self.clone(), id };
         self.must("POST", &format!("/containers/{}/start", container.id), b"");

@@ -14,7 +14,13 @@ pub(crate) struct Answer {
 }
 
 /// Asks in HTTP/1.0, so that the answer ends with the connection.
-pub(crate) fn request(socket: &Path, method: &str, target: &str, kind: &str, body: &[u8]) -> io::Result<Answer> {
+pub(crate) fn request(
+    socket: &Path,
+    method: &str,
+    target: &str,
+    kind: &str,
+    body: &[u8],
+) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let head = format!(

@@ -60,7 +60,8 @@ impl Outcome {
     /// Standard output as JSON.
     #[track_caller]
     pub fn json<T: DeserializeOwned>(&self) -> T {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not the JSON expected ({error}): {self}"))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("not the JSON expected ({error}): {self}"))
     }
 }
 
