@@ -41,6 +41,7 @@ pub(crate) async fn events(daemon: &Arc<Daemon>) -> Result<BoxStream<'static, Re
         Either::Right((Some(Err(error)), _)) => return Err(daemon.explain(error)),
         Either::Right((None, _)) => return Err(Error::unavailable("Docker ended its event stream")),
     };
+    daemon.images.forget();
     let daemon = Arc::clone(daemon);
     let events = stream::iter(first.map(Ok)).chain(messages).filter_map(move |message| {
         future::ready(match message {

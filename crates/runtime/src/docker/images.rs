@@ -15,8 +15,8 @@ use super::{Daemon, failure};
 use crate::registry_auth::{self, CredentialsError};
 use crate::{Error, Image, PullProgress, Result};
 
-/// Fifty instances that are created at once look at their image once.
-const FRESH: Duration = Duration::from_secs(2);
+/// What was learnt of an image holds until Docker tells of a change; this is for what it may fail to tell.
+const FRESH: Duration = Duration::from_mins(5);
 
 pub(crate) type Progress<'a> = &'a (dyn Fn(PullProgress) + Send + Sync);
 
@@ -59,7 +59,7 @@ impl Images {
         outcome
     }
 
-    /// Somebody removed an image.
+    /// An image came, went or got another name, or nobody was listening when it might have.
     pub(crate) fn forget(&self) {
         self.entries().clear();
     }

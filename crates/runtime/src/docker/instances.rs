@@ -32,6 +32,8 @@ pub(crate) struct Known {
     user: String,
     /// init waits for secrets on its standard input.
     takes_secrets: bool,
+    /// This server made it: nobody else can have begun to hand it secrets.
+    made_here: bool,
 }
 
 pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Result<Observed> {
@@ -63,6 +65,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Res
         image: config.image.id.clone(),
         user,
         takes_secrets: body::takes_secrets(&config.spec),
+        made_here: true,
     };
     locked(&daemon.known).insert(id.clone(), Arc::new(known));
     Ok(Observed { id: id.into(), revision: config.revision, name_is_right: true, state: RunState::Created })
@@ -281,15 +284,20 @@ async fn known(daemon: &Arc<Daemon>, id: &str) -> Result<Option<Arc<Known>>> {
     Ok(locked(&daemon.known).get(id).map(Arc::clone))
 }
 
-/// Notes a container that Docker showed.
+/// Notes a container that Docker showed. One that a killed server made, and had perhaps begun to hand its secrets, is of
+/// no use: its standard input may be at its end already.
 fn note(daemon: &Daemon, container: ContainerInspectResponse) -> Option<Owned> {
     let config = container.config.as_ref();
     let user = config.and_then(|config| config.user.clone()).unwrap_or_default();
     let takes_secrets = config.and_then(|config| config.open_stdin).unwrap_or_default();
     let image = container.image.clone().unwrap_or_default();
-    let owned = observe::owned(&daemon.server_id, container)?;
-    let known = Known { key: owned.key.clone(), image, user, takes_secrets };
-    locked(&daemon.known).entry(owned.observed.id.to_string()).or_insert_with(|| Arc::new(known));
+    let mut owned = observe::owned(&daemon.server_id, container)?;
+    let known = Known { key: owned.key.clone(), image, user, takes_secrets, made_here: false };
+    let mut all = locked(&daemon.known);
+    let known = all.entry(owned.observed.id.to_string()).or_insert_with(|| Arc::new(known));
+    if known.takes_secrets && !known.made_here && owned.observed.state == RunState::Created {
+        owned.observed.state = RunState::Dead;
+    }
     Some(owned)
 }
 
