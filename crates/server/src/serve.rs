@@ -18,12 +18,14 @@ use crate::controller::AgentController;
 use crate::data_dir::DataDir;
 use crate::error::{Error, Result};
 use crate::options::{Options, RuntimeChoice};
-use crate::shared::Shared;
+use crate::shared::{Health, Shared};
 use crate::state::AgentState;
 use crate::watch;
 
 /// How long requests that are being answered get to end when the server is told to.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How long a new server waits for its first look at what is there before it answers.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// Serves until SIGTERM, SIGINT or a request to stop. Agents go on running; the next server finds them again.
 pub async fn serve(options: Options) -> Result<()> {
@@ -44,6 +46,9 @@ pub async fn serve(options: Options) -> Result<()> {
         tokio::spawn(agent.run(Arc::clone(&shared)));
     }
     tokio::spawn(watch::watch(Arc::clone(&shared)));
+    // Whoever asks first should not be told that nothing is known yet.
+    let mut health = shared.health.subscribe();
+    let _ = tokio::time::timeout(FIRST_LOOK, health.wait_for(|health| *health != Health::Unknown)).await;
 
     let listener = listen(&data_dir)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
