@@ -40,7 +40,8 @@ impl Ground {
     /// What the agent's first instance has printed, once it contains the word.
     fn printed(&self, name: &str, word: &str) -> String {
         eventually(SOON, || {
-            let printed = self.chassis.run(&["logs", &format!("{}/{name}-1", self.fleet)]).stdout;
+            let logs = self.chassis.run(&["logs", &format!("{}/{name}-1", self.fleet)]);
+            let printed = logs.stdout + &logs.stderr;
             if printed.contains(word) { Ok(printed) } else { Err(format!("`{word}` is not in: {printed}")) }
         })
     }

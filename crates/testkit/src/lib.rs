@@ -7,6 +7,7 @@
 
 mod chassis;
 mod docker;
+mod dockerd;
 mod http;
 mod image;
 mod mount;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 pub use chassis::Chassis;
 pub use chassis_api as api;
 pub use docker::{Container, Docker};
+pub use dockerd::Dockerd;
 pub use image::{Image, Tag};
 pub use mount::TmpfsMount;
 pub use outcome::Outcome;

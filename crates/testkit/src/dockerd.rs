@@ -1,0 +1,119 @@
+//! An Engine of the test's own, which may be stopped and killed as it likes.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{Docker, SOON, eventually, expect, pause};
+
+/// A second dockerd beside the machine's: with its own containerd, files and socket. It lives in a network namespace of
+/// its own, because two that share one remove each other's bridges. It needs root.
+#[derive(Debug)]
+pub struct Dockerd {
+    home: TempDir,
+    child: Option<Child>,
+}
+
+impl Dockerd {
+    /// Started, and answering.
+    pub fn new() -> Dockerd {
+        let home = tempfile::Builder::new().prefix("dockerd").tempdir().expect("a directory");
+        let mut dockerd = Dockerd { home, child: None };
+        dockerd.start();
+        dockerd
+    }
+
+    pub fn docker(&self) -> Docker {
+        Docker::at(self.path("sock"))
+    }
+
+    pub fn start(&mut self) {
+        self.launch();
+        eventually(SOON, || {
+            expect(self.docker().answers(), || {
+                let log = fs::read_to_string(self.path("log")).unwrap_or_default();
+                format!("dockerd does not answer: {log}")
+            })
+        });
+    }
+
+    fn launch(&mut self) {
+        let log = File::options().create(true).append(true).open(self.path("log")).expect("a log file");
+        // One that was killed leaves these behind. Where nobody reaps orphans, they seem to name living processes.
+        for stale in ["pid", "exec/containerd/containerd.pid"] {
+            let _ = fs::remove_file(self.path(stale));
+        }
+        let child = Command::new("unshare")
+            .args(["--net", "--", "dockerd", "--iptables=false", "--ip6tables=false", "--ip-masq=false"])
+            .args(["--bridge=none", "--ip-forward=false", "--log-level=warn"])
+            .arg(format!("--host=unix://{}", self.path("sock").display()))
+            .arg(format!("--data-root={}", self.path("root").display()))
+            .arg(format!("--exec-root={}", self.path("exec").display()))
+            .arg(format!("--pidfile={}", self.path("pid").display()))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .spawn()
+            .expect("dockerd is installed");
+        self.child = Some(child);
+    }
+
+    /// As the machine does when it shuts down: containers are stopped.
+    pub fn stop(&mut self) {
+        self.end(Signal::TERM);
+    }
+
+    /// SIGKILL; what ran under it goes with it.
+    pub fn kill(&mut self) {
+        self.end(Signal::KILL);
+    }
+
+    fn end(&mut self, signal: Signal) {
+        let Some(mut child) = self.child.take() else { return };
+        if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+        let _ = child.wait();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+}
+
+impl Default for Dockerd {
+    fn default() -> Self {
+        Dockerd::new()
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        if self.child.is_none() {
+            // Only it can end what runs under it.
+            self.launch();
+            let deadline = Instant::now() + SOON;
+            while !self.docker().answers() && Instant::now() < deadline {
+                pause(Duration::from_millis(50));
+            }
+        }
+        self.end(Signal::TERM);
+        for directory in ["root", "exec/netns"] {
+            unmount_below(&self.path(directory));
+        }
+    }
+}
+
+/// What an Engine leaves mounted would keep its directory.
+fn unmount_below(directory: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    for path in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
+        if Path::new(path).starts_with(directory) {
+            let _ = Command::new("umount").args(["--lazy", "--quiet", path]).status();
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Every YAML of `examples/` is valid, and runs as it is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use chassis_testkit::api::{Fleet, Instance, Phase};
+use chassis_testkit::{Chassis, SOON, Turn, eventually, expect};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
+
+fn yaml_files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("examples").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            yaml_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_example_runs() {
+    let _turn = Turn::take_documented_fleets();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository");
+    let made = Command::new("examples/images.sh").current_dir(&repository).output();
+    assert!(made.is_ok_and(|output| output.status.success()), "the examples' images cannot be made");
+    let mut files = Vec::new();
+    yaml_files(&repository.join("examples"), &mut files);
+    files.sort();
+    assert!(files.len() > 4, "{files:?}");
+
+    let chassis = Chassis::new(BINARY);
+    for fleet in ["collector", "bots"] {
+        chassis.ok(&["create", "fleet", fleet]);
+    }
+    // Every secret that an example names, as its comment says to make it.
+    let secret = chassis.write("secret", "something-secret\n").display().to_string();
+    for name in ["collector/api-key", "bots/token"] {
+        chassis.ok(&["secret", "create", name, "--from-file", &secret]);
+    }
+    for path in &files {
+        let text = fs::read_to_string(path).expect("an example");
+        let path = path.display().to_string();
+        chassis.ok(&["validate", "-f", &path]);
+        let is_fleet = text.lines().any(|line| line.starts_with("agents:"));
+        let command: &[&str] = if is_fleet { &["apply", "-f", &path] } else { &["deploy", "agent", "-f", &path] };
+        let names_fleet = text.lines().any(|line| line.starts_with("fleet:"));
+        let more: &[&str] = if names_fleet { &[] } else { &["--fleet", "collector"] };
+        let outcome = chassis.run(&[command, more].concat());
+        // One of them fails on purpose, sooner or later.
+        assert!(outcome.code == 0 || path.contains("crash-loop"), "{outcome}");
+    }
+    let wrong = |instance: &Instance| {
+        let fails = instance.agent.as_str() == "crash-loop";
+        instance.phase != Phase::Running && !(fails && instance.phase == Phase::Backoff)
+    };
+    eventually(SOON, || {
+        let instances = chassis.instances();
+        let wrong: Vec<_> = instances.iter().filter(|instance| wrong(instance)).collect();
+        let crashed = instances.iter().any(|instance| instance.agent.as_str() == "crash-loop" && instance.restarts > 0);
+        expect(wrong.is_empty() && crashed, || format!("{wrong:#?}"))
+    });
+    let fleets: Vec<Fleet> = chassis.ok(&["ps", "--fleets", "-o", "json"]).json();
+    for fleet in fleets {
+        let name = fleet.name.as_str();
+        chassis.ok(&["delete", "fleet", name, "--cleanup", &format!("--confirm={name}")]);
+    }
+    assert!(chassis.docker().labelled(&chassis.label()).is_empty());
+}
