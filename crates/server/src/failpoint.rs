@@ -16,9 +16,10 @@ pub(crate) fn failpoint(name: &str) {
         let (name, count) = value.split_once('@')?;
         Some((name.to_owned(), AtomicU64::new(count.parse().ok()?)))
     });
-    if let Some((armed, left)) = ARMED.as_ref() {
-        if armed == name && left.fetch_sub(1, Ordering::SeqCst) == 1 {
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        }
+    if let Some((armed, left)) = ARMED.as_ref()
+        && armed == name
+        && left.fetch_sub(1, Ordering::SeqCst) == 1
+    {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
 }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::SharedState;
 use super::failure::{Failure, Result};
 use super::fleets::DeleteQuery;
+use super::targets::with_suggestion;
 use crate::controller::{AgentController, agent_reload};
 use crate::failpoint::failpoint;
 use crate::shared::Shared;
@@ -40,7 +41,10 @@ pub(crate) async fn apply(
         dry_run: apply.dry_run,
     };
     failpoint("apply:before");
-    let applied = shared.store.apply(&request).await?;
+    let applied = match shared.store.apply(&request).await {
+        Ok(applied) => applied,
+        Err(error) => return Err(with_suggestion(&shared, error).await),
+    };
     if !apply.dry_run {
         failpoint("apply:stored");
         for outcome in applied.agents.iter().filter(|outcome| changes(outcome.change)) {

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::SharedState;
 use super::failure::{Failure, Result};
+use super::targets::with_suggestion;
 use crate::controller::agent_reload;
 use crate::failpoint::failpoint;
 use crate::fleet::{fleet_finish_if_deleting, fleet_prepare};
@@ -46,7 +47,7 @@ pub(crate) async fn list(State(shared): SharedState) -> Result<Json<Vec<Fleet>>>
 }
 
 pub(crate) async fn show(State(shared): SharedState, Path(name): Path<FleetName>) -> Result<Json<Fleet>> {
-    Ok(Json(wire(&shared, shared.store.fleet_get(&name).await?)))
+    Ok(Json(wire(&shared, find(&shared, &name).await?)))
 }
 
 pub(crate) async fn remove(
@@ -71,7 +72,7 @@ pub(crate) async fn scale(
     body: std::result::Result<Json<Scale>, JsonRejection>,
 ) -> Result<Json<Fleet>> {
     let Json(scale) = body?;
-    let fleet = shared.store.fleet_get(&name).await?;
+    let fleet = find(&shared, &name).await?;
     let agents = agent_keys(&shared, &name);
     let agent = match (scale.agent, agents.as_slice()) {
         (Some(agent), _) => agent,
@@ -99,6 +100,13 @@ pub(crate) async fn scale(
     failpoint("scale:stored");
     agent_reload(&shared, &key).await?;
     Ok(Json(wire(&shared, fleet)))
+}
+
+async fn find(shared: &Shared, name: &FleetName) -> Result<chassis_store::Fleet> {
+    match shared.store.fleet_get(name).await {
+        Ok(fleet) => Ok(fleet),
+        Err(error) => Err(with_suggestion(shared, error).await),
+    }
 }
 
 pub(crate) fn agent_keys(shared: &Arc<Shared>, fleet: &FleetName) -> Vec<AgentKey> {

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::SharedState;
 use super::failure::Result;
+use super::targets::with_suggestion;
 use crate::failpoint::failpoint;
 use crate::shared::Shared;
 
@@ -41,7 +42,10 @@ pub(crate) async fn write(
 ) -> Result<Json<Secret>> {
     failpoint("secret_write:before");
     let value = Zeroizing::new(body.to_vec());
-    let info = shared.store.secret_write(&fleet, &name, value, query.replace).await?;
+    let info = match shared.store.secret_write(&fleet, &name, value, query.replace).await {
+        Ok(info) => info,
+        Err(error) => return Err(with_suggestion(&shared, error).await),
+    };
     failpoint("secret_write:stored");
     for agent in shared.agents() {
         // One that is blocked for want of this secret need not wait.

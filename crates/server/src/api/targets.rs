@@ -91,14 +91,32 @@ fn names(shared: &Shared) -> Vec<String> {
 
 fn nothing_named(name: &str, known: &[String]) -> Failure {
     let wanted = name.rsplit('/').next().unwrap_or(name);
-    let nearest = known
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(wanted, known), known))
-        .filter(|(distance, _)| *distance <= 1 + wanted.len() / 4)
-        .min();
-    let hint = match nearest {
-        Some((_, known)) => format!("did you mean `{known}`?"),
+    let hint = match nearest(wanted, known) {
+        Some(known) => format!("did you mean `{known}`?"),
         None => "`chassis ps` shows what there is".to_owned(),
     };
     Failure::not_found("no_such_name", format!("there is nothing named `{name}`; {hint}"))
+}
+
+/// The store's error; for a fleet that is not there, with the name that was probably meant.
+pub(crate) async fn with_suggestion(shared: &Shared, error: chassis_store::Error) -> Failure {
+    if let chassis_store::Error::FleetNotFound(name) = &error {
+        let fleets = shared.store.fleet_list().await.unwrap_or_default();
+        let known: Vec<String> = fleets.iter().map(|fleet| fleet.name.to_string()).collect();
+        if let Some(known) = nearest(name.as_str(), &known) {
+            let detail = format!("there is no fleet `{name}`; did you mean `{known}`?");
+            return Failure::not_found(error.code(), detail);
+        }
+    }
+    error.into()
+}
+
+/// The name that somebody who typed another one may have meant.
+fn nearest<'a>(typed: &str, known: &'a [String]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(typed, known), known.as_str()))
+        .filter(|(distance, _)| *distance <= 1 + typed.len() / 4)
+        .min()
+        .map(|(_, known)| known)
 }
