@@ -59,8 +59,10 @@ impl Ground {
 #[test]
 fn an_images_own_command_is_kept() {
     let ground = Ground::new();
-    let scratch =
-        Image::scratch().program("busybox").change(r#"ENTRYPOINT ["/busybox", "echo", "out of nothing"]"#).build();
+    let scratch = Image::scratch()
+        .program("busybox")
+        .change(r#"ENTRYPOINT ["/busybox", "echo", "out of nothing"]"#)
+        .build();
     ground.deploy("scratch", &scratch, "restart_policy: never\n").exits(0);
     ground.printed("scratch", "out of nothing");
 
@@ -93,7 +95,9 @@ fn users_own_their_data() {
     ground.deploy_script("nobody", script, volume).exits(0);
     ground.deploy_script("chosen", script, &format!("user: 77:78\n{volume}")).exits(0);
     ground.deploy_script("root", script, &format!("user: root\n{volume}")).exits(0);
-    for (name, user, group) in [("named", 1234, 1235), ("nobody", 64646, 64646), ("chosen", 77, 78), ("root", 0, 0)] {
+    for (name, user, group) in
+        [("named", 1234, 1235), ("nobody", 64646, 64646), ("chosen", 77, 78), ("root", 0, 0)]
+    {
         let printed = ground.printed(name, "wrote");
         assert!(printed.contains(&format!("id {user}:{group}")), "{name}: {printed}");
         let directory = ground.chassis.data_dir().join(&ground.fleet).join(format!("{name}-1/data"));
@@ -126,7 +130,11 @@ fn memory_is_gone_after_a_stop() {
     ground.chassis.ok(&["start", &name]);
     let again = eventually(SOON, || {
         let printed = ground.printed("forgets", "done");
-        if printed.matches("done").count() == 2 { Ok(printed) } else { Err("it has not started again".to_owned()) }
+        if printed.matches("done").count() == 2 {
+            Ok(printed)
+        } else {
+            Err("it has not started again".to_owned())
+        }
     });
     for expected in ["/tmpfs is tmpfs", "/data/cache is tmpfs", "root is read-only"] {
         assert_eq!(again.matches(expected).count(), 2, "{again}");
@@ -154,7 +162,8 @@ fn how_an_agent_ends_is_told() {
     });
 
     // Whoever asks while it runs hears that it runs; it is over soon enough.
-    let loops = || ground.deploy_script("loops", "echo about to fail; exit 4", "restart_policy: on-failure\n");
+    let loops =
+        || ground.deploy_script("loops", "echo about to fail; exit 4", "restart_policy: on-failure\n");
     loops();
     eventually(SOON, || {
         let shown = chassis.ok(&["ps", fleet]).stdout;
@@ -163,7 +172,8 @@ fn how_an_agent_ends_is_told() {
     assert!(chassis.instance(&format!("{fleet}/loops-1")).instance.restarts >= 1);
     loops().exits(1).says(&["loops-1", "code 4", "chassis describe loops-1", "keeps trying"]);
 
-    let missing = || ground.deploy("missing", &ground.busybox, "restart_policy: never\ncommand: [/no/such/program]\n");
+    let missing =
+        || ground.deploy("missing", &ground.busybox, "restart_policy: never\ncommand: [/no/such/program]\n");
     missing();
     ground.until("missing", Phase::Failed);
     missing().exits(1).says(&["127"]);
@@ -208,7 +218,10 @@ security: {{capabilities: [NET_BIND_SERVICE]}}
     assert!(host["SecurityOpt"].to_string().contains("no-new-privileges"), "{}", host["SecurityOpt"]);
     assert_eq!(host["ReadonlyRootfs"], true);
     assert_eq!(host["Privileged"], false);
-    assert!(host["Tmpfs"]["/tmpfs"].as_str().is_some_and(|options| options.contains("size=3145728")), "{host}");
+    assert!(
+        host["Tmpfs"]["/tmpfs"].as_str().is_some_and(|options| options.contains("size=3145728")),
+        "{host}"
+    );
     assert_eq!(host["PortBindings"]["8080/tcp"][0]["HostIp"], "127.0.0.1");
     let labels = &container["Config"]["Labels"];
     assert_eq!((&labels["team"], &labels["chassis.cluster"]), (&"night-shift".into(), &"east".into()));

@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use chassis_testkit::api::{Fleet, Instance, Phase};
-use chassis_testkit::{Chassis, SOON, Turn, eventually, expect};
+use chassis_testkit::{Chassis, Dockerd, SOON, eventually, expect};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
 
@@ -22,16 +21,17 @@ fn yaml_files(directory: &Path, found: &mut Vec<PathBuf>) {
 
 #[test]
 fn every_example_runs() {
-    let _turn = Turn::take_documented_fleets();
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository");
-    let made = Command::new("examples/images.sh").current_dir(&repository).output();
-    assert!(made.is_ok_and(|output| output.status.success()), "the examples' images cannot be made");
+    let repository =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository");
+    // The names of the fleets are fixed, and the machine may have such fleets.
+    let dockerd = Dockerd::new();
+    dockerd.make_example_images(&repository);
     let mut files = Vec::new();
     yaml_files(&repository.join("examples"), &mut files);
     files.sort();
     assert!(files.len() > 4, "{files:?}");
 
-    let chassis = Chassis::new(BINARY);
+    let chassis = Chassis::new(BINARY).on_docker(&dockerd.docker());
     for fleet in ["collector", "bots"] {
         chassis.ok(&["create", "fleet", fleet]);
     }
@@ -45,7 +45,8 @@ fn every_example_runs() {
         let path = path.display().to_string();
         chassis.ok(&["validate", "-f", &path]);
         let is_fleet = text.lines().any(|line| line.starts_with("agents:"));
-        let command: &[&str] = if is_fleet { &["apply", "-f", &path] } else { &["deploy", "agent", "-f", &path] };
+        let command: &[&str] =
+            if is_fleet { &["apply", "-f", &path] } else { &["deploy", "agent", "-f", &path] };
         let names_fleet = text.lines().any(|line| line.starts_with("fleet:"));
         let more: &[&str] = if names_fleet { &[] } else { &["--fleet", "collector"] };
         let outcome = chassis.run(&[command, more].concat());
@@ -59,7 +60,8 @@ fn every_example_runs() {
     eventually(SOON, || {
         let instances = chassis.instances();
         let wrong: Vec<_> = instances.iter().filter(|instance| wrong(instance)).collect();
-        let crashed = instances.iter().any(|instance| instance.agent.as_str() == "crash-loop" && instance.restarts > 0);
+        let crashed =
+            instances.iter().any(|instance| instance.agent.as_str() == "crash-loop" && instance.restarts > 0);
         expect(wrong.is_empty() && crashed, || format!("{wrong:#?}"))
     });
     let fleets: Vec<Fleet> = chassis.ok(&["ps", "--fleets", "-o", "json"]).json();

@@ -3,15 +3,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use chassis_testkit::api::{Instance, Phase};
-use chassis_testkit::{Chassis, SOON, Turn, eventually, expect};
+use chassis_testkit::{Chassis, Dockerd, SOON, eventually, expect};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
 const KEY: &str = "sk-that-nobody-else-sees";
-const LABEL: &str = "chassis.fleet=collector";
 
 /// Readings that an instance has kept so far.
 fn readings(chassis: &Chassis, number: u32) -> usize {
@@ -54,18 +53,17 @@ fn names(numbers: &[u32]) -> Vec<String> {
 
 #[test]
 fn the_main_job() {
-    let _turn = Turn::take_documented_fleets();
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let made = Command::new("examples/images.sh").arg("collector").current_dir(&repository).output();
-    assert!(made.is_ok_and(|output| output.status.success()), "the example's image cannot be made");
-    let chassis = Chassis::new(BINARY);
+    // The names are those that people type, and the machine may have a fleet called collector.
+    let dockerd = Dockerd::new();
+    dockerd.make_example_images(&repository);
+    let chassis = Chassis::new(BINARY).on_docker(&dockerd.docker());
     chassis.write("key.txt", &format!("{KEY}\n"));
     fs::copy(
         repository.join("examples/collector/collector-agent.yaml"),
         chassis.home().join("collector-agent.yaml"),
     )
     .expect("the example");
-    assert!(chassis.docker().labelled(LABEL).is_empty(), "a fleet called collector runs here already");
 
     create_and_deploy(&chassis);
     scale_and_look(&chassis);
@@ -167,18 +165,26 @@ fn read_logs(chassis: &Chassis) {
 
 fn watch_events(chassis: &Chassis) {
     let (mut watching, output) = chassis.spawn(&["events", "--watch"]);
+    let until_told = |words: &[&str]| {
+        eventually(SOON, || {
+            let text = fs::read_to_string(&output).unwrap_or_default();
+            expect(words.iter().all(|word| text.contains(word)), || format!("not told while watched: {text}"))
+        });
+    };
+    // It tells only what happens once it watches, and says nothing before.
     eventually(SOON, || {
-        chassis.docker().kill("chassis-collector-data-collector-4");
-        let text = fs::read_to_string(&output).unwrap_or_default();
-        let seen = ["collector/data-collector-4", "killed by signal 9", "started"];
-        let complaint = format!("not told while it was watched: {text}");
-        chassis.until("collector/data-collector-4", Phase::Running);
-        expect(seen.iter().all(|word| text.contains(word)), || complaint)
+        chassis.ok(&["secret", "create", "collector/probe", "--from-file", "key.txt", "--replace"]);
+        expect(fs::metadata(&output).is_ok_and(|file| file.len() > 0), || "it does not watch".to_owned())
     });
+    chassis.docker().kill("chassis-collector-data-collector-4");
+    until_told(&["collector/data-collector-4", "killed by signal 9", "started"]);
+    chassis.ok(&["secret", "delete", "collector/probe"]);
+    until_told(&["secret probe deleted"]);
+    chassis.until("collector/data-collector-4", Phase::Running);
     let _ = watching.kill();
     let _ = watching.wait();
     let restarts = chassis.instance("collector/data-collector-4").instance.restarts;
-    assert!(restarts >= 1, "its death was not counted");
+    assert_eq!(restarts, 1, "its death was not counted");
     chassis.ok(&["events", "data-collector-4"]).shows(&["killed by signal 9"]).hides(KEY);
     chassis.ok(&["events"]).shows(&["fleet created", "secret api-key written", "scaled from 1 to 5"]);
 }
@@ -226,8 +232,8 @@ fn delete_and_find_again(chassis: &Chassis) {
 
 fn declare_a_fleet(chassis: &Chassis) {
     let agent = fs::read_to_string(chassis.home().join("collector-agent.yaml")).expect("the example");
-    let indented: String = agent.lines().map(|line| format!("    {line}\n")).collect();
-    let agents = format!("  -{}", &indented[3..]);
+    // The same agent, as the one item of a list.
+    let agents = format!("  - {}\n", agent.trim_end().replace('\n', "\n    "));
     chassis.write("fleet.yaml", &format!("fleet: collector\nagents:\n{agents}"));
     chassis.ok(&["diff", "-f", "fleet.yaml"]);
     chassis.write(

@@ -39,7 +39,10 @@ impl Ground {
         self.chassis.ok(&["describe", &name]).shows(&["Unknown", "Docker does not answer"]);
         self.chassis.ok(&["server", "status"]).shows(&["Docker does not answer"]);
         // A change is taken and kept; it is only told that it has to wait.
-        self.chassis.run(&["restart", &format!("{}/a-2", self.fleet)]).exits(1).says(&["Docker does not answer"]);
+        self.chassis
+            .run(&["restart", &format!("{}/a-2", self.fleet)])
+            .exits(1)
+            .says(&["Docker does not answer"]);
     }
 
     /// Those that are to run have run once more each, and the stopped one has not.

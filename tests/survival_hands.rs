@@ -180,7 +180,13 @@ fn a_copy_with_all_labels_is_somebody_elses() {
     ground.chassis.ok(&["ps"]);
     ground.chassis.until(&ground.instance(1), Phase::Running);
     assert_eq!(docker.runs_since(&ground.container(1)), original, "the original was left alone");
-    ground.chassis.ok(&["delete", "fleet", &ground.fleet, "--cleanup", &format!("--confirm={}", ground.fleet)]);
+    ground.chassis.ok(&[
+        "delete",
+        "fleet",
+        &ground.fleet,
+        "--cleanup",
+        &format!("--confirm={}", ground.fleet),
+    ]);
     assert!(docker.inspect(&ground.container(1)).is_none());
     assert_eq!(docker.runs_since(&copy.id), since, "the copy was touched");
     drop(copy);

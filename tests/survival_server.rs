@@ -52,7 +52,11 @@ fn agents_outlive_their_server() {
     let name = format!("{fleet}/a-1");
     let healed = eventually(SOON, || {
         let found = chassis.instance(&name).instance;
-        if found.phase == Phase::Running && found.restarts == 1 { Ok(found) } else { Err(format!("{found:?}")) }
+        if found.phase == Phase::Running && found.restarts == 1 {
+            Ok(found)
+        } else {
+            Err(format!("{found:?}"))
+        }
     });
     assert_eq!(healed.last_exit.map(|exit| exit.code), Some(137), "{healed:?}");
     assert_eq!(chassis.docker().runs_since(&containers[1]), begin[1], "the other one was left alone");
@@ -145,10 +149,13 @@ fn the_disk_is_full() {
     chassis.run(&["secret", "create", &format!("{fleet}/word"), "--from-file", &file]).exits(1);
     // It goes on looking after what runs, and telling.
     let container = format!("chassis-{fleet}-a-1");
+    let before = chassis.docker().runs_since(&container);
     chassis.docker().kill(&container);
     eventually(SOON, || {
-        expect(chassis.docker().runs_since(&container).is_some(), || "it was not restarted".to_owned())
+        let now = chassis.docker().runs_since(&container);
+        expect(now.is_some() && now != before, || "it was not restarted".to_owned())
     });
+    chassis.until(&format!("{fleet}/a-1"), Phase::Running);
     chassis.ok(&["ps"]).shows(&["Running"]);
     server.kill();
     let without_room = chassis.serve();

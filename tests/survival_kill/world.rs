@@ -62,10 +62,8 @@ impl<'a> World<'a> {
             self.check_nothing_doubled();
         }
         let mut server = self.chassis.serve();
-        if !answered {
-            if let Err(outcome) = self.ask(step, asked) {
-                panic!("{}: with a server that lives, {outcome}", self.name(step));
-            }
+        if !answered && let Err(outcome) = self.ask(step, asked) {
+            panic!("{}: with a server that lives, {outcome}", self.name(step));
         }
         eventually(SOON, || {
             self.check(&step.then).map_err(|complaint| format!("{}: {complaint}", self.name(step)))

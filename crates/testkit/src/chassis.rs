@@ -223,12 +223,8 @@ impl Chassis {
     #[track_caller]
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let id = self.id.get().expect("a server was there");
-        let directories = self.secret_dirs(id).into_iter().filter_map(|path| fs::read_dir(path).ok());
+        let directories = secret_dirs(id).into_iter().filter_map(|path| fs::read_dir(path).ok());
         directories.flatten().flatten().map(|entry| entry.path()).collect()
-    }
-
-    fn secret_dirs(&self, id: &str) -> [PathBuf; 2] {
-        ["/run/chassis", "/dev/shm/chassis"].map(|path| Path::new(path).join(id))
     }
 
     fn is_ready(&self) -> bool {
@@ -271,6 +267,11 @@ impl Chassis {
     }
 }
 
+/// Where a server keeps secret files: in memory.
+fn secret_dirs(id: &str) -> [PathBuf; 2] {
+    ["/run/chassis", "/dev/shm/chassis"].map(|path| Path::new(path).join(id))
+}
+
 impl Drop for Chassis {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -279,7 +280,7 @@ impl Drop for Chassis {
         self.end_background();
         if let Some(id) = self.id.get() {
             self.docker.sweep(&format!("chassis.server={id}"));
-            for directory in self.secret_dirs(id) {
+            for directory in secret_dirs(id) {
                 let _ = fs::remove_dir_all(directory);
             }
         }

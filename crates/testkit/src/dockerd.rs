@@ -31,6 +31,17 @@ impl Dockerd {
         Docker::at(self.path("sock"))
     }
 
+    /// Makes the images of the examples, by `examples/images.sh`.
+    pub fn make_example_images(&self, repository: &Path) {
+        let output = Command::new("examples/images.sh")
+            .current_dir(repository)
+            .env("DOCKER_HOST", format!("unix://{}", self.path("sock").display()))
+            .output()
+            .expect("the script runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the examples' images cannot be made: {said}");
+    }
+
     pub fn start(&mut self) {
         self.launch();
         eventually(SOON, || {
@@ -48,8 +59,16 @@ impl Dockerd {
             let _ = fs::remove_file(self.path(stale));
         }
         let child = Command::new("unshare")
-            .args(["--net", "--", "dockerd", "--iptables=false", "--ip6tables=false", "--ip-masq=false"])
-            .args(["--bridge=none", "--ip-forward=false", "--log-level=warn"])
+            .args([
+                "--net",
+                "--",
+                "/bin/sh",
+                "-c",
+                "/bin/busybox ip link set lo up; exec dockerd \"$@\"",
+                "dockerd",
+            ])
+            .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"])
+            .args(["--bridge=none", "--log-level=warn"])
             .arg(format!("--host=unix://{}", self.path("sock").display()))
             .arg(format!("--data-root={}", self.path("root").display()))
             .arg(format!("--exec-root={}", self.path("exec").display()))

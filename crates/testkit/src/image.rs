@@ -4,7 +4,6 @@ use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
 use std::process::Command;
 
 use crate::http::encode;
@@ -73,7 +72,7 @@ impl Image {
         let filter = encode(&serde_json::json!({ "reference": [name] }).to_string());
         if docker.get(&format!("/images/json?filters={filter}")).as_array().is_some_and(Vec::is_empty) {
             let changes: String =
-                self.changes.iter().map(|change| format!("&changes={}", encode(change))).collect();
+                self.changes.iter().flat_map(|change| ["&changes=".to_owned(), encode(change)]).collect();
             let target = format!("/images/create?fromSrc=-&repo={repository}&tag={tag}{changes}");
             docker.must("POST", &target, &self.tar());
         }
@@ -93,7 +92,7 @@ impl Image {
         }
         for (path, content) in &self.files {
             let path = home.path().join(path);
-            fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).expect("a directory");
+            fs::create_dir_all(path.parent().expect("a path below the root")).expect("a directory");
             fs::write(&path, content).expect("a file");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
         }

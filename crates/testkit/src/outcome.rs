@@ -15,6 +15,7 @@ pub struct Outcome {
     pub stderr: String,
 }
 
+#[expect(clippy::return_self_not_must_use, reason = "a check is made for its own sake")]
 impl Outcome {
     pub(crate) fn new(command: String, output: &Output) -> Outcome {
         Outcome {
