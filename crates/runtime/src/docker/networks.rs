@@ -104,9 +104,9 @@ pub(crate) fn is_amiss(error: &DockerError, fleet: &FleetName) -> bool {
 /// True if a start failed because the container belongs to a network, by its id, that is no more.
 pub(crate) fn is_of_old(error: &DockerError) -> bool {
     let words = failure::words(error);
-    let id = words.split_once("network ").and_then(|(_, rest)| rest.split_once(" not found"));
+    let id = words.strip_suffix(" not found").and_then(|words| words.rsplit_once("network "));
     failure::status(error).is_some()
-        && id.is_some_and(|(id, _)| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        && id.is_some_and(|(_, id)| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// True if the network is there and this server's.
