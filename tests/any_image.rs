@@ -196,7 +196,7 @@ fn an_agent_gets_what_its_yaml_says() {
     let ground = Ground::new();
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
     let yaml = format!(
-        r#"
+        r"
 resources: {{cpu: 250m, memory: 48Mi, pids: 33, files: 512}}
 labels: {{team: night-shift}}
 clusterId: east
@@ -204,7 +204,7 @@ env: [{{name: GREETING, value: hello}}]
 tmpfs: {{size: 3Mi}}
 ports: [{{containerPort: 8080, hostPort: {port}}}]
 security: {{capabilities: [NET_BIND_SERVICE]}}
-"#
+"
     );
     let script = "echo $GREETING from $CHASSIS_INSTANCE in $CHASSIS_FLEET > /tmpfs/index.html; exec httpd -f -p 8080 -h /tmpfs";
     ground.deploy_script("limited", script, &yaml).exits(0);

@@ -60,7 +60,7 @@ fn processes_with(word: &str, server: &Server) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         if fs::read(entry.path().join("cmdline")).is_ok_and(|bytes| contains(&bytes, word)) {
-            found.push(format!("arguments of {:?}", entry.file_name()));
+            found.push(format!("arguments of {}", entry.file_name().display()));
         }
     }
     let environ = fs::read(format!("/proc/{}/environ", server.pid())).expect("the server runs");
