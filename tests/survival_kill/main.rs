@@ -12,6 +12,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use scenario::SCENARIO;
 use world::{AT_REST, Moment, World};
@@ -82,10 +83,12 @@ fn run_by_chance(mut world: World<'_>) {
     let mut seed = u64::from(std::process::id());
     for step in SCENARIO {
         let moments: Vec<Moment> = (0..CHANCES)
-            .map(|_| {
+            .map(|chance| {
                 // Knuth's multiplier; any spread will do, as the machine adds its own.
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                Moment::After(std::time::Duration::from_millis((seed >> 33) % 500))
+                // Half of them while the request is heard, half while it is carried out.
+                let range = if chance % 2 == 0 { 60 } else { 500 };
+                Moment::After(Duration::from_millis((seed >> 33) % range))
             })
             .collect();
         world.carry_out(step, &moments);

@@ -52,6 +52,12 @@ pub(crate) const SCENARIO: &[Step] = &[
         ],
         then: Then { running: &[1, 2, 3], data: &[1, 2, 3], ..NOTHING },
     },
+    // Where it can die on the way is the store's affair, and tested there; the next step shows whether the secret is lost.
+    Step {
+        command: &["secret", "rotate-key"],
+        points: &[],
+        then: Then { running: &[1, 2, 3], data: &[1, 2, 3], ..NOTHING },
+    },
     Step {
         command: &["scale", "fleet", "FLEET", "4"],
         points: &[
