@@ -89,8 +89,11 @@ impl Chassis {
     pub(crate) async fn end(mut self) -> Result<()> {
         self.run(&["delete", "fleet", &self.fleet, "--cleanup", &format!("--confirm={}", self.fleet)])
             .await?;
-        self.run(&["server", "stop"]).await?;
-        self.server.wait().await?;
+        let mut stop = self.command();
+        // The command waits until the server is gone, which it is only once it was waited for.
+        let (stopped, ended) = tokio::join!(finish(stop.args(["server", "stop"])), self.server.wait());
+        stopped?;
+        ended?;
         Ok(())
     }
 }

@@ -4,12 +4,34 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
+use tokio::process::Command;
+
+use crate::chassis::Chassis;
+use crate::command::{docker, finish};
+use crate::world::World;
+
+/// As many bodies as asked for, each of which makes a container like the one that chassis made as number 1.
+///
+/// Each has directories of its own, linked to the same files as chassis does it: an agent's init refuses to share.
+pub(crate) async fn bodies(world: &World, chassis: &Chassis, count: u32) -> Result<Vec<Value>> {
+    let answer: Value = serde_json::from_str(&docker(&["inspect", &chassis.container(1)]).await?.stdout)?;
+    let inspected = answer.get(0).context("the deployed instance has no container")?;
+    let mut bodies = Vec::new();
+    for number in 0..count {
+        let copy = world.directory(&format!("{}-copy-{number}", chassis.fleet))?;
+        let mut copying = Command::new("cp");
+        copying.args(["--archive", "--link"]).arg(chassis.fleet_dir().join(".")).arg(&copy);
+        finish(&mut copying).await?;
+        bodies.push(body(inspected, &chassis.fleet_dir(), &copy)?);
+    }
+    Ok(bodies)
+}
 
 /// A request body that makes a container like the one that `docker inspect` shows.
 ///
 /// Only its labels are renamed, so that no server takes it for one of its own, and the directories below
 /// `data_dir` are replaced by their copies below `copy`, which stay when chassis cleans up.
-pub(crate) fn body(inspected: &Value, data_dir: &Path, copy: &Path) -> Result<Value> {
+fn body(inspected: &Value, data_dir: &Path, copy: &Path) -> Result<Value> {
     let mut body = inspected["Config"].as_object().context("the container has no configuration")?.clone();
     let labels = body.remove("Labels").unwrap_or_default();
     let labels = labels.as_object().cloned().unwrap_or_default().into_iter();

@@ -17,12 +17,11 @@ pub(crate) async fn one(engine: &Engine, name: &str, body: &Value) -> Result<Dur
     Ok(began.elapsed())
 }
 
-/// How long `count` take if so many are always under way. Their names are `<name>-0` and so on.
+/// How long one of each body takes if so many are always under way. Their names are `<name>-0` and so on.
 pub(crate) async fn many(
     engine: &Engine,
     name: &str,
-    body: &Value,
-    count: usize,
+    bodies: &Arc<Vec<Value>>,
     at_once: usize,
 ) -> Result<Duration> {
     let next = Arc::new(AtomicUsize::new(0));
@@ -32,14 +31,12 @@ pub(crate) async fn many(
     }
     let began = Instant::now();
     let workers = connections.into_iter().map(|mut connection| {
-        let (next, name, body) = (Arc::clone(&next), name.to_owned(), body.clone());
+        let (next, name, bodies) = (Arc::clone(&next), name.to_owned(), Arc::clone(bodies));
         tokio::spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= count {
-                    return Ok::<_, anyhow::Error>(());
-                }
-                create_and_start(&mut connection, &format!("{name}-{number}"), &body).await?;
+                let Some(body) = bodies.get(number) else { return Ok::<_, anyhow::Error>(()) };
+                create_and_start(&mut connection, &format!("{name}-{number}"), body).await?;
             }
         })
     });

@@ -1,10 +1,8 @@
 //! One agent, from the command to the running instance: `chassis deploy`, the Engine's own API, `docker run`.
 
 use anyhow::{Context, Result};
-use serde_json::Value;
 
 use crate::chassis::Chassis;
-use crate::command::{docker, finish};
 use crate::report::{Report, progress};
 use crate::rivals::{raw, run};
 use crate::service;
@@ -21,7 +19,8 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
     let chassis = Chassis::serve(world, ROW, "docker").await?;
     let file = chassis.agent_file(world, image, &[])?;
     chassis.deploy(&file).await?;
-    let body = same_container(world, &chassis).await?;
+    let bodies = template::bodies(world, &chassis, 1).await?;
+    let body = bodies.first().context("no body")?;
     delete(&chassis).await?;
     let network = format!("chassis-{}", chassis.fleet);
     let flags = service::run_flags(&network, &world.agent_directory("run-data")?);
@@ -34,7 +33,7 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
         // Each comes first in turn.
         for contestant in (0..CONTESTANTS).map(|place| (place + round) % CONTESTANTS) {
             match contestant {
-                0 => engine.push_milliseconds(raw::one(&world.engine, &raw_name, &body).await?),
+                0 => engine.push_milliseconds(raw::one(&world.engine, &raw_name, body).await?),
                 1 => {
                     ours.push_milliseconds(chassis.deploy(&file).await?.elapsed);
                     world.running_expect(&format!("{ROW}-{}-", service::AGENT), 1).await?;
@@ -48,24 +47,12 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
             }
         }
     }
-    chassis.end().await?;
     let median = ours.median();
     report.plain(ROW, "chassis deploy agent", "ms", ours);
     report.rival(ROW, "Engine API create + start", "ms", engine, median, Some(1.15));
     report.rival(ROW, "docker run -d, hardened the same", "ms", hardened, median, Some(1.0));
     report.rival(ROW, "docker run -d, not hardened at all", "ms", plain, median, None);
-    Ok(())
-}
-
-/// The body that makes the container that chassis made as number 1.
-pub(crate) async fn same_container(world: &World, chassis: &Chassis) -> Result<Value> {
-    let inspected = docker(&["inspect", &chassis.container(1)]).await?.stdout;
-    let inspected: Value = serde_json::from_str(&inspected)?;
-    let inspected = inspected.get(0).context("the deployed instance has no container")?;
-    let copy = world.directory(&format!("{}-copy", chassis.fleet))?;
-    let source = chassis.fleet_dir().join(".");
-    finish(tokio::process::Command::new("cp").arg("--archive").arg(&source).arg(&copy)).await?;
-    template::body(inspected, &chassis.fleet_dir(), &copy)
+    chassis.end().await
 }
 
 async fn delete(chassis: &Chassis) -> Result<()> {

@@ -38,11 +38,10 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
         command.args(["logs", &instance, "--follow", "--tail", "0"]);
         read(command, &mut ours).await?;
     }
-    chassis.end().await?;
     let median = ours.median();
     report.bounded(ROW, "chassis logs -f behind the agent", "ms", ours, 10.0);
     report.rival(ROW, "docker logs -f behind the agent", "ms", theirs, median, None);
-    Ok(())
+    chassis.end().await
 }
 
 async fn read(mut command: Command, series: &mut Series) -> Result<()> {

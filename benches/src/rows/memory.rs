@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::chassis::Chassis;
 use crate::report::{Report, progress};
@@ -28,7 +29,7 @@ async fn on_docker(world: &World, report: &mut Report) -> Result<()> {
     chassis.deploy(&chassis.agent_file(world, world.image().await?, &[])?).await?;
     progress("memory: 50 instances");
     chassis.scale(scale::TO).await?;
-    chassis.run(&["ps", "-o", "json"]).await?;
+    running_expect(&chassis, scale::TO).await?;
     tokio::time::sleep(SETTLE).await;
     let (mut resident, mut busy) = (Series::default(), Series::default());
     for _ in 0..WINDOWS {
@@ -36,15 +37,14 @@ async fn on_docker(world: &World, report: &mut Report) -> Result<()> {
         tokio::time::sleep(WINDOW).await;
         let used = processor_time(pid)?.saturating_sub(before);
         busy.push(100.0 * used.as_secs_f64() / began.elapsed().as_secs_f64());
-        chassis.run(&["ps", "-o", "json"]).await?;
+        running_expect(&chassis, scale::TO).await?;
         resident.push(status_mib(pid, "VmRSS")?);
     }
     let peak = status_mib(pid, "VmHWM")?;
-    chassis.end().await?;
     report.bounded(ROW, "server, 50 instances on Docker", "MiB", resident, 25.0);
     report.plain(ROW, "server, 50 instances on Docker, peak", "MiB", peak.into());
     report.bounded(ROW, "server, 50 instances on Docker, idle CPU", "%", busy, 0.2);
-    Ok(())
+    chassis.end().await
 }
 
 async fn simulated(world: &World, report: &mut Report) -> Result<()> {
@@ -56,14 +56,25 @@ async fn simulated(world: &World, report: &mut Report) -> Result<()> {
     tokio::time::sleep(SETTLE).await;
     let mut resident = Series::default();
     for _ in 0..WINDOWS {
-        chassis.run(&["ps", "-o", "json"]).await?;
+        running_expect(&chassis, SIMULATED).await?;
         resident.push(status_mib(pid, "VmRSS")?);
     }
     let peak = status_mib(pid, "VmHWM")?;
-    chassis.end().await?;
     report.bounded(ROW, "server, 10 000 instances on sim", "MiB", resident, 60.0);
     report.plain(ROW, "server, 10 000 instances on sim, peak", "MiB", peak.into());
     report.plain(ROW, "chassis scale 1 -> 10 000 on sim", "s", elapsed.as_secs_f64().into());
+    chassis.end().await
+}
+
+/// Asks for everything there is, and fails unless exactly so many instances run.
+async fn running_expect(chassis: &Chassis, expected: u32) -> Result<()> {
+    let instances: Value = serde_json::from_str(&chassis.run(&["ps", "-o", "json"]).await?.stdout)?;
+    let running =
+        instances.as_array().into_iter().flatten().filter(|instance| instance["phase"] == "Running");
+    let running = running.count();
+    if running != expected as usize {
+        bail!("{running} instances run, not {expected}; what was measured does not count");
+    }
     Ok(())
 }
 

@@ -1,8 +1,10 @@
 //! One agent from 1 to 50 instances: chassis, Compose, Swarm, and the Engine's own API at several degrees of concurrency.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::Result;
 
-use super::deploy::same_container;
 use crate::chassis::Chassis;
 use crate::report::{Report, progress};
 use crate::rivals::compose::Compose;
@@ -10,12 +12,13 @@ use crate::rivals::raw;
 use crate::rivals::swarm::Swarm;
 use crate::service;
 use crate::stats::Series;
+use crate::template;
 use crate::world::World;
 
 const ROW: &str = "scale";
 const FROM: u32 = 1;
 pub(crate) const TO: u32 = 50;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// Who takes part, in the order of the first round; the number is how many are under way at once.
 const CONTESTANTS: [Contestant; 8] = [
@@ -41,7 +44,7 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
     let chassis = Chassis::serve(world, ROW, "docker").await?;
     let file = chassis.agent_file(world, world.image().await?, &[])?;
     chassis.deploy(&file).await?;
-    let body = same_container(world, &chassis).await?;
+    let bodies = Arc::new(template::bodies(world, &chassis, TO - FROM).await?);
     let compose = Compose::up(world).await?;
     let swarm = Swarm::create(world).await?;
     let raw_name = world.name("raw");
@@ -53,29 +56,33 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
         for contestant in
             (0..CONTESTANTS.len()).map(|place| CONTESTANTS[(place + 3 * round) % CONTESTANTS.len()])
         {
-            progress(&format!("scale: round {} of {ROUNDS}, {contestant:?}", round + 1));
             match contestant {
                 Contestant::Chassis => {
-                    ours.push_milliseconds(chassis.scale(TO).await?.elapsed);
+                    let elapsed = chassis.scale(TO).await?.elapsed;
+                    tell(round, contestant, elapsed);
+                    ours.push_milliseconds(elapsed);
                     world.running_expect(&format!("{ROW}-{}-", service::AGENT), TO as usize).await?;
                     chassis.scale(FROM).await?;
                     forget_data(&chassis)?;
                 }
                 Contestant::Raw(at_once) => {
-                    let count = (TO - FROM) as usize;
-                    let elapsed = raw::many(&world.engine, &raw_name, &body, count, at_once).await?;
-                    world.running_expect("raw-", count).await?;
+                    let elapsed = raw::many(&world.engine, &raw_name, &bodies, at_once).await?;
+                    tell(round, contestant, elapsed);
+                    world.running_expect("raw-", bodies.len()).await?;
                     world.containers_remove("raw-", None).await?;
                     series_of(&mut sweep, at_once).push_milliseconds(elapsed);
                 }
                 Contestant::Compose => {
-                    composed.push_milliseconds(compose.scale(TO).await?);
+                    let elapsed = compose.scale(TO).await?;
+                    tell(round, contestant, elapsed);
+                    composed.push_milliseconds(elapsed);
                     world.running_expect("compose_", TO as usize).await?;
                     world.containers_remove("compose_", Some(&compose.first())).await?;
                 }
                 Contestant::Swarm => {
                     let Some(swarm) = &swarm else { continue };
                     let scaled = swarm.scale_up(FROM, TO).await?;
+                    tell(round, contestant, scaled.started);
                     world.running_expect("swarm.", TO as usize).await?;
                     swarm_started.push_milliseconds(scaled.started);
                     swarm_command.push_milliseconds(scaled.command);
@@ -84,8 +91,6 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
             }
         }
     }
-    chassis.end().await?;
-    world.swarm_leave().await?;
     let median = ours.median();
     report.plain(ROW, "chassis scale 1 -> 50", "ms", ours);
     report.rival(ROW, "docker-compose up --scale", "ms", composed, median, Some(1.0));
@@ -103,7 +108,13 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
         let name = format!("Engine API, {at_once} at once{}", if is_best { " (best)" } else { "" });
         report.rival(ROW, &name, "ms", series, median, is_best.then_some(1.2));
     }
-    Ok(())
+    world.swarm_leave().await?;
+    chassis.end().await
+}
+
+fn tell(round: usize, contestant: Contestant, elapsed: Duration) {
+    let seconds = elapsed.as_secs_f64();
+    progress(&format!("scale: round {} of {ROUNDS}, {contestant:?}: {seconds:.1} s", round + 1));
 }
 
 fn series_of(sweep: &mut Vec<(usize, Series)>, at_once: usize) -> &mut Series {
