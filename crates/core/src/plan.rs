@@ -90,17 +90,20 @@ pub fn plan<'a>(agent: AgentDesired, instances: impl Iterator<Item = &'a Instanc
     plan
 }
 
-/// An instance that should run and does, or should not and so takes nothing away.
+/// An instance that should run and does, or has done all that it should, or should not and so takes nothing away.
 fn is_up(instance: &Instance, agent: AgentDesired) -> bool {
     if instance.desired.wanted != Wanted::Running {
         return true;
     }
-    match instance.observed.as_ref().map(|observed| observed.state) {
-        Some(RunState::Running { .. }) => !instance.busy,
-        Some(RunState::Exited { started_at, exit }) => {
-            instance.desired.satisfied_by(started_at) && !restarts(agent.restart_policy, exit)
+    let Some(observed) = instance.observed.as_ref().filter(|_| !instance.busy) else { return false };
+    match observed.state {
+        RunState::Running { .. } => true,
+        RunState::Exited { started_at, exit } => {
+            observed.revision == agent.revision
+                && instance.desired.satisfied_by(started_at)
+                && !restarts(agent.restart_policy, exit)
         }
-        _ => false,
+        RunState::Created | RunState::Dead => false,
     }
 }
 

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use chassis_api::ServerInfo;
 use chassis_client::ServerAddress;
 use jiff::Timestamp;
-use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::Pid;
 
 use crate::args::{Format, Server};
 use crate::context::Context;
@@ -84,7 +83,7 @@ async fn wait_for_end(context: &Context, info: &ServerInfo) -> Result<(), Failur
     let pid = i32::try_from(info.pid).ok().and_then(Pid::from_raw).filter(|_| local);
     loop {
         let gone = match pid {
-            Some(pid) => test_kill_process(pid) == Err(Errno::SRCH),
+            Some(pid) => has_ended(pid),
             None => context.connect_if_running().await?.is_none(),
         };
         if gone {
@@ -98,4 +97,11 @@ async fn wait_for_end(context: &Context, info: &ServerInfo) -> Result<(), Failur
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// True for a process that is no more, and for one that has ended but whose parent has not asked how.
+fn has_ended(pid: Pid) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    // `pid (name) state …`, and the name may hold anything.
+    status.map_or(true, |text| text.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
 }

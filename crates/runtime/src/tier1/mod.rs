@@ -38,6 +38,8 @@ pub(crate) struct Tier1 {
     root: PathBuf,
     /// One removal at a time: each empties the whole trash.
     trash: Mutex<()>,
+    /// One at a time puts init in its place: a second writer would take away the file that the first one links.
+    program: Mutex<()>,
 }
 
 /// True for a volume that lives in tier 1.
@@ -47,7 +49,7 @@ pub(crate) fn is_tier1(volume: &Volume) -> bool {
 
 impl Tier1 {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Tier1 { root, trash: Mutex::new(()) }
+        Tier1 { root, trash: Mutex::default(), program: Mutex::default() }
     }
 
     pub(crate) fn instance_path(&self, key: &InstanceKey) -> PathBuf {
@@ -185,6 +187,7 @@ impl Tier1 {
 
     /// The directory that holds the present init.
     fn program(&self) -> io::Result<Directory> {
+        let _alone = self.program.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = self.server()?.create("init", 0o755)?.create(&init_program::version(), 0o755)?;
         if directory.size("chassis-init")? != Some(init_program::PROGRAM.len() as u64) {
             directory.write("chassis-init", init_program::PROGRAM, 0o755)?;
