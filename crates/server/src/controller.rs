@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use chassis_core::{AgentKey, InstanceKey};
-use chassis_store::InstanceUpdate;
+use chassis_store::{ErrorKind, InstanceUpdate};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -25,8 +25,24 @@ pub(crate) struct AgentController {
     loading: tokio::sync::Mutex<()>,
 }
 
+/// Reloads several agents. One that fails does not keep the others from hearing of their change.
+pub(crate) async fn agents_reload(
+    shared: &Arc<Shared>,
+    keys: Vec<AgentKey>,
+) -> chassis_store::Result<()> {
+    let mut result = Ok(());
+    for key in keys {
+        match agent_reload(shared, &key).await {
+            // It was deleted meanwhile: there is nothing left to tell.
+            Err(error) if error.kind() != ErrorKind::NotFound => result = Err(error),
+            _ => {}
+        }
+    }
+    result
+}
+
 /// Loads the agent from the store into its controller, which is started if there is none, and wakes it.
-pub(crate) async fn agent_reload(shared: &Arc<Shared>, key: &AgentKey) -> chassis_store::Result<()> {
+async fn agent_reload(shared: &Arc<Shared>, key: &AgentKey) -> chassis_store::Result<()> {
     let record = shared.store.agent_load(key).await?;
     let (agent, made) =
         shared.agent_or_insert(key, || Arc::new(AgentController::new(AgentState::new(record))));
@@ -139,7 +155,10 @@ impl AgentController {
             fleet::data_remove(shared, &self.key.fleet, mine).await.map_err(|error| chain(&error))?;
             failpoint("agent_forget:cleaned");
         }
-        shared.store.agent_forget(&self.key).await.map_err(|error| chain(&error))?;
+        match shared.store.agent_forget(&self.key).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(chain(&error)),
+            _ => {}
+        }
         failpoint("agent_forget:after");
         Ok(())
     }

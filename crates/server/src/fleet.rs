@@ -34,7 +34,6 @@ pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
         }
     };
     for fleet in known.iter().filter(|fleet| fleet.deleting) {
-        shared.ending().insert(fleet.name.clone());
         fleet_finish_if_deleting(shared, &fleet.name).await;
     }
     for stray in found.iter().filter(|found| !known.iter().any(|fleet| fleet.name == **found)) {
@@ -46,9 +45,14 @@ pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
 
 /// Takes away a fleet that is marked for deletion and has no agents left, trying until it succeeds.
 pub(crate) async fn fleet_finish_if_deleting(shared: &Arc<Shared>, name: &FleetName) {
+    shared.ending().insert(name.clone());
+    if !shared.store.fleet_get(name).await.is_ok_and(|fleet| fleet.deleting) {
+        shared.ending().remove(name);
+        return;
+    }
     let has_agents = shared.agents().iter().any(|agent| agent.key().fleet == *name);
-    let deleting = shared.store.fleet_get(name).await.is_ok_and(|fleet| fleet.deleting);
-    if has_agents || !deleting {
+    // One at a time: a second one could meet a fleet of the same name that was made since.
+    if has_agents || !shared.finishing().insert(name.clone()) {
         return;
     }
     let shared = Arc::clone(shared);
@@ -60,6 +64,7 @@ pub(crate) async fn fleet_finish_if_deleting(shared: &Arc<Shared>, name: &FleetN
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(15));
         }
+        shared.finishing().remove(&name);
         shared.ending().remove(&name);
         shared.changed.send_replace(());
     });
@@ -79,7 +84,12 @@ pub(crate) async fn data_remove(
 
 async fn fleet_finish(shared: &Shared, name: &FleetName) -> Result<(), String> {
     failpoint("fleet_forget:before");
-    if shared.store.fleet_get(name).await.is_ok_and(|fleet| fleet.cleanup) {
+    let fleet = match shared.store.fleet_get(name).await {
+        Ok(fleet) if fleet.deleting => fleet,
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(chain(&error)),
+        _ => return Ok(()),
+    };
+    if fleet.cleanup {
         data_remove(shared, name, |_| true).await.map_err(|error| chain(&error))?;
         failpoint("fleet_forget:cleaned");
     }

@@ -74,7 +74,9 @@ pub async fn serve(options: Options) -> Result<()> {
     tracing::info!("ending; agents go on running");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     let _ = drain.send(());
-    let _ = tokio::time::timeout(DRAIN, serving).await;
+    if !serving.is_finished() {
+        let _ = tokio::time::timeout(DRAIN, serving).await;
+    }
     let _ = fs::remove_file(data_dir.socket());
     Ok(())
 }

@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pulls: Mutex<HashMap<String, Pull>>,
     /// Fleets whose deletion was asked for and has not ended.
     ending: Mutex<HashSet<FleetName>>,
+    /// Those of them whose last step is under way.
+    finishing: Mutex<HashSet<FleetName>>,
     /// Asks the server to end.
     pub(crate) stop: Notify,
 }
@@ -83,6 +85,7 @@ impl Shared {
             work: Semaphore::new(concurrency()),
             pulls: Mutex::default(),
             ending: Mutex::default(),
+            finishing: Mutex::default(),
             stop: Notify::new(),
         })
     }
@@ -127,6 +130,11 @@ impl Shared {
     /// Fleets whose deletion was asked for and has not ended.
     pub(crate) fn ending(&self) -> MutexGuard<'_, HashSet<FleetName>> {
         lock(&self.ending)
+    }
+
+    /// Fleets whose last agent is gone and that are being taken away.
+    pub(crate) fn finishing(&self) -> MutexGuard<'_, HashSet<FleetName>> {
+        lock(&self.finishing)
     }
 
     /// True while it is not yet known whether the runtime answers.

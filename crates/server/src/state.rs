@@ -3,6 +3,7 @@
 //! Everything here is in memory and made again from the store and the node after a restart. No I/O.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use jiff::Timestamp;
 #[derive(Debug)]
 pub(crate) struct AgentState {
     pub(crate) key: AgentKey,
+    seed: u64,
     pub(crate) revision: u64,
     pub(crate) spec: Arc<AgentSpec>,
     pub(crate) version: u64,
@@ -83,6 +85,7 @@ impl AgentState {
     pub(crate) fn new(record: AgentRecord) -> Self {
         let mut state = AgentState {
             key: record.agent.key.clone(),
+            seed: agent_seed(&record.agent.key),
             revision: record.agent.revision,
             spec: Arc::clone(&record.agent.spec),
             version: 0,
@@ -163,7 +166,7 @@ impl AgentState {
                 slot.instance.observed.as_ref(),
                 self.revision,
                 policy,
-                seed(*number, &slot.instance.memory),
+                seed(self.seed, *number, &slot.instance.memory),
             );
             let mut events = Vec::new();
             if let Some((memory, noted)) = noted.filter(|_| !slot.instance.busy) {
@@ -176,7 +179,7 @@ impl AgentState {
                 let memory = slot.instance.memory.clone();
                 next.updates.push(InstanceUpdate { key: self.key.instance(*number), memory, events });
             }
-            if slot.look.is_some() && !slot.instance.busy {
+            if slot.look.is_some() && !slot.instance.busy && !slot.rests(now) {
                 slot.look = None;
                 if let Some(observed) = &slot.instance.observed {
                     slot.instance.busy = true;
@@ -200,10 +203,6 @@ impl AgentState {
     /// Takes over how a step ended. Returns an update to store with it, if the failure is news.
     pub(crate) fn finish(&mut self, step: &Step, outcome: Outcome, now: Timestamp) -> Option<InstanceUpdate> {
         let number = step.number();
-        if matches!(outcome, Outcome::Forgotten) {
-            self.slots.remove(&number);
-            return None;
-        }
         let key = self.key.instance(number);
         let slot = self.slots.get_mut(&number)?;
         slot.instance.busy = false;
@@ -220,7 +219,7 @@ impl AgentState {
             Outcome::Failed { reason, message } => {
                 let news =
                     slot.instance.memory.blocked.as_ref().is_none_or(|blocked| blocked.reason != reason);
-                let seed = seed(number, &slot.instance.memory);
+                let seed = seed(self.seed, number, &slot.instance.memory);
                 slot.instance.memory = slot.instance.memory.note_blocked(reason, message.clone(), now, seed);
                 slot.look = Some(Instant::now());
                 let event = EventKind::Blocked { reason, message };
@@ -230,7 +229,16 @@ impl AgentState {
                     events: vec![event],
                 })
             }
-            Outcome::Forgotten => None,
+            Outcome::Forgotten if slot.instance.desired.wanted.is_absent() => {
+                self.slots.remove(&number);
+                None
+            }
+            // Somebody wanted it anew while the old one was being forgotten: it begins from nothing.
+            Outcome::Forgotten => {
+                slot.set_observed(None);
+                slot.instance.memory = Memory::default();
+                None
+            }
         }
     }
 
@@ -288,6 +296,11 @@ impl Slot {
         self.unsaved = true;
     }
 
+    /// True while what failed is not to be tried again.
+    fn rests(&self, now: Timestamp) -> bool {
+        self.instance.memory.blocked.as_ref().is_some_and(|blocked| now < blocked.retry_at)
+    }
+
     fn set_observed(&mut self, observed: Option<Observed>) {
         self.instance.observed = observed;
         self.seen = Instant::now();
@@ -314,6 +327,13 @@ fn claim(mut found: Vec<Observed>, known: Option<&str>) -> Option<Observed> {
 }
 
 /// Differs between instances and from one failure to the next.
-fn seed(number: u32, memory: &Memory) -> u64 {
-    (u64::from(number) << 32) ^ u64::from(memory.restarts)
+fn seed(agent: u64, number: u32, memory: &Memory) -> u64 {
+    agent ^ (u64::from(number) << 32) ^ u64::from(memory.restarts)
+}
+
+/// Differs between agents.
+fn agent_seed(key: &AgentKey) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
 }

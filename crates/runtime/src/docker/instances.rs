@@ -10,7 +10,7 @@ use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, ListContainersOptions, RemoveContainerOptions,
     RenameContainerOptions, StartContainerOptions, StopContainerOptions,
 };
-use chassis_core::{InstanceKey, Observed, RunState};
+use chassis_core::{InstanceKey, Observed, Reason, RunState};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::mounts::Sources;
@@ -189,19 +189,32 @@ pub(crate) async fn list(daemon: &Arc<Daemon>) -> Result<Vec<Owned>> {
         // By now those in use when the list was made are gone. What is still there, a killed server left.
         let _alone = daemon.users.probing.lock().await;
         for probe in probes.into_iter().filter_map(|probe| probe.id) {
-            remove_by_force(daemon, &probe).await?;
+            if let Err(error) = remove_by_force(daemon, &probe).await {
+                tracing::warn!(container = probe, %error, "cannot remove a container that only showed files");
+            }
         }
     }
     let ids: Vec<String> = containers.into_iter().filter_map(|container| container.id).collect();
     let present: HashSet<&String> = ids.iter().collect();
     locked(&daemon.known).retain(|id, _| present.contains(id));
     let owned: Vec<Owned> = stream::iter(ids)
-        .map(|id| async move { inspect(daemon, &id).await })
+        .map(|id| async move {
+            match inspect(daemon, &id).await {
+                // One container that Docker cannot show must not hide all others.
+                Err(error) if error.reason() != Reason::RuntimeUnavailable => {
+                    tracing::warn!(container = id, %error, "cannot look at a container");
+                    Ok(None)
+                }
+                seen => seen,
+            }
+        })
         .buffer_unordered(INSPECTIONS)
         .try_filter_map(|owned| async { Ok(owned) })
         .try_collect()
         .await?;
-    sweep(daemon, &owned).await?;
+    if let Err(error) = sweep(daemon, &owned).await {
+        tracing::warn!(%error, "cannot remove secrets left behind");
+    }
     Ok(owned)
 }
 

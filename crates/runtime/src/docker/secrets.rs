@@ -87,7 +87,7 @@ impl SecretFiles {
 
     pub(crate) fn remove_by_name(&self, container: &str) -> Result<()> {
         let _alone = self.alone();
-        for root in self.candidates.iter().map(|candidate| self.root(candidate)) {
+        for root in self.own_roots() {
             match fs::remove_dir_all(root.join(container)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(
@@ -108,8 +108,7 @@ impl SecretFiles {
 
     /// The container names for which there are files.
     pub(crate) fn list(&self) -> Vec<String> {
-        let roots = self.candidates.iter().map(|candidate| self.root(candidate));
-        let entries = roots.filter_map(|root| fs::read_dir(root).ok()).flatten().flatten();
+        let entries = self.own_roots().filter_map(|root| fs::read_dir(root).ok()).flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
 
@@ -126,6 +125,20 @@ impl SecretFiles {
                 Error::storage(format!("cannot make {}", directory.display())).caused_by(error)
             })?;
         Ok(directory)
+    }
+
+    /// The directories of this server's that are there. Whoever may write to /dev/shm could have put another, or a link,
+    /// in the place of one that this server never made: what is not this user's own is not looked into.
+    fn own_roots(&self) -> impl Iterator<Item = PathBuf> {
+        let own = |path: &Path| {
+            fs::symlink_metadata(path).is_ok_and(|found| {
+                found.is_dir()
+                    && found.uid() == rustix::process::geteuid().as_raw()
+                    && found.mode() & 0o777 == 0o700
+            })
+        };
+        let candidates = self.candidates.iter().filter(move |candidate| own(candidate));
+        candidates.map(|candidate| self.root(candidate))
     }
 
     fn root(&self, memory: &Path) -> PathBuf {

@@ -11,11 +11,11 @@ use chassis_core::AgentKey;
 use chassis_spec::{AgentName, AgentSpec, FleetName};
 use serde::Deserialize;
 
-use super::SharedState;
+use super::{SharedState, to_end};
 use super::failure::{Failure, Result};
 use super::fleets::DeleteQuery;
 use super::targets::with_suggestion;
-use crate::controller::{AgentController, agent_reload};
+use crate::controller::{AgentController, agents_reload};
 use crate::failpoint::failpoint;
 use crate::shared::Shared;
 
@@ -40,23 +40,23 @@ pub(crate) async fn apply(
         prune: apply.prune,
         dry_run: apply.dry_run,
     };
-    failpoint("apply:before");
-    let applied = match shared.store.apply(&request).await {
-        Ok(applied) => applied,
-        Err(error) => return Err(with_suggestion(&shared, error).await),
-    };
-    if !apply.dry_run {
-        failpoint("apply:stored");
-        for outcome in applied.agents.iter().filter(|outcome| changes(outcome.change)) {
-            let key = AgentKey { fleet: fleet.clone(), agent: outcome.agent.clone() };
-            agent_reload(&shared, &key).await?;
+    to_end(async move {
+        failpoint("apply:before");
+        let applied = match shared.store.apply(&request).await {
+            Ok(applied) => applied,
+            Err(error) => return Err(with_suggestion(&shared, error).await),
+        };
+        if !request.dry_run {
+            failpoint("apply:stored");
+            agents_reload(&shared, changed_keys(&fleet, &applied)).await?;
         }
-    }
-    Ok(Json(Applied {
-        fleet,
-        fleet_created: applied.fleet_created,
-        agents: applied.agents.into_iter().map(outcome_wire).collect(),
-    }))
+        Ok(Json(Applied {
+            fleet,
+            fleet_created: applied.fleet_created,
+            agents: applied.agents.into_iter().map(outcome_wire).collect(),
+        }))
+    })
+    .await
 }
 
 pub(crate) async fn list(State(shared): SharedState, Query(query): Query<ListQuery>) -> Json<Vec<Agent>> {
@@ -80,11 +80,14 @@ pub(crate) async fn remove(
     Query(query): Query<DeleteQuery>,
 ) -> Result<StatusCode> {
     let key = AgentKey { fleet, agent };
-    failpoint("agent_delete:before");
-    shared.store.agent_delete(&key, query.cleanup, query.version).await?;
-    failpoint("agent_delete:stored");
-    agent_reload(&shared, &key).await?;
-    Ok(StatusCode::ACCEPTED)
+    to_end(async move {
+        failpoint("agent_delete:before");
+        shared.store.agent_delete(&key, query.cleanup, query.version).await?;
+        failpoint("agent_delete:stored");
+        agents_reload(&shared, vec![key]).await?;
+        Ok(StatusCode::ACCEPTED)
+    })
+    .await
 }
 
 pub(crate) fn agent_find(
@@ -118,6 +121,11 @@ fn check_runtime(shared: &Shared, spec: &AgentSpec) -> Result<()> {
         spec.name, shared.runtime_name
     );
     Err(Failure::invalid("runtime_unavailable", detail))
+}
+
+fn changed_keys(fleet: &FleetName, applied: &chassis_store::Applied) -> Vec<AgentKey> {
+    let changed = applied.agents.iter().filter(|outcome| changes(outcome.change));
+    changed.map(|outcome| AgentKey { fleet: fleet.clone(), agent: outcome.agent.clone() }).collect()
 }
 
 fn changes(change: chassis_store::AgentChange) -> bool {

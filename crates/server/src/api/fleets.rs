@@ -11,10 +11,10 @@ use chassis_core::AgentKey;
 use chassis_spec::FleetName;
 use serde::Deserialize;
 
-use super::SharedState;
+use super::{SharedState, to_end};
 use super::failure::{Failure, Result};
 use super::targets::with_suggestion;
-use crate::controller::agent_reload;
+use crate::controller::agents_reload;
 use crate::failpoint::failpoint;
 use crate::fleet::{fleet_finish_if_deleting, fleet_prepare};
 use crate::shared::Shared;
@@ -55,15 +55,15 @@ pub(crate) async fn remove(
     Path(name): Path<FleetName>,
     Query(query): Query<DeleteQuery>,
 ) -> Result<StatusCode> {
-    failpoint("fleet_delete:before");
-    shared.store.fleet_delete(&name, query.cleanup, query.version).await?;
-    shared.ending().insert(name.clone());
-    failpoint("fleet_delete:stored");
-    for key in agent_keys(&shared, &name) {
-        agent_reload(&shared, &key).await?;
-    }
-    fleet_finish_if_deleting(&shared, &name).await;
-    Ok(StatusCode::ACCEPTED)
+    to_end(async move {
+        failpoint("fleet_delete:before");
+        shared.store.fleet_delete(&name, query.cleanup, query.version).await?;
+        failpoint("fleet_delete:stored");
+        agents_reload(&shared, agent_keys(&shared, &name)).await?;
+        fleet_finish_if_deleting(&shared, &name).await;
+        Ok(StatusCode::ACCEPTED)
+    })
+    .await
 }
 
 pub(crate) async fn scale(
@@ -95,11 +95,14 @@ pub(crate) async fn scale(
         }
     };
     let key = AgentKey { fleet: name, agent };
-    failpoint("scale:before");
-    shared.store.agent_scale(&key, scale.count, None).await?;
-    failpoint("scale:stored");
-    agent_reload(&shared, &key).await?;
-    Ok(Json(wire(&shared, fleet)))
+    to_end(async move {
+        failpoint("scale:before");
+        shared.store.agent_scale(&key, scale.count, None).await?;
+        failpoint("scale:stored");
+        agents_reload(&shared, vec![key]).await?;
+        Ok(Json(wire(&shared, fleet)))
+    })
+    .await
 }
 
 async fn find(shared: &Shared, name: &FleetName) -> Result<chassis_store::Fleet> {

@@ -12,11 +12,11 @@ use chassis_spec::{AgentName, AgentSpec, FleetName};
 use chassis_store::{EventFilter, InstanceChange, Scope};
 use serde::Deserialize;
 
-use super::SharedState;
+use super::{SharedState, to_end};
 use super::agents::agent_find;
 use super::failure::{Failure, Result};
 use super::fleets::DeleteQuery;
-use crate::controller::agent_reload;
+use crate::controller::agents_reload;
 use crate::failpoint::failpoint;
 use crate::shared::{Health, Shared};
 use crate::state::{AgentState, Slot};
@@ -80,11 +80,14 @@ pub(crate) async fn remove(
     Query(query): Query<DeleteQuery>,
 ) -> Result<StatusCode> {
     let key = InstanceKey { fleet, agent, number };
-    failpoint("instance_delete:before");
-    shared.store.instance_delete(&key, query.cleanup).await?;
-    failpoint("instance_delete:stored");
-    agent_reload(&shared, &key.agent_key()).await?;
-    Ok(StatusCode::ACCEPTED)
+    to_end(async move {
+        failpoint("instance_delete:before");
+        shared.store.instance_delete(&key, query.cleanup).await?;
+        failpoint("instance_delete:stored");
+        agents_reload(&shared, vec![key.agent_key()]).await?;
+        Ok(StatusCode::ACCEPTED)
+    })
+    .await
 }
 
 pub(crate) async fn change(
@@ -104,13 +107,14 @@ pub(crate) async fn change(
         ChangeKind::Stop => InstanceChange::Stop,
         ChangeKind::Restart => InstanceChange::Restart,
     };
-    failpoint("change:before");
-    let agents = shared.store.instance_change(&scope, change).await?;
-    failpoint("change:stored");
-    for key in agents {
-        agent_reload(&shared, &key).await?;
-    }
-    Ok(StatusCode::ACCEPTED)
+    to_end(async move {
+        failpoint("change:before");
+        let agents = shared.store.instance_change(&scope, change).await?;
+        failpoint("change:stored");
+        agents_reload(&shared, agents).await?;
+        Ok(StatusCode::ACCEPTED)
+    })
+    .await
 }
 
 /// Why nothing is known of any instance, if that is so.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -9,7 +10,7 @@ use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use chassis_api::{LogLine, LogQuery, Scope};
-use chassis_core::InstanceKey;
+use chassis_core::{InstanceKey, RunState};
 use chassis_runtime::{LogChunk, LogOptions, LogStream};
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -24,6 +25,8 @@ use crate::shared::Shared;
 
 /// Lines on their way to a slow reader; beyond that the runtime is not read any further.
 const IN_FLIGHT: usize = 256;
+/// Before output that could not be read any further is read again.
+const RETRY: Duration = Duration::from_secs(1);
 
 type Chunks = stream::BoxStream<'static, chassis_runtime::Result<LogChunk>>;
 
@@ -167,7 +170,23 @@ async fn follow_one(shared: Arc<Shared>, key: InstanceKey, query: LogQuery, line
             },
             Err(error) => tracing::warn!(instance = %key, error = chain(&error), "cannot follow its output"),
         }
-        ended = Some((id, started_at));
+        if still_runs(&shared, &id, started_at).await {
+            // The reading broke off, not the run: it goes on in a moment.
+            tokio::time::sleep(RETRY).await;
+        } else {
+            ended = Some((id, started_at));
+        }
+    }
+}
+
+/// Asks the runtime, because the end of the output is heard before the end of the run.
+async fn still_runs(shared: &Arc<Shared>, id: &str, started_at: Timestamp) -> bool {
+    match shared.runtime.instance_inspect(id).await {
+        Ok(Some(owned)) => {
+            matches!(owned.observed.state, RunState::Running { started_at: present } if present == started_at)
+        }
+        Ok(None) => false,
+        Err(_) => true,
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
 use axum::routing::{delete, get, post, put};
 
 use crate::shared::Shared;
@@ -24,6 +25,16 @@ use crate::shared::Shared;
 const BODY_LIMIT: usize = 4 << 20;
 
 type SharedState = axum::extract::State<Arc<Shared>>;
+
+/// Runs a change to its end also when whoever asked for it has gone: what is stored must reach its controllers.
+async fn to_end<T: Send + 'static>(
+    change: impl Future<Output = failure::Result<T>> + Send + 'static,
+) -> failure::Result<T> {
+    tokio::spawn(change).await.unwrap_or_else(|error| {
+        let detail = format!("the change broke off: {error}; look at what is there, and please report this");
+        Err(failure::Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "broke_off", detail))
+    })
+}
 
 /// All routes; the table is in the documentation of `chassis_api`.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {

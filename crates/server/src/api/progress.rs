@@ -135,8 +135,11 @@ fn standing(state: &AgentState, slot: &Slot, now: Timestamp) -> Standing {
     {
         return Standing::Stuck(blocked.message.clone());
     }
+    // How an earlier revision ended says nothing about this one.
+    let present = instance.observed.as_ref().is_some_and(|observed| observed.revision == state.revision);
     match (instance.desired.wanted, phase) {
-        (Wanted::Stopped, Phase::Stopped) | (Wanted::Running, Phase::Completed) => Standing::Ready,
+        (Wanted::Stopped, Phase::Stopped) if !instance.busy => Standing::Ready,
+        (Wanted::Running, Phase::Completed) if present && !instance.busy => Standing::Ready,
         (Wanted::Running, Phase::Running) if slot.runs_as_wanted(state.revision) => {
             if instance.memory.failures == 0
                 || runs_since(slot).is_some_and(|at| now.duration_since(at) >= PROVEN)
@@ -147,8 +150,8 @@ fn standing(state: &AgentState, slot: &Slot, now: Timestamp) -> Standing {
             }
         }
         (Wanted::Running, Phase::Running) if !instance.busy => Standing::Held,
-        (Wanted::Running, Phase::Failed) => Standing::Stuck(exit_message(slot, &state.spec)),
-        (Wanted::Running, Phase::Backoff) if instance.memory.failures > 1 => {
+        (Wanted::Running, Phase::Failed) if present && !instance.busy => Standing::Stuck(exit_message(slot, &state.spec)),
+        (Wanted::Running, Phase::Backoff) if present && instance.memory.failures > 1 => {
             Standing::Stuck(exit_message(slot, &state.spec))
         }
         _ => Standing::Working,
