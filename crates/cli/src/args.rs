@@ -263,9 +263,18 @@ pub(crate) struct ChangeArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Delete {
     /// Delete an agent with all its instances, or one instance
-    #[command(visible_alias = "instance")]
     Agent {
         /// Agent or instance: data-collector, data-collector-5
+        id: String,
+        /// Delete its data too
+        #[arg(long)]
+        cleanup: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Delete one instance, and so lower its agent's count
+    Instance {
+        /// data-collector-5
         id: String,
         /// Delete its data too
         #[arg(long)]

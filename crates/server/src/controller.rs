@@ -26,10 +26,7 @@ pub(crate) struct AgentController {
 }
 
 /// Reloads several agents. One that fails does not keep the others from hearing of their change.
-pub(crate) async fn agents_reload(
-    shared: &Arc<Shared>,
-    keys: Vec<AgentKey>,
-) -> chassis_store::Result<()> {
+pub(crate) async fn agents_reload(shared: &Arc<Shared>, keys: Vec<AgentKey>) -> chassis_store::Result<()> {
     let mut result = Ok(());
     for key in keys {
         match agent_reload(shared, &key).await {

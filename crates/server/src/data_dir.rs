@@ -3,7 +3,7 @@
 //! ```text
 //! <data dir>/<fleet>/<agent>-<number>/<volume>/   tier 1, made by the runtime
 //! <data dir>/.server/                             0700
-//!     chassis.db  key  lock  log  socket  init/
+//!     chassis.db  key  lock  log  runtime  socket  init/
 //! ```
 //! No fleet's name begins with a dot, so the two never meet.
 
@@ -54,6 +54,30 @@ impl DataDir {
     /// What a server in the background prints.
     pub fn log(&self) -> PathBuf {
         self.server_dir().join("log")
+    }
+
+    /// What runs the instances of this directory, written down at the first start: another runtime would take them
+    /// all for lost. Fails with [`Error::OtherRuntime`] if it is not `runtime`.
+    pub(crate) fn claim_runtime(&self, runtime: &'static str) -> Result<()> {
+        let path = self.server_dir().join("runtime");
+        let unusable = |source| Error::DataDir { path: self.0.clone(), source };
+        match fs::read_to_string(&path) {
+            Ok(found) if found.trim().is_empty() || found.trim() == runtime => {}
+            Ok(found) => {
+                return Err(Error::OtherRuntime {
+                    path: self.0.clone(),
+                    found: found.trim().to_owned(),
+                    runtime,
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unusable(error)),
+        }
+        // A full disk must not keep a server from starting: the next start writes it.
+        if let Err(error) = fs::write(&path, format!("{runtime}\n")) {
+            tracing::warn!(%error, "cannot write down the runtime");
+        }
+        Ok(())
     }
 
     fn lock_file(&self) -> PathBuf {

@@ -14,6 +14,12 @@ pub enum Error {
         path.display()
     )]
     AlreadyServed { path: PathBuf, pid: String },
+    #[error(
+        "the instances of {} run on {found}, not on {runtime}; start the server without --runtime and CHASSIS_RUNTIME, or \
+         choose another data directory",
+        path.display()
+    )]
+    OtherRuntime { path: PathBuf, found: String, runtime: &'static str },
     #[error("cannot listen on {}", path.display())]
     Listen { path: PathBuf, source: io::Error },
     #[error("cannot open the server's state")]
@@ -30,6 +36,7 @@ impl Error {
         match self {
             Error::DataDir { .. } => "data_dir_unusable",
             Error::AlreadyServed { .. } => "already_served",
+            Error::OtherRuntime { .. } => "other_runtime",
             Error::Listen { .. } => "cannot_listen",
             Error::Store(error) => error.code(),
             Error::Runtime(_) => "runtime_unusable",

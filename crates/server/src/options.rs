@@ -26,3 +26,13 @@ pub enum RuntimeChoice {
     /// In memory, for trying things out and for tests of scale.
     Sim { seed: u64 },
 }
+
+impl RuntimeChoice {
+    /// `docker` or `sim`.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            RuntimeChoice::Docker { .. } => "docker",
+            RuntimeChoice::Sim { .. } => "sim",
+        }
+    }
+}

@@ -31,12 +31,14 @@ const FIRST_LOOK: Duration = Duration::from_secs(3);
 pub async fn serve(options: Options) -> Result<()> {
     let data_dir = DataDir::new(options.data_dir.clone());
     let _lock = data_dir.lock()?;
+    data_dir.claim_runtime(options.runtime.name())?;
     let key = match &options.encryption_key {
         Some(key) => KeySource::Environment(key.clone()),
         None => KeySource::File(data_dir.key_file()),
     };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.database(), key)?);
-    let (runtime, name) = runtime_make(&options, &data_dir, store.server_id())?;
+    let name = options.runtime.name();
+    let runtime = runtime_make(&options, &data_dir, store.server_id())?;
     let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), options.background, name);
 
     for record in store.agent_load_all().await? {
@@ -81,11 +83,7 @@ pub async fn serve(options: Options) -> Result<()> {
     Ok(())
 }
 
-fn runtime_make(
-    options: &Options,
-    data_dir: &DataDir,
-    server_id: &str,
-) -> Result<(Arc<dyn Runtime>, &'static str)> {
+fn runtime_make(options: &Options, data_dir: &DataDir, server_id: &str) -> Result<Arc<dyn Runtime>> {
     Ok(match &options.runtime {
         RuntimeChoice::Docker { host } => {
             let docker = DockerRuntime::connect(DockerOptions {
@@ -94,11 +92,11 @@ fn runtime_make(
                 server_id: server_id.to_owned(),
                 allowed_host_paths: options.allowed_host_paths.clone(),
             })?;
-            (Arc::new(docker), "docker")
+            Arc::new(docker)
         }
         RuntimeChoice::Sim { seed } => {
             let sim = SimRuntime::new(SimOptions { seed: *seed, ..SimOptions::default() });
-            (Arc::new(sim), "sim")
+            Arc::new(sim)
         }
     })
 }

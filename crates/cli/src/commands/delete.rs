@@ -28,6 +28,19 @@ pub(super) async fn run(context: &Context, delete: Delete) -> Result<Exit, Failu
             }
             finish(context, &client, scope, cleanup, &wait).await
         }
+        Delete::Instance { id, cleanup, wait } => {
+            let client = context.connect().await?;
+            let scope = client.resolve(&id, None).await?;
+            let Some(instance) = instance_key(&scope) else {
+                let kind = if scope.agent.is_some() { "agent" } else { "fleet" };
+                return Err(Failure::Usage(format!(
+                    "`{id}` is not one instance, but a whole {kind}; to delete all of it: `chassis delete {kind} {}`",
+                    short_name(&scope)
+                )));
+            };
+            client.instance_delete(&instance, cleanup).await?;
+            finish(context, &client, scope, cleanup, &wait).await
+        }
         Delete::Fleet { name, cleanup, confirm, wait } => {
             check_confirmation(context, &name, cleanup, confirm.as_deref())?;
             let client = context.connect().await?;

@@ -112,7 +112,11 @@ async fn rotate_key(context: &Context, file: Option<&Path>) -> Result<Exit, Fail
             Some(text.to_owned())
         }
     };
+    let given = new_key.is_some();
     let rotated = context.connect().await?.secret_key_rotate(&KeyRotate { new_key }).await?;
-    context.terminal.done(&format!("encrypted {} with a new key", count(rotated.secrets, "secret")))?;
+    context.terminal.done(&format!("encrypted {} with the new key", count(rotated.secrets, "secret")))?;
+    if given {
+        context.terminal.say("put the new key into the server's TOKEN_ENCRYPTION_KEY before its next start");
+    }
     Ok(Exit::Done)
 }

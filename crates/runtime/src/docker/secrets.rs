@@ -130,14 +130,7 @@ impl SecretFiles {
     /// The directories of this server's that are there. Whoever may write to /dev/shm could have put another, or a link,
     /// in the place of one that this server never made: what is not this user's own is not looked into.
     fn own_roots(&self) -> impl Iterator<Item = PathBuf> {
-        let own = |path: &Path| {
-            fs::symlink_metadata(path).is_ok_and(|found| {
-                found.is_dir()
-                    && found.uid() == rustix::process::geteuid().as_raw()
-                    && found.mode() & 0o777 == 0o700
-            })
-        };
-        let candidates = self.candidates.iter().filter(move |candidate| own(candidate));
+        let candidates = self.candidates.iter().filter(|candidate| is_private(candidate).unwrap_or(false));
         candidates.map(|candidate| self.root(candidate))
     }
 
@@ -198,11 +191,16 @@ fn make_private(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    let found = fs::symlink_metadata(path)?;
-    if found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o777 == 0o700 {
+    if is_private(path)? {
         return Ok(());
     }
     Err(io::Error::other(format!("{} is not private to the user of the server", path.display())))
+}
+
+/// True for a directory, not a link to one, that only the server's user can look into.
+fn is_private(path: &Path) -> io::Result<bool> {
+    let found = fs::symlink_metadata(path)?;
+    Ok(found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o777 == 0o700)
 }
 
 fn is_memory(path: &Path) -> bool {

@@ -11,10 +11,10 @@ use chassis_core::AgentKey;
 use chassis_spec::{AgentName, AgentSpec, FleetName};
 use serde::Deserialize;
 
-use super::{SharedState, to_end};
 use super::failure::{Failure, Result};
 use super::fleets::DeleteQuery;
 use super::targets::with_suggestion;
+use super::{SharedState, to_end};
 use crate::controller::{AgentController, agents_reload};
 use crate::failpoint::failpoint;
 use crate::shared::Shared;

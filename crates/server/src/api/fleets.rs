@@ -11,9 +11,9 @@ use chassis_core::AgentKey;
 use chassis_spec::FleetName;
 use serde::Deserialize;
 
-use super::{SharedState, to_end};
 use super::failure::{Failure, Result};
 use super::targets::with_suggestion;
+use super::{SharedState, to_end};
 use crate::controller::agents_reload;
 use crate::failpoint::failpoint;
 use crate::fleet::{fleet_finish_if_deleting, fleet_prepare};

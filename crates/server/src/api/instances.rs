@@ -12,10 +12,10 @@ use chassis_spec::{AgentName, AgentSpec, FleetName};
 use chassis_store::{EventFilter, InstanceChange, Scope};
 use serde::Deserialize;
 
-use super::{SharedState, to_end};
 use super::agents::agent_find;
 use super::failure::{Failure, Result};
 use super::fleets::DeleteQuery;
+use super::{SharedState, to_end};
 use crate::controller::agents_reload;
 use crate::failpoint::failpoint;
 use crate::shared::{Health, Shared};

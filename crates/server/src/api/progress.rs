@@ -150,7 +150,9 @@ fn standing(state: &AgentState, slot: &Slot, now: Timestamp) -> Standing {
             }
         }
         (Wanted::Running, Phase::Running) if !instance.busy => Standing::Held,
-        (Wanted::Running, Phase::Failed) if present && !instance.busy => Standing::Stuck(exit_message(slot, &state.spec)),
+        (Wanted::Running, Phase::Failed) if present && !instance.busy => {
+            Standing::Stuck(exit_message(slot, &state.spec))
+        }
         (Wanted::Running, Phase::Backoff) if present && instance.memory.failures > 1 => {
             Standing::Stuck(exit_message(slot, &state.spec))
         }
