@@ -244,6 +244,9 @@ pub(crate) struct Events {
     /// Go on with what happens from now on
     #[arg(short, long)]
     pub(crate) watch: bool,
+    /// At most so many, the newest
+    #[arg(long, default_value_t = 100)]
+    pub(crate) limit: u32,
     /// Only events after the one with this id
     #[arg(long, value_name = "ID")]
     pub(crate) since_id: Option<u64>,
@@ -254,7 +257,7 @@ pub(crate) struct Events {
 #[derive(Debug, Args)]
 pub(crate) struct ChangeArgs {
     /// A name (`data-collector-1`), or a kind and a name (`fleet collector`, `agent data-collector`)
-    #[arg(value_name = "TARGET", num_args = 1..=2, required = true)]
+    #[arg(value_name = "[KIND] NAME", num_args = 1..=2, required = true)]
     pub(crate) target: Vec<String>,
     #[command(flatten)]
     pub(crate) wait: Wait,

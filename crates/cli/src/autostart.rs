@@ -20,6 +20,8 @@ use crate::output::Terminal;
 const FORBIDDEN: &str = "CHASSIS_NO_AUTOSTART";
 const PATIENCE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(5);
+/// Before a server that found another is started once more.
+const RESPAWN: Duration = Duration::from_millis(100);
 /// An older log is set aside when a server starts, so that two times this is the most that logs take.
 const LARGEST_LOG: u64 = 4 << 20;
 /// How much of a dead server's log is shown.
@@ -32,10 +34,11 @@ pub(crate) async fn start(data_dir: &DataDir, terminal: Terminal) -> Result<Clie
             data_dir.root().display()
         )));
     }
-    let (mut server, log_begin) = spawn(data_dir).map_err(|source| Failure::Io {
+    let not_spawned = |source| Failure::Io {
         what: format!("cannot start a server on {}", data_dir.root().display()),
         source,
-    })?;
+    };
+    let (mut server, mut log_begin) = spawn(data_dir).map_err(not_spawned)?;
     let address = ServerAddress::Unix(data_dir.socket());
     let begin = Instant::now();
     loop {
@@ -53,10 +56,16 @@ pub(crate) async fn start(data_dir: &DataDir, terminal: Terminal) -> Result<Clie
             Err(Error::Unreachable { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        if let Ok(Some(status)) = server.try_wait()
-            && !status.success()
-        {
-            return Err(Failure::Failed(died(status, &data_dir.log(), log_begin)));
+        match server.try_wait() {
+            Ok(Some(status)) if !status.success() => {
+                return Err(Failure::Failed(died(status, &data_dir.log(), log_begin)));
+            }
+            Ok(Some(_)) => {
+                // It found the directory taken: by a server that starts and will answer soon, or by one that was ending.
+                tokio::time::sleep(RESPAWN).await;
+                (server, log_begin) = spawn(data_dir).map_err(not_spawned)?;
+            }
+            _ => {}
         }
         if begin.elapsed() > PATIENCE {
             return Err(Failure::TimedOut(format!(

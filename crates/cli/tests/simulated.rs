@@ -2,10 +2,12 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
+use std::time::Duration;
 
-use common::{Place, Ran, Server, runs, wait_until};
+use common::{Place, Ran, Server, pause, runs, wait_until};
 
 const AGENT: &str = "\
 name: data-collector
@@ -333,6 +335,72 @@ fn a_server_that_cannot_start_shows_its_log() {
     assert!(!ran.stderr.contains("an older trouble"), "{}", ran.stderr);
     let database = std::fs::read_to_string(place.data_dir().join(".server/chassis.db")).unwrap();
     assert!(database.starts_with("this is no database"), "what is there is never overwritten");
+}
+
+/// A server that is ending no longer answers, but has the data directory until those who follow it are gone.
+#[test]
+fn a_command_outlasts_a_server_that_is_ending() {
+    let server = Server::start();
+    let place = &server.place;
+    place.ok("create fleet collector");
+    let mut watcher = place.command(&["events", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
+    BufReader::new(watcher.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    server.terminate();
+    wait_until("it no longer answers", || {
+        UnixStream::connect(place.data_dir().join(".server/socket")).is_err()
+    });
+    let mut command = place.command(&["ps", "-o", "json", "--fleets"]);
+    command.env_remove("CHASSIS_NO_AUTOSTART").env("CHASSIS_RUNTIME", "sim");
+    let ran = place.ran(command.output().unwrap());
+    watcher.kill().unwrap();
+    watcher.wait().unwrap();
+    assert!(ran.code == 0 && ran.stdout.contains("collector"), "{ran:?}");
+}
+
+#[test]
+fn another_runtime_is_refused() {
+    let mut server = collector();
+    server.place.ok("deploy agent -f agent.yaml");
+    server.kill();
+    let ran = server.place.run("serve --runtime docker");
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.contains("run on sim, not on docker"), "{}", ran.stderr);
+    server.start_again();
+    assert_eq!(server.place.ok("ps -o name"), "collector/data-collector-1\n");
+}
+
+#[test]
+fn an_agent_is_not_deleted_as_an_instance() {
+    let server = collector();
+    server.place.ok("deploy agent -f agent.yaml --replicas 2");
+    let ran = server.place.run("delete instance data-collector --cleanup");
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("`chassis delete agent data-collector`"), "{}", ran.stderr);
+    server.place.ok("delete instance data-collector-2");
+    assert_eq!(server.place.ok("ps -o name"), "collector/data-collector-1\n");
+}
+
+/// Whoever asks may be gone before the answer: what is stored is done all the same.
+#[test]
+fn a_change_is_carried_out_though_its_asker_has_gone() {
+    let server = collector();
+    let agents = 40;
+    for number in 0..agents {
+        let body = format!(r#"{{"agents":[{{"name":"a{number}","image":"any:1"}}]}}"#);
+        let head = format!(
+            "POST /v1/fleets/collector/apply HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut asker = UnixStream::connect(server.place.data_dir().join(".server/socket")).unwrap();
+        asker.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        pause(Duration::from_micros(100 * number));
+    }
+    wait_until("all agents that are stored run", || {
+        let stored = server.place.ok("events --limit 1000 -o json").matches("AgentDeployed").count();
+        let running = server.place.ok("ps -o json").matches("\"Running\"").count();
+        stored > 0 && stored == running
+    });
 }
 
 #[test]

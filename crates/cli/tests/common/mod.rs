@@ -108,6 +108,12 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Asks it to end, and does not wait until it has.
+    pub(crate) fn terminate(&self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
     pub(crate) fn start_again(&mut self) {
         self.child = spawn(&self.place);
     }
