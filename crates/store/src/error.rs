@@ -70,7 +70,8 @@ pub enum Error {
     #[error("other users can read the key file; run `chmod 600 {}`", .0.display())]
     KeyExposed(PathBuf),
     #[error(
-        "the key file {} is missing, but there are secrets that were encrypted with its key; put it back from a backup",
+        "the key file {} is missing, but there are secrets that were encrypted with its key; put it back from a \
+         backup, or set TOKEN_ENCRYPTION_KEY if the key came from there",
         .0.display()
     )]
     KeyMissing(PathBuf),
