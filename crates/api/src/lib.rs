@@ -24,6 +24,7 @@
 //! | `POST /v1/progress` | [`ProgressQuery`] | server-sent [`Progress`] until done |
 //! | `GET /v1/logs?…` ([`LogQuery`]) | | lines of [`LogLine`] |
 //! | `GET /v1/events?…` ([`EventQuery`]) | | `[`[`Event`]`]`, or server-sent events with `follow=true` |
+//! | `GET /v1/stats?…` ([`StatsQuery`]) | | [`Stats`] |
 //! | `GET /v1/secrets?fleet=` | | `[`[`Secret`]`]` |
 //! | `PUT /v1/secrets/{fleet}/{name}?replace=` | the value's bytes | [`Secret`] |
 //! | `DELETE /v1/secrets/{fleet}/{name}` | | [`SecretDeleted`] |
@@ -31,10 +32,12 @@
 //! | `GET /livez`, `GET /readyz` | | 200 |
 
 mod problem;
+mod stats;
 mod types;
 
-pub use chassis_core::{Event, EventKind, Exit, InstanceKey, Phase, Reason};
+pub use chassis_core::{Event, EventKind, Exit, InstanceKey, Phase, Reason, Usage};
 pub use problem::{PROBLEM_JSON, Problem};
+pub use stats::{InstanceStats, NodeStats, Stats, StatsQuery};
 pub use types::{
     Agent, AgentChange, AgentOutcome, Applied, Apply, Change, ChangeKind, EventQuery, Fleet, FleetCreate,
     Instance, InstanceDetail, KeyRotate, KeyRotated, LogLine, LogQuery, MountInfo, Progress, ProgressQuery,

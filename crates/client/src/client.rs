@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chassis_api::{
     Agent, Applied, Apply, Change, Event, EventQuery, Fleet, FleetCreate, Instance, InstanceDetail,
     InstanceKey, KeyRotate, KeyRotated, LogLine, LogQuery, Problem, Progress, ProgressQuery, Scale, Secret,
-    SecretDeleted, ServerInfo, Target,
+    SecretDeleted, ServerInfo, Stats, StatsQuery, Target,
 };
 use chassis_spec::{AgentName, FleetName, SecretRef};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
@@ -141,6 +141,11 @@ impl Client {
         let path = with_query("/v1/logs", &self.pairs(query)?);
         let response = self.open_stream(Method::GET, &path, Body::None).await?;
         Ok(stream::json_lines(self.address.clone(), response.into_body()))
+    }
+
+    /// What instances use.
+    pub async fn stats(&self, query: &StatsQuery) -> Result<Stats, Error> {
+        self.get(&with_query("/v1/stats", &self.pairs(query)?)).await
     }
 
     /// Past events, whatever the query's `follow` says.

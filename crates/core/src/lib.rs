@@ -9,6 +9,7 @@ pub mod instance;
 pub mod key;
 pub mod plan;
 pub mod scale;
+pub mod usage;
 
 pub use event::{Event, EventKind};
 pub use instance::{
@@ -16,3 +17,4 @@ pub use instance::{
 };
 pub use key::{AgentKey, InstanceKey};
 pub use plan::{Action, AgentDesired, Plan, plan};
+pub use usage::Usage;

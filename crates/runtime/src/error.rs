@@ -25,6 +25,9 @@ pub enum Error {
     /// The runtime refused: a port in use, a user that the image lacks, a bad command.
     #[error("{message}")]
     Rejected { message: String, source: Option<Source> },
+    /// This runtime has no such ability.
+    #[error("{message}")]
+    Unsupported { message: String, source: Option<Source> },
 }
 
 impl Error {
@@ -48,6 +51,13 @@ impl Error {
         Error::Rejected { message: message.into(), source: None }
     }
 
+    /// `what` is what this runtime cannot do: `show what instances use`.
+    pub fn unsupported(what: &str) -> Self {
+        let message =
+            format!("this runtime cannot {what}; `docker` can (`chassis server status` shows which this is)");
+        Error::Unsupported { message, source: None }
+    }
+
     /// The same error with its cause.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<Source>) -> Self {
@@ -55,7 +65,8 @@ impl Error {
         | Error::NameTaken { source, .. }
         | Error::Unavailable { source, .. }
         | Error::Storage { source, .. }
-        | Error::Rejected { source, .. }) = &mut self;
+        | Error::Rejected { source, .. }
+        | Error::Unsupported { source, .. }) = &mut self;
         *source = Some(cause.into());
         self
     }
@@ -68,6 +79,7 @@ impl Error {
             Error::Unavailable { .. } => "runtime-unavailable",
             Error::Storage { .. } => "storage-unusable",
             Error::Rejected { .. } => "rejected",
+            Error::Unsupported { .. } => "unsupported",
         }
     }
 
@@ -78,7 +90,7 @@ impl Error {
             Error::NameTaken { .. } => Reason::NameTaken,
             Error::Unavailable { .. } => Reason::RuntimeUnavailable,
             Error::Storage { .. } => Reason::StorageUnusable,
-            Error::Rejected { .. } => Reason::Rejected,
+            Error::Rejected { .. } | Error::Unsupported { .. } => Reason::Rejected,
         }
     }
 }

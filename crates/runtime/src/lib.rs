@@ -22,7 +22,7 @@ pub use types::{
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis_core::{InstanceKey, Observed};
+use chassis_core::{InstanceKey, Observed, Usage};
 use chassis_spec::{FleetName, ImageName};
 use futures_util::stream::BoxStream;
 
@@ -73,4 +73,9 @@ pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
 
     /// The output of a container, oldest first. With `follow` it ends when the container stops.
     async fn logs(&self, id: &str, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>>;
+
+    /// What running containers use, in any order. One that cannot be read has its own error, and hides no other.
+    async fn stats(&self, _ids: &[Box<str>]) -> Result<Vec<(Box<str>, Result<Usage>)>> {
+        Err(Error::unsupported("tell what instances use"))
+    }
 }

@@ -19,6 +19,7 @@ mod data_dir;
 mod error;
 mod failpoint;
 mod fleet;
+mod node_stats;
 mod options;
 mod serve;
 mod shared;

@@ -14,6 +14,7 @@ mod mounts;
 mod networks;
 mod observe;
 mod secrets;
+mod stats;
 mod transport;
 mod users;
 
@@ -24,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
-use chassis_core::{InstanceKey, Observed};
+use chassis_core::{InstanceKey, Observed, Usage};
 use chassis_spec::{FleetName, ImageName};
 use futures_util::stream::BoxStream;
 use tokio::sync::Notify;
@@ -220,6 +221,10 @@ impl Runtime for DockerRuntime {
 
     async fn logs(&self, id: &str, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {
         logs::logs(&self.0, id, options).await
+    }
+
+    async fn stats(&self, ids: &[Box<str>]) -> Result<Vec<(Box<str>, Result<Usage>)>> {
+        stats::stats(&self.0, ids).await
     }
 }
 

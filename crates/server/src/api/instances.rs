@@ -126,7 +126,7 @@ pub(crate) fn down_message(shared: &Shared) -> Option<String> {
     }
 }
 
-fn wire(shared: &Shared, state: &AgentState, slot: &Slot, down: Option<&str>) -> Instance {
+pub(crate) fn wire(shared: &Shared, state: &AgentState, slot: &Slot, down: Option<&str>) -> Instance {
     let instance = &slot.instance;
     let memory = &instance.memory;
     let observed = instance.observed.as_ref();

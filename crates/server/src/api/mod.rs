@@ -1,5 +1,5 @@
 //! The HTTP API: one module for each resource. Handlers change the store, reload the controllers that it concerns, and
-//! answer; they never act on a runtime themselves, but to read logs.
+//! answer; they never act on a runtime themselves, but to read logs and stats.
 
 mod agents;
 mod events;
@@ -10,6 +10,7 @@ mod logs;
 mod progress;
 mod secrets;
 mod server;
+mod stats;
 mod targets;
 
 use std::sync::Arc;
@@ -58,6 +59,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/change", post(instances::change))
         .route("/v1/progress", post(progress::follow))
         .route("/v1/logs", get(logs::read))
+        .route("/v1/stats", get(stats::read))
         .route("/v1/events", get(events::list))
         .route("/v1/secrets", get(secrets::list))
         .route("/v1/secrets/rotate-key", post(secrets::rotate_key))

@@ -1,0 +1,85 @@
+//! What instances use now.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use chassis_api::{InstanceStats, Phase, Stats, StatsQuery};
+
+use super::SharedState;
+use super::failure::{Failure, Result};
+use super::instances::{down_message, wire};
+use crate::error::chain;
+use crate::node_stats;
+use crate::shared::Shared;
+
+/// What the runtime says of a container, or why it says nothing.
+type Answers = HashMap<Box<str>, std::result::Result<chassis_api::Usage, String>>;
+
+pub(crate) async fn read(
+    State(shared): SharedState,
+    query: std::result::Result<Query<StatsQuery>, QueryRejection>,
+) -> Result<Json<Stats>> {
+    let Query(query) = query?;
+    if query.number.is_some() && query.agent.is_none() {
+        let detail = "a number names an instance only together with its agent";
+        return Err(Failure::invalid("agent_needed", detail));
+    }
+    let mut instances = instances(&shared, &query);
+    let mut answers = ask(&shared, &instances).await;
+    for stats in &mut instances {
+        let Some(id) = stats.instance.container_id.as_deref() else { continue };
+        match answers.remove(id) {
+            Some(Ok(usage)) => stats.usage = Some(usage),
+            Some(Err(message)) => stats.usage_error = Some(message),
+            None => {}
+        }
+    }
+    let node = node_stats::read(&shared.node);
+    Ok(Json(Stats { nodes: node.into_iter().collect(), instances }))
+}
+
+fn instances(shared: &Shared, query: &StatsQuery) -> Vec<InstanceStats> {
+    let down = down_message(shared);
+    let mut instances = Vec::new();
+    for agent in shared.agents() {
+        let key = agent.key();
+        if query.fleet.as_ref().is_some_and(|fleet| key.fleet != *fleet)
+            || query.agent.as_ref().is_some_and(|name| key.agent != *name)
+        {
+            continue;
+        }
+        let state = agent.state();
+        let cpu_limit_cores = state.spec.resources.cpu.map(|cpu| f64::from(cpu.0) / 1000.0);
+        let slots = state.slots.values();
+        let slots = slots.filter(|slot| query.number.is_none_or(|number| slot.instance.number == number));
+        instances.extend(slots.map(|slot| InstanceStats {
+            instance: wire(shared, &state, slot, down.as_deref()),
+            usage: None,
+            usage_error: None,
+            cpu_limit_cores,
+        }));
+    }
+    instances
+}
+
+/// Asks for those that run. A runtime that fails as a whole is why nothing is known of any of them.
+async fn ask(shared: &Shared, instances: &[InstanceStats]) -> Answers {
+    let running =
+        instances.iter().filter(|stats| matches!(stats.instance.phase, Phase::Running | Phase::Stopping));
+    let ids: Vec<Box<str>> =
+        running.filter_map(|stats| stats.instance.container_id.as_deref().map(Box::from)).collect();
+    if ids.is_empty() {
+        return Answers::new();
+    }
+    match shared.runtime.stats(&ids).await {
+        Ok(answers) => {
+            answers.into_iter().map(|(id, answer)| (id, answer.map_err(|error| chain(&error)))).collect()
+        }
+        Err(error) => {
+            let message = chain(&error);
+            ids.into_iter().map(|id| (id, Err(message.clone()))).collect()
+        }
+    }
+}
