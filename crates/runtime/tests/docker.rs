@@ -88,7 +88,7 @@ async fn limits_reach_docker() {
     assert_eq!((&host["Memory"], &host["MemorySwap"]), (&json!(64 << 20), &json!(64 << 20)));
     assert_eq!((&host["NanoCpus"], &host["PidsLimit"]), (&json!(500_000_000), &json!(33)));
     assert_eq!((&own["StopSignal"], &own["StopTimeout"]), (&json!("SIGINT"), &json!(7)));
-    assert_eq!(host["LogConfig"]["Config"]["max-size"], "10m");
+    assert_eq!(host["LogConfig"]["Config"]["max-size"], "10485760");
     let published = json!({ "80/tcp": [{ "HostIp": "127.0.0.1", "HostPort": "28461" }] });
     assert_eq!(host["PortBindings"], published);
     for (label, value) in [

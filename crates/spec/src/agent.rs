@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::changes::changes;
+use crate::logs::LogsSpec;
 use crate::text::{self, Text};
 use crate::value::EnvPrefix;
 use crate::{
@@ -80,6 +81,9 @@ pub struct AgentSpec {
     /// What tells a healthy instance from an unhealthy one.
     #[serde(default, alias = "health_check", skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
+    /// What is kept of what the agent prints.
+    #[serde(default, skip_serializing_if = "LogsSpec::is_default")]
+    pub logs: LogsSpec,
     /// What the sandbox leaves open.
     #[serde(default)]
     pub security: Security,

@@ -6,8 +6,8 @@ use std::fmt;
 use crate::text::quoted;
 use crate::yaml::Step::{self, Field, Index};
 use crate::{
-    AgentSpec, Bytes, EnvVar, FleetSpec, HealthCheck, HttpProbe, MountPath, Port, Resources, Seconds, Volume,
-    grammar,
+    AgentSpec, Bytes, EnvVar, FleetSpec, HealthCheck, HttpProbe, LogsSpec, MountPath, Port, Resources,
+    Seconds, Volume, grammar,
 };
 
 /// A spec whose fields contradict each other, or one whose value cannot be.
@@ -54,6 +54,11 @@ const PIDS_MAX: u32 = 1 << 22;
 /// The kernel's own limit of `RLIMIT_NOFILE`.
 const FILES_MAX: u32 = 1 << 30;
 const DAY: Seconds = Seconds(24 * 3600);
+/// A file that holds less would be replaced all the time.
+const LOG_SIZE_MIN: Bytes = Bytes(64 << 10);
+const LOG_SIZE_MAX: Bytes = Bytes(1 << 30);
+const LOG_FILES_MAX: u32 = 100;
+const LOG_KEEP_MAX: Seconds = Seconds(90 * 24 * 3600);
 /// The kernel passes no longer argument or variable to a program.
 const ARGUMENT_MAX: usize = 128 * 1024 - 1;
 /// More than any agent needs; pairs of them are compared with each other.
@@ -99,6 +104,7 @@ impl AgentSpec {
         check_resources(&self.resources).map_err(|e| e.under(&[Field("resources")]))?;
         check_ports(&self.ports, self.replicas)?;
         check_day(self.stop.grace, "grace").map_err(|invalid| invalid.under(&[Field("stop")]))?;
+        check_logs(&self.logs).map_err(|invalid| invalid.under(&[Field("logs")]))?;
         match &self.health_check {
             Some(check) => check_health(check).map_err(|invalid| invalid.under(&[Field("healthCheck")])),
             None => Ok(()),
@@ -254,6 +260,22 @@ fn check_resources(resources: &Resources) -> Checked {
         if !(1..=highest).contains(&count) {
             return Err(wrong(field, format!("write a number from 1 to {highest}")));
         }
+    }
+    Ok(())
+}
+
+fn check_logs(logs: &LogsSpec) -> Checked {
+    if !(LOG_SIZE_MIN..=LOG_SIZE_MAX).contains(&logs.max_size) {
+        return Err(wrong(
+            "maxSize",
+            format!("{} is out of range: write {LOG_SIZE_MIN} to {LOG_SIZE_MAX}", logs.max_size),
+        ));
+    }
+    if !(1..=LOG_FILES_MAX).contains(&logs.max_files) {
+        return Err(wrong("maxFiles", format!("write a number from 1 to {LOG_FILES_MAX}")));
+    }
+    if logs.keep > LOG_KEEP_MAX {
+        return Err(wrong("keep", format!("{} is too long: write at most {LOG_KEEP_MAX}", logs.keep)));
     }
     Ok(())
 }

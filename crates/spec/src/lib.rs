@@ -16,6 +16,7 @@ mod de;
 mod fault;
 mod fleet;
 mod grammar;
+mod logs;
 mod parse;
 mod quantity;
 mod schema;
@@ -31,6 +32,7 @@ pub use agent::{
 pub use changes::{Change, changes};
 pub use check::InvalidSpec;
 pub use fleet::FleetSpec;
+pub use logs::LogsSpec;
 pub use parse::{Document, ParseError, parse};
 pub use quantity::{Bytes, Cpu, Seconds};
 pub use schema::schema;

@@ -20,7 +20,7 @@ pub struct Cpu(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
 
-/// Whole seconds: `30`, `30s`, `5m`, `1h`.
+/// Whole seconds: `30`, `30s`, `5m`, `1h`, `7d`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seconds(pub u32);
 
@@ -29,6 +29,7 @@ const CPU_MIN: u32 = 10;
 const CPU_MAX: u32 = 1024 * 1000;
 /// More than any machine has; far below where arithmetic on it could overflow.
 const BYTES_MAX: u64 = 1 << 50;
+const DAY: u64 = 24 * 3600;
 
 /// Larger units first, so that the first that divides is the shortest.
 const BYTE_UNITS: [(&str, u64); 9] = [
@@ -113,7 +114,7 @@ impl FromStr for Seconds {
         }
         let mut rest = text;
         let mut total = 0_u32;
-        for (unit, factor) in [('h', 3600), ('m', 60), ('s', 1)] {
+        for (unit, factor) in [('d', DAY), ('h', 3600), ('m', 60), ('s', 1)] {
             let Some((number, after)) = rest.split_once(unit) else { continue };
             let count = scaled(number, factor, false)
                 .and_then(|count| u32::try_from(count).ok())
@@ -150,6 +151,10 @@ impl fmt::Display for Bytes {
 
 impl fmt::Display for Seconds {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One and two days are better known as 24h and 48h.
+        if u64::from(self.0) > 2 * DAY && u64::from(self.0).is_multiple_of(DAY) {
+            return write!(formatter, "{}d", u64::from(self.0) / DAY);
+        }
         let (hours, minutes, seconds) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
         for (count, unit) in [(hours, 'h'), (minutes, 'm')] {
             if count > 0 {
@@ -215,4 +220,9 @@ quantity!(
     r"^\d+(\.\d+)? *([bB]|[kK]([bB]|i|iB)?|M([bB]|i|iB)?|m([bB]|i|iB)|[gGtT]([bB]|i|iB)?)?$",
     "Bytes: 134217728, 128Mi, 1.5Gi or 64M. Units with an i are powers of 1024, others of 1000."
 );
-quantity!(Seconds, "integer", r"^(\d+|(?=\d)(\d+h)?(\d+m)?(\d+s)?)$", "Whole seconds: 30, 30s, 5m or 1h30m.");
+quantity!(
+    Seconds,
+    "integer",
+    r"^(\d+|(?=\d)(\d+d)?(\d+h)?(\d+m)?(\d+s)?)$",
+    "Whole seconds: 30, 30s, 5m, 1h30m or 7d."
+);

@@ -49,12 +49,22 @@ fn quantities_are_read_as_people_mean_them() {
     for text in ["", "0", "9m", "1025", "0.0005", "1.5m", "-1", "m", "1e3", "NaN", "4294967296"] {
         assert!(text.parse::<Cpu>().is_err(), "{text}");
     }
-    for (text, seconds) in
-        [("0", 0), ("30", 30), ("30s", 30), ("5m", 300), ("1h30m", 5400), ("1h1s", 3601), ("90m", 5400)]
-    {
+    for (text, seconds) in [
+        ("0", 0),
+        ("30", 30),
+        ("30s", 30),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("1h1s", 3601),
+        ("90m", 5400),
+        ("7d", 604_800),
+        ("1d12h", 129_600),
+    ] {
         assert_eq!(text.parse(), Ok(Seconds(seconds)), "{text}");
     }
-    for text in ["", "s", "+5", "-5", "1.5m", "30m1h", "5m5m", "500ms", "1d", "4294967296", "1193047h"] {
+    for text in
+        ["", "s", "+5", "-5", "1.5m", "30m1h", "5m5m", "500ms", "1d1d", "1h1d", "4294967296", "1193047h"]
+    {
         assert!(text.parse::<Seconds>().is_err(), "{text}");
     }
 }
@@ -71,9 +81,8 @@ fn quantities_are_shown_short() {
         ["0", "128Mi", "64M", "1Gi", "1001"]
     );
     assert_eq!(
-        [Seconds(0), Seconds(30), Seconds(90), Seconds(5400), Seconds(3601)]
-            .map(|seconds| seconds.to_string()),
-        ["0s", "30s", "1m30s", "1h30m", "1h1s"]
+        [0, 30, 90, 5400, 3601, 86_400, 604_800].map(Seconds).map(|seconds| seconds.to_string()),
+        ["0s", "30s", "1m30s", "1h30m", "1h1s", "24h", "7d"]
     );
 }
 

@@ -6,7 +6,7 @@ use bollard::models::{
     ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, NetworkingConfig,
     PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
-use chassis_spec::{AgentSpec, Port, Protocol};
+use chassis_spec::{AgentSpec, LogsSpec, Port, Protocol};
 
 use super::mounts::{self, Sources};
 use super::{labels, networks};
@@ -130,11 +130,7 @@ fn host_config(spec: &AgentSpec, network: String, sources: &Sources) -> HostConf
         }),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
-            config: Some(
-                [("max-size", "10m"), ("max-file", "5"), ("compress", "true")]
-                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    .into(),
-            ),
+            config: Some(log_options(&spec.logs)),
         }),
         init: Some(false),
         ipc_mode: Some("private".to_owned()),
@@ -144,6 +140,18 @@ fn host_config(spec: &AgentSpec, network: String, sources: &Sources) -> HostConf
         port_bindings: Some(port_bindings(&spec.ports)),
         ..HostConfig::default()
     }
+}
+
+fn log_options(logs: &LogsSpec) -> HashMap<String, String> {
+    // Docker refuses to compress where no file but the newest is kept.
+    let compress = logs.compress && logs.max_files > 1;
+    [
+        ("max-size", logs.max_size.0.to_string()),
+        ("max-file", logs.max_files.to_string()),
+        ("compress", compress.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 fn port_bindings(ports: &[Port]) -> PortMap {

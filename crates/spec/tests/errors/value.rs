@@ -131,6 +131,28 @@ stop:
     (
         r"name: a
 image: b
+logs: {maxSize: 10Ki}
+",
+        r"10Ki is out of range: write 64Ki to 1Gi
+  --> agent.yaml:3:17
+   |
+ 3 | logs: {maxSize: 10Ki}
+   |                 ^^^^",
+    ),
+    (
+        r"name: a
+image: b
+logs: {keep: 91d}
+",
+        r"91d is too long: write at most 90d
+  --> agent.yaml:3:14
+   |
+ 3 | logs: {keep: 91d}
+   |              ^^^",
+    ),
+    (
+        r"name: a
+image: b
 restart_policy: alway
 ",
         r"`alway` is not one of always, on-failure, never, no
