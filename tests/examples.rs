@@ -32,7 +32,7 @@ fn every_example_runs() {
     assert!(files.len() > 4, "{files:?}");
 
     let chassis = Chassis::new(BINARY).on_docker(&dockerd.docker());
-    for fleet in ["collector", "bots"] {
+    for fleet in ["collector", "bots", "misbehaving"] {
         chassis.ok(&["create", "fleet", fleet]);
     }
     // Every secret that an example names, as its comment says to make it.
@@ -47,13 +47,19 @@ fn every_example_runs() {
         let is_fleet = text.lines().any(|line| line.starts_with("agents:"));
         let command: &[&str] =
             if is_fleet { &["apply", "-f", &path] } else { &["deploy", "agent", "-f", &path] };
+        // Whether one that misbehaves on purpose ever gets ready is not what is to be waited for.
+        let misbehaves = path.contains("/misbehaving/");
         let names_fleet = text.lines().any(|line| line.starts_with("fleet:"));
-        let more: &[&str] = if names_fleet { &[] } else { &["--fleet", "collector"] };
-        let outcome = chassis.run(&[command, more].concat());
+        let fleet: &[&str] = if names_fleet { &[] } else { &["--fleet", "collector"] };
+        let wait: &[&str] = if misbehaves { &["--no-wait"] } else { &[] };
+        let outcome = chassis.run(&[command, fleet, wait].concat());
         // One of them fails on purpose, sooner or later.
         assert!(outcome.code == 0 || path.contains("crash-loop"), "{outcome}");
     }
     let wrong = |instance: &Instance| {
+        if instance.fleet.as_str() == "misbehaving" {
+            return instance.started_at.is_none() && instance.restarts == 0;
+        }
         let fails = instance.agent.as_str() == "crash-loop";
         instance.phase != Phase::Running && !(fails && instance.phase == Phase::Backoff)
     };

@@ -134,6 +134,16 @@ impl Chassis {
         (child, path)
     }
 
+    /// Starts a command whose output nobody ever reads.
+    pub fn spawn_unread(&self, args: &[&str]) -> Child {
+        self.command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("chassis runs")
+    }
+
+    /// Starts a command whose output is thrown away as fast as it comes.
+    pub fn spawn_discarding(&self, args: &[&str]) -> Child {
+        self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("chassis runs")
+    }
+
     /// Deploys agents as `chassis deploy agent -f` does.
     pub fn deploy(&self, yaml: &str) -> Outcome {
         let path = self.write("agent.yaml", yaml);

@@ -56,6 +56,11 @@ impl Docker {
         (status == 200).then(|| serde_json::from_str(&body).expect("JSON"))
     }
 
+    /// Bytes that a container wrote into its own layer.
+    pub fn layer_size(&self, name: &str) -> u64 {
+        self.get(&format!("/containers/{name}/json?size=1"))["SizeRw"].as_u64().unwrap_or(0)
+    }
+
     /// Whether it runs now, and since when.
     pub fn runs_since(&self, name: &str) -> Option<String> {
         let state = self.inspect(name)?["State"].clone();
