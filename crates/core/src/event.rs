@@ -52,6 +52,26 @@ pub enum EventKind {
     Exited(Exit),
     /// The container went without an exit being seen.
     Lost,
+    /// Its health check succeeds, for the first time in this run or again.
+    Healthy,
+    /// Its health check has failed as often as it may.
+    Unhealthy {
+        message: String,
+    },
+    /// It is unhealthy, and is stopped to be started again.
+    Condemned {
+        message: String,
+    },
+    /// Its readiness check succeeds.
+    Ready,
+    /// Its readiness check has failed as often as it may.
+    NotReady {
+        message: String,
+    },
+    /// It could not be drained before it was stopped.
+    DrainFailed {
+        message: String,
+    },
     /// An action failed; said once for each reason, not for each try.
     Blocked {
         reason: Reason,
@@ -92,6 +112,9 @@ impl fmt::Display for EventKind {
             }
             EventKind::Started => write!(formatter, "started"),
             EventKind::Stopped => write!(formatter, "stopped"),
+            EventKind::Exited(exit) if exit.unhealthy => {
+                write!(formatter, "stopped because it was unhealthy (exit code {})", exit.code)
+            }
             EventKind::Exited(exit) => match (exit.out_of_memory, exit.signal()) {
                 (true, _) => write!(formatter, "ran out of memory (exit code {})", exit.code),
                 (false, Some(signal)) => {
@@ -102,6 +125,14 @@ impl fmt::Display for EventKind {
             EventKind::Lost => {
                 write!(formatter, "its container is gone, though nobody asked chassis for that")
             }
+            EventKind::Healthy => write!(formatter, "healthy"),
+            EventKind::Unhealthy { message } => write!(formatter, "unhealthy: {message}"),
+            EventKind::Condemned { message } => {
+                write!(formatter, "restarted because it is unhealthy: {message}")
+            }
+            EventKind::Ready => write!(formatter, "ready"),
+            EventKind::NotReady { message } => write!(formatter, "not ready: {message}"),
+            EventKind::DrainFailed { message } => write!(formatter, "not drained: {message}"),
             EventKind::Blocked { message, .. } => write!(formatter, "{message}"),
             EventKind::Deleted { cleanup: false } => write!(formatter, "deleted, data kept"),
             EventKind::Deleted { cleanup: true } => write!(formatter, "deleted with its data"),

@@ -10,6 +10,8 @@
 //!      │ remove (stale revision)          ▼                  │
 //!      └──────────────────────────────── Exited ─────────────┘
 //!
+//!   Running ──unhealthy, and the fleet's budget allows it──▶ condemned: stop, then as any other exit
+//!
 //!   any ──an action fails──▶ Blocked ──retry time, or the cause goes──▶ the same action again
 //!   any ──wanted absent────▶ Removing: stop, remove, (clean up,) forget
 //! ```
@@ -25,6 +27,10 @@ use chassis_spec::RestartPolicy;
 
 use crate::backoff;
 use crate::event::EventKind;
+use crate::health::{Health, HealthState};
+
+/// An instance that nothing checks counts as ready when it has run for this long.
+pub const SETTLED: SignedDuration = SignedDuration::from_secs(1);
 
 /// What people want of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +61,9 @@ pub struct Exit {
     pub code: i32,
     /// The kernel killed it for want of memory.
     pub out_of_memory: bool,
+    /// It was stopped because it was unhealthy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unhealthy: bool,
     pub finished_at: Timestamp,
 }
 
@@ -118,6 +127,15 @@ pub struct Blocked {
     pub retry_at: Timestamp,
 }
 
+/// A run that is stopped because it is unhealthy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condemned {
+    pub run: Run,
+    /// It had been healthy for long enough to be forgiven earlier failures.
+    pub was_good: bool,
+}
+
 /// What is remembered of an instance across restarts of the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -140,6 +158,9 @@ pub struct Memory {
     pub retry_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked: Option<Blocked>,
+    /// Kept until the next run, so that a server that is killed goes on with the restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condemned: Option<Condemned>,
 }
 
 /// One instance as the planner sees it.
@@ -149,6 +170,8 @@ pub struct Instance {
     pub desired: Desired,
     pub observed: Option<Observed>,
     pub memory: Memory,
+    /// What the checks say of the present run.
+    pub health: Health,
     /// An action on it is under way: it is left alone until that ends.
     pub busy: bool,
 }
@@ -255,9 +278,25 @@ impl Memory {
             let asked = desired.wanted != Wanted::Running
                 || observed.is_some_and(|observed| observed.revision != revision)
                 || !desired.satisfied_by(started_at);
+            let unhealthy = observed.is_some_and(|observed| next.condemns(&observed.id, started_at));
+            let exit = Exit { unhealthy: unhealthy && !asked, ..exit };
             next.note_exit(exit, started_at, asked, policy, seed, &mut events);
         }
         Some((next, events))
+    }
+
+    /// Notes that the present run is to end because it is unhealthy, and returns the event that tells of it.
+    pub fn note_unhealthy(&self, was_good: bool, message: String) -> Option<(Memory, EventKind)> {
+        let run = self.run.clone().filter(|_| self.exit.is_none() && self.condemned.is_none())?;
+        let condemned = Some(Condemned { run, was_good });
+        Some((Memory { condemned, ..self.clone() }, EventKind::Condemned { message }))
+    }
+
+    /// True if the run that began then is to end because it is unhealthy.
+    pub fn condemns(&self, id: &str, started_at: Timestamp) -> bool {
+        self.condemned
+            .as_ref()
+            .is_some_and(|condemned| *condemned.run.id == *id && condemned.run.started_at == started_at)
     }
 
     /// Notes that an action failed.
@@ -283,6 +322,7 @@ impl Memory {
             events.push(EventKind::Lost);
         }
         self.run = None;
+        self.condemned = None;
         self.last_exit = self.exit.take().or(self.last_exit);
         self.retry_at = None;
     }
@@ -292,6 +332,7 @@ impl Memory {
         self.last_exit = self.exit.take().or(self.last_exit);
         self.retry_at = None;
         self.blocked = None;
+        self.condemned = None;
         events.push(EventKind::Started);
     }
 
@@ -315,7 +356,10 @@ impl Memory {
         if !restarts(policy, exit) {
             return;
         }
-        let good_run = exit.finished_at.duration_since(started_at) >= backoff::GOOD_RUN;
+        let good_run = match &self.condemned {
+            Some(condemned) if exit.unhealthy => condemned.was_good,
+            _ => exit.finished_at.duration_since(started_at) >= backoff::GOOD_RUN,
+        };
         self.failures = if good_run { 1 } else { self.failures.saturating_add(1) };
         self.restarts = self.restarts.saturating_add(1);
         self.retry_at = Some(later(exit.finished_at, backoff::restart_delay(self.failures, seed)));
@@ -325,6 +369,46 @@ impl Memory {
 // === impl Instance ===
 
 impl Instance {
+    /// True if it does what it is for: it runs, of whatever revision, and its checks say so; without any, it has run for
+    /// [`SETTLED`].
+    pub fn is_ready(&self, now: Timestamp) -> bool {
+        self.running_since().is_some()
+            && !self.is_failing()
+            && match self.health.state() {
+                None => self.settles_at().is_none_or(|at| now >= at),
+                Some(state) => state == HealthState::Healthy,
+            }
+    }
+
+    /// True if it runs, but its checks say that it does not do what it is for.
+    pub fn is_failing(&self) -> bool {
+        let Some((observed, started_at)) = self.observed.as_ref().zip(self.running_since()) else {
+            return false;
+        };
+        self.memory.condemns(&observed.id, started_at)
+            || matches!(self.health.state(), Some(HealthState::Unhealthy | HealthState::NotReady))
+    }
+
+    /// When an instance that nothing checks counts as ready.
+    pub fn settles_at(&self) -> Option<Timestamp> {
+        let started_at = self.running_since().filter(|_| self.health.state().is_none())?;
+        Some(later(started_at, SETTLED))
+    }
+
+    pub fn running_since(&self) -> Option<Timestamp> {
+        match self.observed.as_ref()?.state {
+            RunState::Running { started_at } => Some(started_at),
+            _ => None,
+        }
+    }
+
+    /// How the container's last run ended, if it has.
+    pub fn exit(&self) -> Option<Exit> {
+        let observed = self.observed.as_ref()?;
+        let RunState::Exited { started_at, exit } = observed.state else { return None };
+        Some(Exit { unhealthy: self.memory.condemns(&observed.id, started_at), ..exit })
+    }
+
     pub fn phase(&self, policy: RestartPolicy) -> Phase {
         let state = self.observed.as_ref().map(|observed| observed.state);
         let running = matches!(state, Some(RunState::Running { .. }));
@@ -340,7 +424,7 @@ impl Instance {
                 Some(RunState::Exited { started_at, exit }) => {
                     if !self.desired.satisfied_by(started_at) {
                         Phase::Starting
-                    } else if restarts(policy, exit) {
+                    } else if self.exit().is_some_and(|exit| restarts(policy, exit)) {
                         Phase::Backoff
                     } else if exit.code == 0 {
                         Phase::Completed
@@ -357,7 +441,7 @@ impl Instance {
 pub fn restarts(policy: RestartPolicy, exit: Exit) -> bool {
     match policy {
         RestartPolicy::Always => true,
-        RestartPolicy::OnFailure => exit.code != 0 || exit.out_of_memory,
+        RestartPolicy::OnFailure => exit.code != 0 || exit.out_of_memory || exit.unhealthy,
         RestartPolicy::Never => false,
     }
 }

@@ -4,16 +4,20 @@
 //! fleet converges, that no number is ever run twice and that nothing foreign is touched is decided, and tested, here.
 
 pub mod backoff;
+pub mod budget;
 pub mod event;
+pub mod health;
 pub mod instance;
 pub mod key;
 pub mod plan;
 pub mod scale;
 pub mod usage;
 
+pub use budget::RestartBudget;
 pub use event::{Event, EventKind};
+pub use health::{Check, CheckKind, Health, HealthState, Probe, Verdict};
 pub use instance::{
-    Blocked, Desired, Exit, Instance, Memory, Observed, Phase, Reason, Run, RunState, Wanted,
+    Blocked, Condemned, Desired, Exit, Instance, Memory, Observed, Phase, Reason, Run, RunState, Wanted,
 };
 pub use key::{AgentKey, InstanceKey};
 pub use plan::{Action, AgentDesired, Plan, plan};

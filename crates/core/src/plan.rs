@@ -5,8 +5,8 @@
 //!
 //! - an instance gets at most one action, and none while an earlier one is under way;
 //! - a number's container is created only when the node shows none for it;
-//! - an instance that runs is taken down for a newer revision or a restart only while all others that should run do:
-//!   one at a time. Those that do not run anyway are replaced at once;
+//! - an instance that runs is taken down for a newer revision or a restart only while all others that should run are
+//!   ready: one at a time. Those that are not ready anyway are replaced at once;
 //! - when wanted and observed agree the answer is empty, but for the time of the next try.
 
 use chassis_spec::RestartPolicy;
@@ -72,36 +72,48 @@ pub fn plan<'a>(agent: AgentDesired, instances: impl Iterator<Item = &'a Instanc
     let mut plan = Plan::default();
     let mut disruptions = Vec::new();
     let mut all_up = true;
+    let mut up_at = None;
     for instance in instances {
-        all_up &= is_up(instance, agent);
+        if !is_up(instance, agent, now) {
+            all_up = false;
+            up_at = earlier(up_at, instance.settles_at());
+        }
         if instance.busy {
             continue;
         }
         match decide(agent, instance, now) {
             Step::Nothing => {}
             Step::Act(action) => plan.actions.push(action),
+            // Nothing is lost with one that fails.
+            Step::Disrupt(action) if instance.is_failing() => plan.actions.push(action),
             Step::Disrupt(action) => disruptions.push(action),
-            Step::Wait(until) => plan.wake_at = Some(plan.wake_at.map_or(until, |at| at.min(until))),
+            Step::Wait(until) => plan.wake_at = earlier(plan.wake_at, Some(until)),
         }
     }
     if all_up {
         plan.actions.extend(disruptions.into_iter().next());
+    } else if !disruptions.is_empty() {
+        plan.wake_at = earlier(plan.wake_at, up_at.filter(|at| *at > now));
     }
     plan
 }
 
-/// An instance that should run and does, or has done all that it should, or should not and so takes nothing away.
-fn is_up(instance: &Instance, agent: AgentDesired) -> bool {
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
+/// An instance that should run and is ready, or has done all that it should, or should not and so takes nothing away.
+fn is_up(instance: &Instance, agent: AgentDesired, now: Timestamp) -> bool {
     if instance.desired.wanted != Wanted::Running {
         return true;
     }
     let Some(observed) = instance.observed.as_ref().filter(|_| !instance.busy) else { return false };
     match observed.state {
-        RunState::Running { .. } => true,
-        RunState::Exited { started_at, exit } => {
+        RunState::Running { .. } => instance.is_ready(now),
+        RunState::Exited { started_at, .. } => {
             observed.revision == agent.revision
                 && instance.desired.satisfied_by(started_at)
-                && !restarts(agent.restart_policy, exit)
+                && instance.exit().is_some_and(|exit| !restarts(agent.restart_policy, exit))
         }
         RunState::Created | RunState::Dead => false,
     }
@@ -141,13 +153,20 @@ fn decide_running(agent: AgentDesired, instance: &Instance, observed: &Observed,
         }
         RunState::Dead => Step::Act(Action::Remove { number, id }),
         _ if stale => Step::Act(Action::Remove { number, id }),
+        RunState::Running { started_at } if instance.memory.condemns(&id, started_at) => {
+            Step::Act(Action::Stop { number, id })
+        }
         _ if !observed.name_is_right => Step::Act(Action::Rename { number, id }),
         RunState::Running { .. } => Step::Nothing,
         RunState::Created => Step::Act(Action::Start { number, id }),
         RunState::Exited { started_at, .. } if !instance.desired.satisfied_by(started_at) => {
             Step::Act(Action::Start { number, id })
         }
-        RunState::Exited { exit, .. } if !restarts(agent.restart_policy, exit) => Step::Nothing,
+        RunState::Exited { .. }
+            if instance.exit().is_some_and(|exit| !restarts(agent.restart_policy, exit)) =>
+        {
+            Step::Nothing
+        }
         RunState::Exited { .. } => match instance.memory.retry_at {
             Some(retry_at) if now < retry_at => Step::Wait(retry_at),
             _ => Step::Act(Action::Start { number, id }),

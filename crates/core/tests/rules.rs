@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by where it panics")]
 
 use chassis_core::instance::{
-    Blocked, Desired, Exit, Instance, Memory, Observed, Reason, Run, RunState, Wanted,
+    Blocked, Condemned, Desired, Exit, Instance, Memory, Observed, Reason, Run, RunState, Wanted,
 };
 use chassis_core::scale::scale;
-use chassis_core::{Action, AgentDesired, backoff, plan};
-use chassis_spec::RestartPolicy;
+use chassis_core::{
+    Action, AgentDesired, Check, EventKind, Health, Probe, RestartBudget, Verdict, backoff, plan,
+};
+use chassis_spec::{HealthCheck, RestartPolicy};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
@@ -22,8 +24,9 @@ fn any_policy() -> impl Strategy<Value = RestartPolicy> {
 }
 
 fn any_exit() -> impl Strategy<Value = Exit> {
-    (prop_oneof![Just(0), Just(1), Just(137)], any::<bool>(), 50..100i64)
-        .prop_map(|(code, oom, second)| Exit { code, out_of_memory: oom, finished_at: at(second) })
+    (prop_oneof![Just(0), Just(1), Just(137)], any::<bool>(), 50..100i64).prop_map(|(code, oom, second)| {
+        Exit { code, out_of_memory: oom, unhealthy: false, finished_at: at(second) }
+    })
 }
 
 fn any_state() -> impl Strategy<Value = RunState> {
@@ -53,8 +56,15 @@ fn any_memory() -> impl Strategy<Value = Memory> {
             retry_at: at(second),
         })
     });
-    (run, prop::option::of(any_exit()), 0..9u32, prop::option::of(0..200i64), blocked).prop_map(
-        |(run, exit, failures, retry, blocked)| Memory {
+    let condemned = prop::option::weighted(
+        0.2,
+        ("[ab]", 0..50i64).prop_map(|(id, second)| Condemned {
+            run: Run { id: id.into(), started_at: at(second) },
+            was_good: false,
+        }),
+    );
+    (run, prop::option::of(any_exit()), 0..9u32, prop::option::of(0..200i64), blocked, condemned).prop_map(
+        |(run, exit, failures, retry, blocked, condemned)| Memory {
             run,
             exit,
             last_exit: None,
@@ -62,6 +72,7 @@ fn any_memory() -> impl Strategy<Value = Memory> {
             failures,
             retry_at: retry.map(at),
             blocked,
+            condemned,
         },
     )
 }
@@ -76,16 +87,25 @@ fn any_desired() -> impl Strategy<Value = Desired> {
         .prop_map(|(wanted, after)| Desired { wanted, started_after: after.map(at) })
 }
 
+fn any_health() -> impl Strategy<Value = Health> {
+    let verdict = || {
+        prop::option::of(prop::sample::select(vec![Verdict::Starting, Verdict::Healthy, Verdict::Unhealthy]))
+    };
+    (verdict(), verdict()).prop_map(|(health, readiness)| Health { health, readiness })
+}
+
 fn any_instances() -> impl Strategy<Value = Vec<Instance>> {
-    let instance = (any_desired(), prop::option::of(any_observed()), any_memory(), prop::bool::weighted(0.2));
+    let busy = prop::bool::weighted(0.2);
+    let instance = (any_desired(), prop::option::of(any_observed()), any_memory(), any_health(), busy);
     prop::collection::vec(instance, 1..8).prop_map(|instances| {
         let numbered = instances.into_iter().zip(1..);
         numbered
-            .map(|((desired, observed, memory, busy), number)| Instance {
+            .map(|((desired, observed, memory, health, busy), number)| Instance {
                 number,
                 desired,
                 observed,
                 memory,
+                health,
                 busy,
             })
             .collect()
@@ -124,7 +144,8 @@ proptest! {
                 Action::Stop { .. } => {
                     let runs = matches!(state, Some(RunState::Running { .. }));
                     prop_assert!(runs, "stops what does not run");
-                    taken_down += u32::from(instance.desired.wanted == Wanted::Running);
+                    let failing = instance.is_failing();
+                    taken_down += u32::from(instance.desired.wanted == Wanted::Running && !failing);
                 }
                 Action::Remove { .. } => {
                     let idle = !matches!(state, Some(RunState::Running { .. }) | None);
@@ -141,9 +162,11 @@ proptest! {
         if taken_down == 1 {
             let down = instances.iter().filter(|instance| {
                 instance.desired.wanted == Wanted::Running
-                    && (instance.busy || matches!(instance.observed.as_ref().map(|o| o.state), None | Some(RunState::Created)))
+                    && (instance.busy
+                        || matches!(instance.observed.as_ref().map(|o| o.state), None | Some(RunState::Created))
+                        || (instance.running_since().is_some() && !instance.is_ready(at(second))))
             });
-            prop_assert_eq!(down.count(), 0, "takes one down while another is not up");
+            prop_assert_eq!(down.count(), 0, "takes one down while another is not ready");
         }
         if let Some(wake_at) = plan.wake_at {
             prop_assert!(wake_at > at(second), "a wake-up in the past would spin");
@@ -207,7 +230,7 @@ fn a_crash_is_restarted_at_once_then_after_one_second_doubling_and_a_good_run_fo
     let mut waits = Vec::new();
     for length in [1, 1, 1, 1, 601, 1] {
         let finished_at = started.checked_add(SignedDuration::from_secs(length)).unwrap();
-        let exit = Exit { code: 1, out_of_memory: false, finished_at };
+        let exit = Exit { code: 1, out_of_memory: false, unhealthy: false, finished_at };
         let observed = Observed {
             id: "a".into(),
             revision: 1,
@@ -221,4 +244,82 @@ fn a_crash_is_restarted_at_once_then_after_one_second_doubling_and_a_good_run_fo
     }
     assert_eq!(waits, [0, 1, 2, 4, 0, 1]);
     assert_eq!(memory.restarts, 6);
+}
+
+/// A run that fails its check from its first second on: looked at eagerly, counted by the clock.
+#[test]
+fn a_slow_start_gets_its_start_period_and_all_its_retries() {
+    let rules: HealthCheck =
+        serde_json::from_str(r#"{"tcp": {"port": 1}, "interval": 2, "retries": 3, "startPeriod": 10}"#)
+            .unwrap();
+    let mut check = Check::default();
+    let mut time = at(0);
+    let mut looks = 0;
+    while check.verdict == Verdict::Starting {
+        time = time.checked_add(check.pause(&rules)).unwrap();
+        looks += 1;
+        check.note(&rules, at(0), Probe { time, latency_ms: 1, error: Some("refused".to_owned()) });
+    }
+    assert_eq!(check.verdict, Verdict::Unhealthy);
+    let after = time.duration_since(at(0)).as_secs();
+    assert!((14..=18).contains(&after), "given up after {after} s");
+    assert!(looks >= 8, "only {looks} looks");
+
+    assert!(check.note(&rules, at(0), Probe { time, latency_ms: 1, error: None }));
+    assert_eq!((check.verdict, check.failures), (Verdict::Healthy, 0));
+    for failure in 1..=3 {
+        let changed = check.note(&rules, at(0), Probe { time, latency_ms: 1, error: Some(String::new()) });
+        assert_eq!(changed, failure == 3, "at failure {failure}");
+    }
+}
+
+#[test]
+fn a_fleet_is_restarted_by_a_quarter_in_a_minute() {
+    let mut budget = RestartBudget::default();
+    let taken = (0..40).filter(|_| budget.take(40, at(0)).is_ok()).count();
+    assert_eq!(taken, 10);
+    assert_eq!(budget.take(40, at(59)), Err(at(60)));
+    assert_eq!(budget.take(40, at(60)), Ok(()));
+    let mut small = RestartBudget::default();
+    assert_eq!((0..5).filter(|_| small.take(1, at(0)).is_ok()).count(), 2);
+}
+
+/// An agent that ends well when it is stopped for being unhealthy is started again all the same.
+#[test]
+fn an_unhealthy_run_counts_as_a_failure_whatever_its_code() {
+    let run = |started: i64, state| Observed {
+        id: "a".into(),
+        revision: 1,
+        name_is_right: true,
+        state: match state {
+            None => RunState::Running { started_at: at(started) },
+            Some(finished) => RunState::Exited {
+                started_at: at(started),
+                exit: Exit { code: 0, out_of_memory: false, unhealthy: false, finished_at: at(finished) },
+            },
+        },
+    };
+    let desired = Desired::running();
+    let policy = RestartPolicy::OnFailure;
+    let (memory, _) = Memory::default().note(&desired, Some(&run(0, None)), 1, policy, 0).unwrap();
+    let (memory, _) = memory.note_unhealthy(false, "no answer".to_owned()).unwrap();
+    assert_eq!(memory.note_unhealthy(false, String::new()), None, "condemned twice");
+    let agent = AgentDesired { revision: 1, restart_policy: policy };
+    let instance = |memory: &Memory, observed| Instance {
+        number: 1,
+        desired,
+        observed: Some(observed),
+        memory: memory.clone(),
+        health: Health::default(),
+        busy: false,
+    };
+    let stop = plan(agent, [instance(&memory, run(0, None))].iter(), at(700));
+    assert_eq!(stop.actions, [Action::Stop { number: 1, id: "a".into() }]);
+    let (memory, events) = memory.note(&desired, Some(&run(0, Some(700))), 1, policy, 0).unwrap();
+    assert!(matches!(events[..], [EventKind::Exited(Exit { unhealthy: true, .. })]), "{events:?}");
+    assert_eq!((memory.restarts, memory.failures), (1, 1));
+    let start = plan(agent, [instance(&memory, run(0, Some(700)))].iter(), at(700));
+    assert_eq!(start.actions, [Action::Start { number: 1, id: "a".into() }]);
+    let (memory, _) = memory.note(&desired, Some(&run(701, None)), 1, policy, 0).unwrap();
+    assert_eq!(memory.condemned, None);
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chassis_core::instance::{Desired, Exit, Instance, Memory, Observed, Reason, RunState, Wanted};
 use chassis_core::scale::scale;
-use chassis_core::{Action, AgentDesired, EventKind, plan};
+use chassis_core::{Action, AgentDesired, EventKind, Health, RestartBudget, Verdict, plan};
 use chassis_spec::RestartPolicy;
 use jiff::{SignedDuration, Timestamp};
 
@@ -39,6 +39,8 @@ struct Container {
     number: u32,
     revision: u64,
     renamed: bool,
+    /// It runs, and does nothing any more.
+    hung: bool,
     state: RunState,
 }
 
@@ -63,6 +65,9 @@ struct World {
     /// What a running server has in memory; `None` while it is dead.
     memory: Option<BTreeMap<u32, Instance>>,
     policy: RestartPolicy,
+    /// The agent has a health check.
+    checked: bool,
+    budget: RestartBudget,
     started: u64,
 }
 
@@ -71,6 +76,7 @@ impl World {
         let mut random = Random(seed);
         let policy =
             [RestartPolicy::Always, RestartPolicy::OnFailure][usize::try_from(random.below(2)).unwrap()];
+        let checked = random.one_in(2);
         World {
             random,
             now: Timestamp::from_second(1_000_000).unwrap(),
@@ -81,6 +87,8 @@ impl World {
             next_id: 0,
             memory: None,
             policy,
+            checked,
+            budget: RestartBudget::default(),
             started: 0,
         }
     }
@@ -152,13 +160,14 @@ impl World {
     fn fate_acts(&mut self) {
         let ids: Vec<String> = self.node.keys().cloned().collect();
         let pick = ids.get(usize::try_from(self.random.below(8)).unwrap()).cloned();
-        match (self.random.below(7), pick) {
+        match (self.random.below(8), pick) {
             (0 | 1, Some(id)) => {
                 let code = i32::from(!self.random.one_in(3));
                 self.exit(&id, code);
             }
             (2, Some(id)) => drop(self.node.remove(&id)),
             (3, Some(id)) => self.node.get_mut(&id).unwrap().renamed = true,
+            (6, Some(id)) => self.node.get_mut(&id).unwrap().hung = true,
             (4, _) => self.memory = None,
             (5, _) => drop(self.foreign.insert(u32::try_from(self.random.below(6)).unwrap() + 1)),
             _ => {}
@@ -168,7 +177,7 @@ impl World {
     fn exit(&mut self, id: &str, code: i32) {
         let container = self.node.get_mut(id).unwrap();
         if let RunState::Running { started_at } = container.state {
-            let exit = Exit { code, out_of_memory: false, finished_at: self.now };
+            let exit = Exit { code, out_of_memory: false, unhealthy: false, finished_at: self.now };
             container.state = RunState::Exited { started_at, exit };
         }
     }
@@ -179,8 +188,14 @@ impl World {
         let mut instances = BTreeMap::new();
         for (number, (desired, saved)) in &self.store.wanted {
             let memory = old.get(number).map_or(saved, |instance: &Instance| &instance.memory).clone();
-            let instance =
-                Instance { number: *number, desired: *desired, observed: None, memory, busy: false };
+            let instance = Instance {
+                number: *number,
+                desired: *desired,
+                observed: None,
+                memory,
+                health: Health::default(),
+                busy: false,
+            };
             instances.insert(*number, instance);
         }
         self.memory = Some(instances);
@@ -207,6 +222,7 @@ impl World {
                 instance.memory = memory.clone();
                 self.store.wanted.get_mut(number).unwrap().1 = memory;
             }
+            self.check(instance);
         }
         let agent = AgentDesired { revision: self.store.revision, restart_policy: self.policy };
         let plan = plan(agent, instances.values(), self.now);
@@ -237,6 +253,26 @@ impl World {
         idle && plan.wake_at.is_none()
     }
 
+    /// Looks at a running agent as its health check would, and gives it up if it hangs and the budget allows it.
+    fn check(&mut self, instance: &mut Instance) {
+        instance.health = Health::default();
+        let Some(observed) = instance.observed.as_ref().filter(|_| self.checked) else { return };
+        if instance.running_since().is_none() {
+            return;
+        }
+        let hung = self.node[&*observed.id].hung;
+        instance.health.health = Some(if hung { Verdict::Unhealthy } else { Verdict::Healthy });
+        if hung
+            && instance.desired.wanted == Wanted::Running
+            && instance.memory.condemned.is_none()
+            && self.budget.take(1, self.now).is_ok()
+            && let Some((memory, _)) = instance.memory.note_unhealthy(false, "hung".to_owned())
+        {
+            instance.memory = memory.clone();
+            self.store.wanted.get_mut(&instance.number).unwrap().1 = memory;
+        }
+    }
+
     fn carry_out(&mut self, action: &Action, instances: &mut BTreeMap<u32, Instance>) -> Result<(), Reason> {
         match action {
             Action::Create { number } => {
@@ -249,6 +285,7 @@ impl World {
                     number: *number,
                     revision: self.store.revision,
                     renamed: false,
+                    hung: false,
                     state: RunState::Created,
                 };
                 self.node.insert(format!("c{}", self.next_id), container);
@@ -258,6 +295,7 @@ impl World {
                 let container = self.node.get_mut(&**id).ok_or(Reason::Rejected)?;
                 assert_eq!(container.revision, self.store.revision, "started a stale revision");
                 container.state = RunState::Running { started_at: now };
+                container.hung = false;
                 self.started += 1;
             }
             Action::Stop { id, .. } => self.exit(id, 143),
@@ -296,6 +334,8 @@ impl World {
                                 desired.started_after.is_none_or(|after| started_at >= after),
                                 "seed {seed}"
                             );
+                            let hung = self.checked && self.node[&*observed.id].hung;
+                            assert!(!hung, "seed {seed}: {number} hangs");
                             assert!(
                                 memory.exit.is_none(),
                                 "seed {seed}: {number} runs, and is noted as ended"

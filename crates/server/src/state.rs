@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chassis_core::{
-    Action, AgentDesired, AgentKey, EventKind, Instance, InstanceKey, Memory, Observed, Phase, Plan, Reason,
-    RunState, Wanted, plan,
+    Action, AgentDesired, AgentKey, EventKind, Health, Instance, InstanceKey, Memory, Observed, Phase, Plan,
+    Reason, RunState, Wanted, plan,
 };
 use chassis_runtime::Owned;
 use chassis_spec::AgentSpec;
@@ -269,6 +269,7 @@ impl Slot {
                 desired: row.desired,
                 observed: None,
                 memory: row.memory,
+                health: Health::default(),
                 busy: false,
             },
             created_at: row.created_at,

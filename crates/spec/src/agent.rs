@@ -78,9 +78,23 @@ pub struct AgentSpec {
     /// How an instance is stopped.
     #[serde(default)]
     pub stop: StopSpec,
-    /// What tells a healthy instance from an unhealthy one.
-    #[serde(default, alias = "health_check", skip_serializing_if = "Option::is_none")]
+    /// What tells a healthy instance from an unhealthy one, which is restarted. Without it the image's own HEALTHCHECK.
+    #[serde(
+        default,
+        alias = "health_check",
+        alias = "livenessProbe",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub health_check: Option<HealthCheck>,
+    /// What tells an instance that does its work from one that cannot yet, or not just now. It is not restarted for that;
+    /// updates and restarts of others wait for it.
+    #[serde(
+        default,
+        alias = "readiness_check",
+        alias = "readinessProbe",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub readiness_check: Option<HealthCheck>,
     /// What is kept of what the agent prints.
     #[serde(default, skip_serializing_if = "LogsSpec::is_default")]
     pub logs: LogsSpec,
@@ -321,6 +335,9 @@ pub struct StopSpec {
     /// How long after the signal the instance is killed.
     #[serde(default = "StopSpec::default_grace")]
     pub grace: Seconds,
+    /// What is asked of the agent before the signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
 }
 
 impl StopSpec {
@@ -332,14 +349,60 @@ impl StopSpec {
 
 impl Default for StopSpec {
     fn default() -> Self {
-        StopSpec { signal: None, grace: Self::default_grace() }
+        StopSpec { signal: None, grace: Self::default_grace(), drain: None }
     }
 }
 
-/// What tells a healthy instance from an unhealthy one. Exactly one of `http`, `tcp` and `exec` is given.
+/// Asks a running agent to finish its work before it is stopped. Exactly one of `exec` and `http` is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Drain {
+    /// A command in the sandbox; the agent is drained when it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecProbe>,
+    /// A request to the agent; it is drained when the answer is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<DrainRequest>,
+    /// After this time the agent gets its signal all the same.
+    #[serde(default = "Drain::default_timeout")]
+    pub timeout: Seconds,
+}
+
+impl Drain {
+    fn default_timeout() -> Seconds {
+        Seconds(30)
+    }
+}
+
+/// A request with an empty body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DrainRequest {
+    #[serde(default)]
+    pub method: DrainMethod,
+    pub path: String,
+    pub port: u16,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// The method of a request to drain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum DrainMethod {
+    #[default]
+    Post,
+    Get,
+    Put,
+}
+
+/// A look at an instance that is repeated. Exactly one of `http`, `tcp` and `exec` is given, unless it is `disabled`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HealthCheck {
+    /// Nothing is checked, though the image has a HEALTHCHECK.
+    #[serde(default, alias = "disable", skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpProbe>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -347,16 +410,16 @@ pub struct HealthCheck {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<ExecProbe>,
     /// Time from one check to the next.
-    #[serde(default = "HealthCheck::default_interval")]
+    #[serde(default = "HealthCheck::default_interval", alias = "periodSeconds")]
     pub interval: Seconds,
     /// A check that takes longer has failed.
-    #[serde(default = "HealthCheck::default_timeout")]
+    #[serde(default = "HealthCheck::default_timeout", alias = "timeoutSeconds")]
     pub timeout: Seconds,
     /// Failures in a row after which the instance is unhealthy.
-    #[serde(default = "HealthCheck::default_retries")]
+    #[serde(default = "HealthCheck::default_retries", alias = "failureThreshold")]
     pub retries: u32,
     /// Failures do not count before this much time has passed.
-    #[serde(default, alias = "start_period")]
+    #[serde(default, alias = "start_period", alias = "initialDelaySeconds")]
     pub start_period: Seconds,
 }
 

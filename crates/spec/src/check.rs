@@ -6,8 +6,8 @@ use std::fmt;
 use crate::text::quoted;
 use crate::yaml::Step::{self, Field, Index};
 use crate::{
-    AgentSpec, Bytes, EnvVar, FleetSpec, HealthCheck, HttpProbe, LogsSpec, MountPath, Port, Resources,
-    Seconds, Volume, grammar,
+    AgentSpec, Bytes, EnvVar, ExecProbe, FleetSpec, HealthCheck, HttpProbe, LogsSpec, MountPath, Port,
+    Resources, Seconds, StopSpec, Volume, grammar,
 };
 
 /// A spec whose fields contradict each other, or one whose value cannot be.
@@ -105,10 +105,14 @@ impl AgentSpec {
         check_ports(&self.ports, self.replicas)?;
         check_day(self.stop.grace, "grace").map_err(|invalid| invalid.under(&[Field("stop")]))?;
         check_logs(&self.logs).map_err(|invalid| invalid.under(&[Field("logs")]))?;
-        match &self.health_check {
-            Some(check) => check_health(check).map_err(|invalid| invalid.under(&[Field("healthCheck")])),
-            None => Ok(()),
+        check_drain(&self.stop).map_err(|invalid| invalid.under(&[Field("stop"), Field("drain")]))?;
+        for (check, field) in [(&self.health_check, "healthCheck"), (&self.readiness_check, "readinessCheck")]
+        {
+            if let Some(check) = check {
+                check_health(check).map_err(|invalid| invalid.under(&[Field(field)]))?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -330,6 +334,10 @@ fn check_health(check: &HealthCheck) -> Checked {
             .filter_map(|(field, given)| given.then_some(field))
             .collect();
     match given[..] {
+        [] if check.disabled => {}
+        [given, ..] if check.disabled => {
+            return Err(wrong(given, "a check that is disabled has nothing to do"));
+        }
         [_] => {}
         [] => {
             return Err(InvalidSpec {
@@ -347,14 +355,36 @@ fn check_health(check: &HealthCheck) -> Checked {
             .map_err(|invalid| invalid.under(&[Field("tcp")]))?;
     }
     if let Some(probe) = &check.exec {
-        let checked = if probe.command.is_empty() {
-            Err(wrong("command", "write what to run, such as [\"/bin/check\"]"))
-        } else {
-            check_command(&probe.command, "command")
-        };
-        checked.map_err(|invalid| invalid.under(&[Field("exec")]))?;
+        check_exec(probe)?;
     }
     check_times(check)
+}
+
+fn check_exec(probe: &ExecProbe) -> Checked {
+    let checked = if probe.command.is_empty() {
+        Err(wrong("command", "write what to run, such as [\"/bin/check\"]"))
+    } else {
+        check_command(&probe.command, "command")
+    };
+    checked.map_err(|invalid| invalid.under(&[Field("exec")]))
+}
+
+fn check_drain(stop: &StopSpec) -> Checked {
+    let Some(drain) = &stop.drain else { return Ok(()) };
+    match (&drain.exec, &drain.http) {
+        (Some(exec), None) => check_exec(exec)?,
+        (None, Some(request)) => check_request(&request.path, request.port, &request.headers)
+            .map_err(|invalid| invalid.under(&[Field("http")]))?,
+        (Some(_), Some(_)) => return Err(wrong("http", "write only one of `exec` and `http`")),
+        (None, None) => {
+            return Err(InvalidSpec {
+                path: Vec::new(),
+                message: "write one of `exec` and `http`".to_owned(),
+            });
+        }
+    }
+    check_positive(drain.timeout.0.into(), "timeout", "no time at all")?;
+    check_day(drain.timeout, "timeout")
 }
 
 fn check_times(check: &HealthCheck) -> Checked {
@@ -370,19 +400,24 @@ fn check_times(check: &HealthCheck) -> Checked {
 }
 
 fn check_http(probe: &HttpProbe) -> Checked {
+    check_request(&probe.path, probe.port, &probe.headers)?;
+    if probe.expected_status.is_some_and(|status| !(100..=599).contains(&status)) {
+        return Err(wrong("expectedStatus", "write a status from 100 to 599"));
+    }
+    Ok(())
+}
+
+fn check_request(path: &str, port: u16, headers: &BTreeMap<String, String>) -> Checked {
     let is_token = |text: &str| {
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
     };
     let is_plain = |text: &str| !text.chars().any(char::is_control);
-    if !probe.path.starts_with('/') || !probe.path.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(wrong("path", format!("{} is not a path of a URL; begin with /", quoted(&probe.path))));
+    if !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(wrong("path", format!("{} is not a path of a URL; begin with /", quoted(path))));
     }
-    check_positive(probe.port.into(), "port", "not a port")?;
-    if let Some((name, _)) = probe.headers.iter().find(|(name, value)| !is_token(name) || !is_plain(value)) {
+    check_positive(port.into(), "port", "not a port")?;
+    if let Some((name, _)) = headers.iter().find(|(name, value)| !is_token(name) || !is_plain(value)) {
         return Err(wrong("headers", format!("{} is not a header of HTTP", quoted(name))));
-    }
-    if probe.expected_status.is_some_and(|status| !(100..=599).contains(&status)) {
-        return Err(wrong("expectedStatus", "write a status from 100 to 599"));
     }
     Ok(())
 }

@@ -26,8 +26,9 @@ mod value;
 mod yaml;
 
 pub use agent::{
-    AgentSpec, EnvFrom, EnvVar, ExecProbe, HealthCheck, HttpProbe, Port, Protocol, Resources, RestartPolicy,
-    RuntimeKind, ScratchPath, Security, StopSpec, TcpProbe, Tmpfs, Volume,
+    AgentSpec, Drain, DrainMethod, DrainRequest, EnvFrom, EnvVar, ExecProbe, HealthCheck, HttpProbe, Port,
+    Protocol, Resources, RestartPolicy, RuntimeKind, ScratchPath, Security, StopSpec, TcpProbe, Tmpfs,
+    Volume,
 };
 pub use changes::{Change, changes};
 pub use check::InvalidSpec;

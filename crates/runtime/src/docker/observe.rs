@@ -33,6 +33,7 @@ fn run_state(state: &ContainerState) -> RunState {
             exit: Exit {
                 code: state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1),
                 out_of_memory: state.oom_killed.unwrap_or(false),
+                unhealthy: false,
                 finished_at: timestamp(state.finished_at.as_deref()),
             },
         },

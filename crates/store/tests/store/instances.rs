@@ -41,7 +41,7 @@ async fn start_stop_and_restart_say_what_is_wanted() {
     let before = picture(&store).await;
     assert_eq!(ask(1, InstanceChange::Start).await, [agent("f", "web")]);
     assert_eq!(picture(&store).await, before);
-    let exit = Exit { code: 1, out_of_memory: false, finished_at: Timestamp::now() };
+    let exit = Exit { code: 1, out_of_memory: false, unhealthy: false, finished_at: Timestamp::now() };
     let retry_at = Some(Timestamp::MAX);
     let (reason, message) = (Reason::NameTaken, "taken".to_owned());
     let blocked = Some(Blocked { reason, message, attempts: 2, retry_at: Timestamp::MAX });
