@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use chassis_core::{
-    AgentDesired, Blocked, Desired, Exit, Instance, Memory, Observed, Reason, RunState, Wanted, plan,
+    AgentDesired, Blocked, Desired, Exit, Health, Instance, Memory, Observed, Reason, RunState, Wanted, plan,
 };
 use chassis_spec::RestartPolicy;
 use jiff::{SignedDuration, Timestamp};
@@ -70,6 +70,7 @@ fn instance(number: u32, now: Timestamp) -> Instance {
         desired: Desired { wanted, started_after: None },
         observed,
         memory,
+        health: Health::default(),
         busy: number % 64 == 9,
     }
 }

@@ -79,21 +79,11 @@ pub struct AgentSpec {
     #[serde(default)]
     pub stop: StopSpec,
     /// What tells a healthy instance from an unhealthy one, which is restarted. Without it the image's own HEALTHCHECK.
-    #[serde(
-        default,
-        alias = "health_check",
-        alias = "livenessProbe",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, alias = "health_check", skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
     /// What tells an instance that does its work from one that cannot yet, or not just now. It is not restarted for that;
     /// updates and restarts of others wait for it.
-    #[serde(
-        default,
-        alias = "readiness_check",
-        alias = "readinessProbe",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, alias = "readiness_check", skip_serializing_if = "Option::is_none")]
     pub readiness_check: Option<HealthCheck>,
     /// What is kept of what the agent prints.
     #[serde(default, skip_serializing_if = "LogsSpec::is_default")]
@@ -410,16 +400,16 @@ pub struct HealthCheck {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<ExecProbe>,
     /// Time from one check to the next.
-    #[serde(default = "HealthCheck::default_interval", alias = "periodSeconds")]
+    #[serde(default = "HealthCheck::default_interval")]
     pub interval: Seconds,
     /// A check that takes longer has failed.
-    #[serde(default = "HealthCheck::default_timeout", alias = "timeoutSeconds")]
+    #[serde(default = "HealthCheck::default_timeout")]
     pub timeout: Seconds,
     /// Failures in a row after which the instance is unhealthy.
-    #[serde(default = "HealthCheck::default_retries", alias = "failureThreshold")]
+    #[serde(default = "HealthCheck::default_retries")]
     pub retries: u32,
     /// Failures do not count before this much time has passed.
-    #[serde(default, alias = "start_period", alias = "initialDelaySeconds")]
+    #[serde(default, alias = "start_period")]
     pub start_period: Seconds,
 }
 

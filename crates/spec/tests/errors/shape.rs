@@ -160,7 +160,7 @@ stop:
    |
  4 |   gizmo: 1
    |   ^^^^^
-   = known here: signal, grace",
+   = known here: signal, grace, drain",
     ),
     // Wrong types.
     (
