@@ -22,7 +22,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 timed out.";
 
 /// Runs fleets of long-running agents, each in its own sandbox, and keeps them running.
 #[derive(Debug, Parser)]
-#[command(name = "chassis", version, disable_help_subcommand = true, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "chassis", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -33,11 +33,12 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Root of all state [default: /var/chassis for root, else ~/.local/share/chassis]
-    #[arg(long, global = true, env = "CHASSIS_DATA_DIR", hide_env_values = true, value_name = "DIR")]
+    // The environment is read in `Context`: clap would show what it finds there as part of a usage line.
+    /// Root of all state [default: /var/chassis for root, else ~/.local/share/chassis] [env: `CHASSIS_DATA_DIR`]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Server to talk to: `unix:///path/to/socket` or `https://host:port`
-    #[arg(long, global = true, env = "CHASSIS_SERVER", hide_env_values = true, value_name = "ADDRESS")]
+    /// Server to talk to: `unix:///path/to/socket` or `https://host:port` [env: `CHASSIS_SERVER`]
+    #[arg(long, global = true, value_name = "ADDRESS")]
     pub(crate) server: Option<ServerAddress>,
     /// Print data and errors only
     #[arg(short, long, global = true)]
@@ -66,6 +67,10 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Show what happened
     Events(Events),
+    /// Show what instances use: processor, memory, network, disk
+    Stats(Stats),
+    /// Wait until instances are in a state
+    Wait(WaitFor),
     /// Start what was stopped
     Start(ChangeArgs),
     /// Stop, until it is started again
@@ -80,7 +85,7 @@ pub(crate) enum Command {
     Secret(Secret),
     /// Make fleets as files declare them
     Apply(Apply),
-    /// Show what `apply` would change; exits 1 if anything
+    /// Show what `apply` would change; exits 0 if nothing, 1 if anything, 2 or more if it failed
     Diff(Diff),
     /// Check files without a server
     Validate(Validate),
@@ -255,9 +260,47 @@ pub(crate) struct Events {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// Only of this fleet, agent or instance
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    /// Show it again and again
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitFor {
+    /// Fleets, agents or instances, as with `start`
+    #[arg(value_name = "[KIND] NAME", required = true, num_args = 1..)]
+    pub(crate) target: Vec<String>,
+    /// What to wait for
+    #[arg(long = "for", value_name = "STATE", value_enum, default_value = "ready")]
+    pub(crate) state: WaitState,
+    /// Give up after this time
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse::duration)]
+    pub(crate) timeout: SignedDuration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitState {
+    /// Each runs
+    Running,
+    /// Each runs at the agent's present revision, and has not just crashed
+    Ready,
+    /// None runs, and none is about to
+    Stopped,
+    /// None is there any more
+    Deleted,
+    /// Each has ended well, and is not started again
+    Completed,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ChangeArgs {
-    /// A name (`data-collector-1`), or a kind and a name (`fleet collector`, `agent data-collector`)
-    #[arg(value_name = "[KIND] NAME", num_args = 1..=2, required = true)]
+    /// Names (`data-collector-1`), or a kind and names (`fleet collector`, `agent data-collector`)
+    #[arg(value_name = "[KIND] NAME", num_args = 1.., required = true)]
     pub(crate) target: Vec<String>,
     #[command(flatten)]
     pub(crate) wait: Wait,

@@ -1,5 +1,6 @@
 //! Where a command runs: its data directory, its server, its terminal.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use chassis_client::{Client, Error, ServerAddress};
@@ -13,6 +14,9 @@ use crate::output::Terminal;
 /// The kernel's limit for a socket's path is 108, and some tools around it take less.
 const LONGEST_SOCKET: usize = 100;
 
+const DATA_DIR: &str = "CHASSIS_DATA_DIR";
+const SERVER: &str = "CHASSIS_SERVER";
+
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) terminal: Terminal,
@@ -21,12 +25,17 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(global: Global) -> Context {
-        Context {
+    /// What no flag says, the environment may.
+    pub(crate) fn new(global: Global) -> Result<Context, Failure> {
+        let server = match (global.server, from_environment(SERVER)) {
+            (None, Some(text)) => Some(parse_server(&text)?),
+            (server, _) => server,
+        };
+        Ok(Context {
             terminal: Terminal::new(global.quiet, global.no_color),
-            data_dir: global.data_dir,
-            server: global.server,
-        }
+            data_dir: global.data_dir.or_else(|| from_environment(DATA_DIR).map(PathBuf::from)),
+            server,
+        })
     }
 
     /// The root of all state.
@@ -76,6 +85,15 @@ impl Context {
             client => Ok(Some(client?)),
         }
     }
+}
+
+fn from_environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn parse_server(text: &OsStr) -> Result<ServerAddress, Failure> {
+    let text = text.to_string_lossy();
+    text.parse().map_err(|error| Failure::Usage(format!("{SERVER} is wrong: {error}")))
 }
 
 fn default_data_dir() -> Result<PathBuf, Failure> {

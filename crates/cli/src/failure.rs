@@ -34,6 +34,8 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Failed(String),
     #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
     TimedOut(String),
     #[error("{0}")]
     Interrupted(String),
@@ -52,6 +54,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Failure::Usage(_) => Exit::Usage,
+            Failure::NotFound(_) => Exit::NotFound,
             Failure::Client(error) if error.is_not_found() => Exit::NotFound,
             Failure::TimedOut(_) | Failure::Client(chassis_client::Error::Slow { .. }) => Exit::TimedOut,
             Failure::Interrupted(_) => Exit::Interrupted,

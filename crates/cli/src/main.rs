@@ -12,6 +12,7 @@ mod input;
 mod output;
 mod parse;
 mod progress;
+mod rates;
 mod scope;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ use clap::Parser;
 use args::{Cli, Command};
 use context::Context;
 use failure::{Exit, Failure};
+use output::Terminal;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -31,7 +33,14 @@ fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
         }
     };
-    let context = Context::new(cli.global);
+    let terminal = Terminal::new(cli.global.quiet, cli.global.no_color);
+    let context = match Context::new(cli.global) {
+        Ok(context) => context,
+        Err(failure) => {
+            terminal.error(&failure.text().unwrap_or_default());
+            return failure.exit().into();
+        }
+    };
     let is_diff = matches!(cli.command, Command::Diff(_));
     match run(&context, cli.command) {
         Ok(exit) => exit.into(),

@@ -4,7 +4,7 @@ use chassis_api::{InstanceKey, LogQuery, Scope};
 use chassis_client::Client;
 use chassis_spec::{FleetName, SecretName, SecretRef};
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// A name as people read it: `collector`, `data-collector`, `data-collector-1`.
 pub(crate) fn short_name(scope: &Scope) -> String {
@@ -25,22 +25,86 @@ pub(crate) fn instance_key(scope: &Scope) -> Option<InstanceKey> {
     Some(InstanceKey { fleet: scope.fleet.clone(), agent, number })
 }
 
-/// `data-collector-1`, or a kind and a name: `fleet collector`.
-pub(crate) async fn resolve_words(client: &Client, words: &[String]) -> Result<Scope, Failure> {
-    match words {
-        [name] if matches!(name.as_str(), "fleet" | "agent" | "instance") => {
-            Err(Failure::Usage(format!("which {name}? Write its name behind it")))
+/// What words on a command line name, and the names that nothing has, each with what to do about it.
+#[derive(Debug, Default)]
+pub(crate) struct Named {
+    pub(crate) scopes: Vec<Scope>,
+    pub(crate) missing: Vec<String>,
+}
+
+/// `data-collector-1 data-collector-2`, or a kind and its names: `fleet collector watch`.
+pub(crate) async fn find_words(client: &Client, words: &[String]) -> Result<Named, Failure> {
+    let mut named = Named::default();
+    let mut kind: Option<&str> = None;
+    let mut words = words.iter().map(String::as_str).peekable();
+    while let Some(word) = words.next() {
+        if matches!(word, "fleet" | "agent" | "instance") {
+            if words.peek().is_none() {
+                return Err(Failure::Usage(format!("which {word}? Write its name behind it")));
+            }
+            kind = Some(word);
+            continue;
         }
-        [name] => Ok(client.resolve(name, None).await?),
-        [kind, name] => resolve_kind(client, kind, name).await,
-        _ => Err(Failure::Usage("name one instance, agent or fleet".to_owned())),
+        let found = match kind {
+            Some(kind) => resolve_kind(client, kind, word).await,
+            None => client.resolve(word, None).await.map_err(Failure::from),
+        };
+        match found {
+            Ok(scope) => named.scopes.push(scope),
+            Err(_) if kind.is_none() && matches!(word, "fleets" | "agents" | "instances") => {
+                return Err(Failure::Usage(format!(
+                    "`{word}` is not a kind of thing; write fleet, agent or instance"
+                )));
+            }
+            Err(failure) if failure.exit() == Exit::NotFound => {
+                named.missing.push(failure.text().unwrap_or_default());
+            }
+            Err(failure) => return Err(failure),
+        }
     }
+    named.scopes = without_covered(&named.scopes);
+    Ok(named)
+}
+
+/// The same, where every name must be there.
+pub(crate) async fn resolve_words(client: &Client, words: &[String]) -> Result<Vec<Scope>, Failure> {
+    let named = find_words(client, words).await?;
+    if named.missing.is_empty() { Ok(named.scopes) } else { Err(not_found(&named.missing)) }
+}
+
+pub(crate) fn not_found(missing: &[String]) -> Failure {
+    Failure::NotFound(missing.join("\n       "))
+}
+
+/// `data-collector-1, data-collector-2 and 3 more`.
+pub(crate) fn short_names(scopes: &[Scope]) -> String {
+    const SHOWN: usize = 4;
+    let names: Vec<String> = scopes.iter().take(SHOWN).map(short_name).collect();
+    let text = names.join(", ");
+    if scopes.len() > SHOWN { format!("{text} and {} more", scopes.len() - SHOWN) } else { text }
+}
+
+/// What is named twice, or by its fleet or agent already, counts once.
+fn without_covered(scopes: &[Scope]) -> Vec<Scope> {
+    let covers = |wide: &Scope, narrow: &Scope| {
+        wide.fleet == narrow.fleet
+            && (wide.agent.is_none() || wide.agent == narrow.agent)
+            && (wide.number.is_none() || wide.number == narrow.number)
+    };
+    let mut kept: Vec<Scope> = Vec::new();
+    for scope in scopes {
+        if !kept.iter().any(|other| covers(other, scope)) {
+            kept.retain(|other| !covers(scope, other));
+            kept.push(scope.clone());
+        }
+    }
+    kept
 }
 
 async fn resolve_kind(client: &Client, kind: &str, name: &str) -> Result<Scope, Failure> {
     match kind {
-        "fleet" => Ok(fleet_scope(&parse_name(name)?)),
-        "agent" | "instance" => {
+        "fleet" => Ok(fleet_scope(&client.fleet_get(&parse_name(name)?).await?.name)),
+        _ => {
             let scope = client.resolve(name, None).await?;
             match (kind, scope.agent.is_some(), scope.number.is_some()) {
                 ("agent", true, _) | ("instance", true, true) => Ok(scope),
@@ -49,9 +113,6 @@ async fn resolve_kind(client: &Client, kind: &str, name: &str) -> Result<Scope, 
                     "`{name}` is an agent; name an instance of it, such as {name}-1"
                 ))),
             }
-        }
-        other => {
-            Err(Failure::Usage(format!("`{other}` is not a kind of thing; write fleet, agent or instance")))
         }
     }
 }

@@ -14,7 +14,7 @@ pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 /// Every variant has a stable [`Error::code`] and says what to do next where the caller can do something.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("there is no fleet `{0}`; make it with `chassis create fleet {0}`")]
+    #[error("there is no fleet `{0}`; `chassis ps --fleets` shows those that are there")]
     FleetNotFound(FleetName),
     #[error("fleet `{0}` exists already")]
     FleetExists(FleetName),
@@ -83,6 +83,10 @@ pub enum Error {
     KeyNeeded,
     #[error("the key is kept in the file {}, which gets a fresh key; give none", .0.display())]
     KeyNotNeeded(PathBuf),
+    #[error(
+        "the new key is the one that is in use already, so that nothing was changed; `openssl rand -hex 32` makes another"
+    )]
+    KeyInUse,
     #[error("the key file {} cannot be read or written", path.display())]
     KeyFile { path: PathBuf, source: std::io::Error },
     #[error("the random number generator of the system does not answer")]
@@ -170,6 +174,7 @@ impl Error {
             Error::KeyMismatch { .. } => ("key_mismatch", Conflict),
             Error::KeyNeeded => ("key_needed", Invalid),
             Error::KeyNotNeeded(_) => ("key_not_needed", Invalid),
+            Error::KeyInUse => ("key_in_use", Conflict),
             Error::KeyFile { .. } => ("key_file", Unavailable),
             Error::NoRandomness => ("no_randomness", Unavailable),
             Error::StorageFull(_) => ("storage_full", Unavailable),

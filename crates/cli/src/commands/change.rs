@@ -1,4 +1,4 @@
-//! `chassis start`, `stop` and `restart`.
+//! `chassis start`, `stop` and `restart`, of one thing or several.
 
 use chassis_api::{Change, ChangeKind};
 
@@ -6,13 +6,16 @@ use crate::args::ChangeArgs;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::progress::{self, Goal};
-use crate::scope::{resolve_words, short_name};
+use crate::scope::{resolve_words, short_names};
 
 pub(super) async fn run(context: &Context, args: ChangeArgs, change: ChangeKind) -> Result<Exit, Failure> {
     let client = context.connect().await?;
-    let scope = resolve_words(&client, &args.target).await?;
-    client.change(&Change { scope: scope.clone(), change }).await?;
-    let what = short_name(&scope);
+    // All names before the first change: a typo in the last one must not leave the others changed.
+    let scopes = resolve_words(&client, &args.target).await?;
+    for scope in &scopes {
+        client.change(&Change { scope: scope.clone(), change }).await?;
+    }
+    let what = short_names(&scopes);
     let (state, doing, done) = match change {
         ChangeKind::Start => ("running", "starting", "started"),
         ChangeKind::Stop => ("stopped", "stopping", "stopped"),
@@ -22,10 +25,10 @@ pub(super) async fn run(context: &Context, args: ChangeArgs, change: ChangeKind)
         context.terminal.done(&format!("{doing} {what}"))?;
         return Ok(Exit::Done);
     }
+    let only_one = matches!(scopes.as_slice(), [scope] if scope.number.is_some());
     let goal = Goal { what: what.clone(), state };
-    let progress = progress::wait(&client, context.terminal, vec![scope.clone()], &goal, &args.wait).await?;
-    let counted =
-        if scope.number.is_some() { String::new() } else { format!(": {} {state}", progress.ready) };
+    let progress = progress::wait(&client, context.terminal, scopes, &goal, &args.wait).await?;
+    let counted = if only_one { String::new() } else { format!(": {} {state}", progress.ready) };
     context.terminal.done(&format!("{done} {what}{counted}"))?;
     Ok(Exit::Done)
 }

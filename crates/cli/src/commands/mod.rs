@@ -15,7 +15,9 @@ mod scale;
 mod secret;
 pub(crate) mod serve;
 mod server;
+mod stats;
 pub(crate) mod validate;
+mod wait;
 
 use chassis_api::ChangeKind;
 
@@ -33,6 +35,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Describe(describe) => describe::run(context, describe).await,
         Command::Logs(logs) => logs::run(context, logs).await,
         Command::Events(events) => events::run(context, events).await,
+        Command::Stats(stats) => stats::run(context, stats).await,
+        Command::Wait(wait) => wait::run(context, wait).await,
         Command::Start(args) => change::run(context, args, ChangeKind::Start).await,
         Command::Stop(args) => change::run(context, args, ChangeKind::Stop).await,
         Command::Restart(args) => change::run(context, args, ChangeKind::Restart).await,

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// One answer for each id: a container that cannot be read hides no other.
 pub(crate) async fn stats(daemon: &Daemon, ids: &[Box<str>]) -> Result<Vec<(Box<str>, Result<Usage>)>> {
     let docker = &daemon.client()?;
-    let reads = ids.to_vec().into_iter().map(|id| async move {
+    let reads = ids.iter().cloned().map(|id| async move {
         let options = StatsOptions { stream: false, one_shot: true };
         let mut answer = Box::pin(docker.stats(&id, Some(options)));
         let usage = match tokio::time::timeout(PATIENCE, answer.next()).await {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::failure::{Failure, Result};
 use super::fleets::DeleteQuery;
-use super::targets::with_suggestion;
+use super::targets::with_suggestion_to_create;
 use super::{SharedState, to_end};
 use crate::controller::{AgentController, agents_reload};
 use crate::failpoint::failpoint;
@@ -44,7 +44,7 @@ pub(crate) async fn apply(
         failpoint("apply:before");
         let applied = match shared.store.apply(&request).await {
             Ok(applied) => applied,
-            Err(error) => return Err(with_suggestion(&shared, error).await),
+            Err(error) => return Err(with_suggestion_to_create(&shared, error).await),
         };
         if !request.dry_run {
             failpoint("apply:stored");

@@ -57,7 +57,9 @@ pub(crate) async fn remove(
 ) -> Result<StatusCode> {
     to_end(async move {
         failpoint("fleet_delete:before");
-        shared.store.fleet_delete(&name, query.cleanup, query.version).await?;
+        if let Err(error) = shared.store.fleet_delete(&name, query.cleanup, query.version).await {
+            return Err(with_suggestion(&shared, error).await);
+        }
         failpoint("fleet_delete:stored");
         agents_reload(&shared, agent_keys(&shared, &name)).await?;
         fleet_finish_if_deleting(&shared, &name).await;

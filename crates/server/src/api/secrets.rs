@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::SharedState;
 use super::failure::Result;
-use super::targets::with_suggestion;
+use super::targets::{with_suggestion, with_suggestion_to_create};
 use crate::failpoint::failpoint;
 use crate::shared::Shared;
 
@@ -44,7 +44,7 @@ pub(crate) async fn write(
     let value = Zeroizing::new(body.to_vec());
     let info = match shared.store.secret_write(&fleet, &name, value, query.replace).await {
         Ok(info) => info,
-        Err(error) => return Err(with_suggestion(&shared, error).await),
+        Err(error) => return Err(with_suggestion_to_create(&shared, error).await),
     };
     failpoint("secret_write:stored");
     for agent in shared.agents() {
@@ -61,7 +61,9 @@ pub(crate) async fn remove(
     State(shared): SharedState,
     Path((fleet, name)): Path<(FleetName, SecretName)>,
 ) -> Result<Json<SecretDeleted>> {
-    shared.store.secret_delete(&fleet, &name).await?;
+    if let Err(error) = shared.store.secret_delete(&fleet, &name).await {
+        return Err(with_suggestion(&shared, error).await);
+    }
     Ok(Json(SecretDeleted { used_by: used_by(&shared, &fleet, &name) }))
 }
 

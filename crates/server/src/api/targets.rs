@@ -98,17 +98,39 @@ fn nothing_named(name: &str, known: &[String]) -> Failure {
     Failure::not_found("no_such_name", format!("there is nothing named `{name}`; {hint}"))
 }
 
+/// The same for who wants something put into a fleet: without a likely name, how to make it.
+pub(crate) async fn with_suggestion_to_create(shared: &Shared, error: chassis_store::Error) -> Failure {
+    let fleet = match &error {
+        chassis_store::Error::FleetNotFound(name) => Some(name.clone()),
+        _ => None,
+    };
+    let (code, likely) = (error.code(), likely_fleet(shared, &error).await);
+    match (fleet, likely) {
+        (Some(name), None) => Failure::not_found(
+            code,
+            format!("there is no fleet `{name}`; make it with `chassis create fleet {name}`"),
+        ),
+        _ => with_suggestion(shared, error).await,
+    }
+}
+
 /// The store's error; for a fleet that is not there, with the name that was probably meant.
 pub(crate) async fn with_suggestion(shared: &Shared, error: chassis_store::Error) -> Failure {
-    if let chassis_store::Error::FleetNotFound(name) = &error {
-        let fleets = shared.store.fleet_list().await.unwrap_or_default();
-        let known: Vec<String> = fleets.iter().map(|fleet| fleet.name.to_string()).collect();
-        if let Some(known) = nearest(name.as_str(), &known) {
+    match (&error, likely_fleet(shared, &error).await) {
+        (chassis_store::Error::FleetNotFound(name), Some(known)) => {
             let detail = format!("there is no fleet `{name}`; did you mean `{known}`?");
-            return Failure::not_found(error.code(), detail);
+            Failure::not_found(error.code(), detail)
         }
+        _ => error.into(),
     }
-    error.into()
+}
+
+/// The fleet that was probably meant, if the error is that there is none of this name.
+async fn likely_fleet(shared: &Shared, error: &chassis_store::Error) -> Option<String> {
+    let chassis_store::Error::FleetNotFound(name) = error else { return None };
+    let fleets = shared.store.fleet_list().await.unwrap_or_default();
+    let known: Vec<String> = fleets.iter().map(|fleet| fleet.name.to_string()).collect();
+    nearest(name.as_str(), &known).map(str::to_owned)
 }
 
 /// The name that somebody who typed another one may have meant.

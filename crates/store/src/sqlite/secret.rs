@@ -99,6 +99,9 @@ pub(super) fn rotate(state: &mut WriterState, new_key: Option<Zeroizing<String>>
         (Some(_), Some(path)) => return Err(Error::KeyNotNeeded(path.clone())),
     };
     let new = Key::parse(&digits, "the new key")?;
+    if state.keys.for_reading().is_some_and(|present| present.id == new.id) {
+        return Err(Error::KeyInUse);
+    }
     if let Some(path) = &file {
         key::settle(path, key::known_id(&state.connection)?.as_deref())?;
         key::write_new(path, &digits)?;

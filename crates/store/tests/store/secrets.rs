@@ -156,6 +156,7 @@ async fn the_environments_key_changes_only_for_a_given_one() {
     let rotate = |digits: &str| store.secret_rotate(Some(Zeroizing::new(digits.to_owned())));
     assert_eq!(code(rotate("short").await), "key_malformed");
     assert_eq!(rotate(TWO).await.unwrap(), 1);
+    assert_eq!(code(rotate(TWO).await), "key_in_use");
     assert_eq!(read(&store, "key").await, "x");
     drop(store);
     assert_eq!(code(with_environment(&home, ONE)), "key_mismatch");
