@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `GET /v1/server` | | [`ServerInfo`] |
 //! | `POST /v1/server/stop` | | 202 |
-//! | `GET /v1/resolve?name=&fleet=` | | [`Target`]: what a name that somebody typed means |
+//! | `GET /v1/resolve?name=&fleet=&kept=` | | [`Target`]: what a name that somebody typed means; with `kept` also of what is no more, if its output was kept |
 //! | `GET /v1/fleets` | | `[`[`Fleet`]`]` |
 //! | `POST /v1/fleets` | [`FleetCreate`] | [`Fleet`] |
 //! | `GET /v1/fleets/{fleet}` | | [`Fleet`] |
@@ -20,6 +20,7 @@
 //! | `GET /v1/instances?fleet=&agent=` | | `[`[`Instance`]`]` |
 //! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}` | | [`InstanceDetail`] |
 //! | `DELETE /v1/fleets/{fleet}/agents/{agent}/instances/{number}?cleanup=` | | 202 |
+//! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}/exits` | | `[`[`ExitRecord`]`]`, the newest first |
 //! | `POST /v1/change` | [`Change`] | 202 |
 //! | `POST /v1/progress` | [`ProgressQuery`] | server-sent [`Progress`] until done |
 //! | `GET /v1/logs?…` ([`LogQuery`]) | | lines of [`LogLine`] |
@@ -31,15 +32,19 @@
 //! | `POST /v1/secrets/rotate-key` | [`KeyRotate`] | [`KeyRotated`] |
 //! | `GET /livez`, `GET /readyz` | | 200 |
 
+mod logs;
 mod problem;
 mod stats;
 mod types;
 
-pub use chassis_core::{Event, EventKind, Exit, InstanceKey, Phase, Reason, Usage};
+pub use chassis_core::{
+    Event, EventKind, Exit, ExitLine, ExitReason, ExitRecord, InstanceKey, Phase, Reason, Usage,
+};
+pub use logs::{LogLevel, LogLine, LogQuery, NoLevel};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use stats::{InstanceStats, NodeStats, Stats, StatsQuery};
 pub use types::{
     Agent, AgentChange, AgentOutcome, Applied, Apply, Change, ChangeKind, EventQuery, Fleet, FleetCreate,
-    Instance, InstanceDetail, KeyRotate, KeyRotated, LogLine, LogQuery, MountInfo, Progress, ProgressQuery,
-    ProgressState, Pull, Scale, Scope, Secret, SecretDeleted, ServerInfo, Stuck, Target,
+    Instance, InstanceDetail, KeyRotate, KeyRotated, MountInfo, Progress, ProgressQuery, ProgressState, Pull,
+    Scale, Scope, Secret, SecretDeleted, ServerInfo, Stuck, Target,
 };

@@ -208,6 +208,9 @@ pub struct InstanceDetail {
     pub open: Vec<String>,
     /// The newest events, oldest first.
     pub events: Vec<chassis_core::Event>,
+    /// How its last runs ended, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exits: Vec<chassis_core::ExitRecord>,
 }
 
 /// A path that the agent sees, and what is behind it.
@@ -267,37 +270,6 @@ pub struct Stuck {
     pub instance: InstanceKey,
     pub phase: Phase,
     pub message: String,
-}
-
-/// Whose output, and which part of it. Without a number it is merged over all instances.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LogQuery {
-    pub fleet: FleetName,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent: Option<AgentName>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub number: Option<u32>,
-    #[serde(default)]
-    pub follow: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    /// The last so many lines of each instance.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tail: Option<u32>,
-}
-
-/// A line of output. What is not UTF-8 in it is replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LogLine {
-    /// `agent-number`.
-    pub instance: String,
-    pub time: Timestamp,
-    /// `stdout` or `stderr`.
-    pub stream: String,
-    /// With its line break, unless it is a piece of a line that goes on.
-    pub text: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

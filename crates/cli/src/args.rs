@@ -217,6 +217,9 @@ pub(crate) struct Ps {
 pub(crate) struct Describe {
     /// Instance, agent or fleet: data-collector-1, data-collector, collector/data-collector-1
     pub(crate) id: String,
+    /// Leave out the last output of the run before
+    #[arg(long)]
+    pub(crate) no_log: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }

@@ -150,5 +150,5 @@ pub(crate) fn parse_name(name: &str) -> Result<FleetName, Failure> {
 /// A query for the output of what a scope names.
 pub(crate) fn log_query(scope: Scope) -> LogQuery {
     let Scope { fleet, agent, number } = scope;
-    LogQuery { fleet, agent, number, follow: false, since: None, tail: None }
+    LogQuery { agent, number, ..LogQuery::of_fleet(fleet) }
 }

@@ -78,14 +78,7 @@ async fn streams_skip_what_is_no_item_and_end_with_what_is_wrong() {
 
     let line = r#"{"instance":"a-1","time":"2026-11-22T12:00:00Z","stream":"stdout","text":"hi\n"}"#;
     let (_dir, client) = server(answer("200 OK", &format!("\n{line}\n{line}\nnonsense\n{line}"))).await;
-    let query = LogQuery {
-        fleet: "f".parse().unwrap(),
-        agent: None,
-        number: None,
-        follow: false,
-        since: None,
-        tail: None,
-    };
+    let query = LogQuery::of_fleet("f".parse().unwrap());
     let lines: Vec<_> = client.logs(&query).await.unwrap().collect().await;
     assert_eq!(lines.len(), 3, "two lines and the error that ends them");
     assert!(matches!(lines[2], Err(Error::Protocol { .. })));

@@ -80,6 +80,10 @@ pub enum EventKind {
     Deleted {
         cleanup: bool,
     },
+    /// What a container had printed could not be copied before it was removed.
+    OutputLost {
+        message: String,
+    },
     SecretWritten {
         name: String,
     },
@@ -136,6 +140,7 @@ impl fmt::Display for EventKind {
             EventKind::Blocked { message, .. } => write!(formatter, "{message}"),
             EventKind::Deleted { cleanup: false } => write!(formatter, "deleted, data kept"),
             EventKind::Deleted { cleanup: true } => write!(formatter, "deleted with its data"),
+            EventKind::OutputLost { message } => write!(formatter, "output not kept: {message}"),
             EventKind::SecretWritten { name } => write!(formatter, "secret {name} written"),
             EventKind::SecretDeleted { name } => write!(formatter, "secret {name} deleted"),
             EventKind::KeyRotated { secrets } => {

@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod budget;
 pub mod event;
+pub mod exit_record;
 pub mod health;
 pub mod instance;
 pub mod key;
@@ -15,6 +16,7 @@ pub mod usage;
 
 pub use budget::RestartBudget;
 pub use event::{Event, EventKind};
+pub use exit_record::{ExitLine, ExitReason, ExitRecord};
 pub use health::{Check, CheckKind, Health, HealthState, Probe, Verdict};
 pub use instance::{
     Blocked, Condemned, Desired, Exit, Instance, Memory, Observed, Phase, Reason, Run, RunState, Wanted,

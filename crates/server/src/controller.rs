@@ -12,6 +12,7 @@ use crate::act;
 use crate::error::chain;
 use crate::failpoint::failpoint;
 use crate::fleet;
+use crate::last_words;
 use crate::shared::{Shared, lock};
 use crate::state::{AgentState, Next, Step};
 
@@ -109,7 +110,9 @@ impl AgentController {
         }
         if !next.updates.is_empty() {
             failpoint("record:before");
-            record(shared, next.updates).await;
+            let mut updates = next.updates;
+            last_words::fill(shared, &mut updates).await;
+            record(shared, updates).await;
             failpoint("record:after");
             shared.changed.send_replace(());
         }

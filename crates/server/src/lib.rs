@@ -19,6 +19,7 @@ mod data_dir;
 mod error;
 mod failpoint;
 mod fleet;
+mod last_words;
 mod node_stats;
 mod options;
 mod serve;

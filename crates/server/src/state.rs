@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chassis_core::{
-    Action, AgentDesired, AgentKey, EventKind, Health, Instance, InstanceKey, Memory, Observed, Phase, Plan,
-    Reason, RunState, Wanted, plan,
+    Action, AgentDesired, AgentKey, EventKind, ExitRecord, Health, Instance, InstanceKey, Memory, Observed,
+    Phase, Plan, Reason, RunState, Wanted, plan,
 };
 use chassis_runtime::Owned;
 use chassis_spec::AgentSpec;
@@ -168,8 +168,9 @@ impl AgentState {
                 policy,
                 seed(self.seed, *number, &slot.instance.memory),
             );
-            let mut events = Vec::new();
+            let (mut events, mut exits) = (Vec::new(), Vec::new());
             if let Some((memory, noted)) = noted.filter(|_| !slot.instance.busy) {
+                exits = ended(&slot.instance, &memory, &noted, now);
                 slot.instance.memory = memory;
                 slot.unsaved = true;
                 events = noted;
@@ -177,7 +178,7 @@ impl AgentState {
             if slot.unsaved {
                 slot.unsaved = false;
                 let memory = slot.instance.memory.clone();
-                next.updates.push(InstanceUpdate { key: self.key.instance(*number), memory, events });
+                next.updates.push(InstanceUpdate { key: self.key.instance(*number), memory, events, exits });
             }
             if slot.look.is_some() && !slot.instance.busy && !slot.rests(now) {
                 slot.look = None;
@@ -227,6 +228,7 @@ impl AgentState {
                     key,
                     memory: slot.instance.memory.clone(),
                     events: vec![event],
+                    exits: Vec::new(),
                 })
             }
             Outcome::Forgotten if slot.instance.desired.wanted.is_absent() => {
@@ -325,6 +327,23 @@ fn claim(mut found: Vec<Observed>, known: Option<&str>) -> Option<Observed> {
         .position(|observed| observed.name_is_right)
         .or_else(|| found.iter().position(|observed| Some(&*observed.id) == known))?;
     Some(found.swap_remove(position))
+}
+
+/// The records of the runs whose end is among the events that were noted, of an instance with the memory from before them.
+fn ended(instance: &Instance, noted: &Memory, events: &[EventKind], now: Timestamp) -> Vec<ExitRecord> {
+    let revision = instance.observed.as_ref().map(|observed| observed.revision);
+    let record = |event: &EventKind| match event {
+        EventKind::Lost => {
+            instance.memory.run.as_ref().map(|run| ExitRecord::lost(&run.id, run.started_at, now))
+        }
+        EventKind::Stopped | EventKind::Exited(_) => {
+            let (run, exit) = noted.run.as_ref().zip(noted.exit)?;
+            let asked = *event == EventKind::Stopped;
+            Some(ExitRecord::new(&run.id, revision, run.started_at, exit, asked))
+        }
+        _ => None,
+    };
+    events.iter().filter_map(record).collect()
 }
 
 /// Differs between instances and from one failure to the next.

@@ -16,7 +16,7 @@ pub use types::{
 };
 
 use async_trait::async_trait;
-use chassis_core::{AgentKey, Event, InstanceKey};
+use chassis_core::{AgentKey, Event, EventKind, ExitRecord, InstanceKey};
 use chassis_spec::{FleetName, Labels, SecretName};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -65,6 +65,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn instance_delete(&self, key: &InstanceKey, cleanup: bool) -> Result<AgentRecord>;
     /// Keeps what controllers noted, with the events that tell of it. Instances that are gone are passed over.
     async fn instance_record(&self, updates: Vec<InstanceUpdate>) -> Result<()>;
+    /// The last runs of an instance that are over, the newest first; none if there is no such instance.
+    async fn instance_exits(&self, key: &InstanceKey) -> Result<Vec<ExitRecord>>;
+    /// Appends an event of an instance that changes nothing of it.
+    async fn instance_event(&self, key: &InstanceKey, kind: EventKind) -> Result<()>;
     /// Ends the deletion of an instance whose container, and data if asked, are gone.
     async fn instance_forget(&self, key: &InstanceKey, cleanup: bool) -> Result<()>;
 

@@ -13,6 +13,7 @@ mod apply;
 mod column;
 mod database;
 mod event;
+mod exit;
 mod file;
 mod fleet;
 mod instance;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use chassis_core::{AgentKey, Event, InstanceKey};
+use chassis_core::{AgentKey, Event, EventKind, ExitRecord, InstanceKey};
 use chassis_spec::{FleetName, Labels, SecretName};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -161,6 +162,16 @@ impl Store for SqliteStore {
 
     async fn instance_record(&self, updates: Vec<InstanceUpdate>) -> Result<()> {
         self.writer.write(move |change| instance::record(change, updates)).await
+    }
+
+    async fn instance_exits(&self, key: &InstanceKey) -> Result<Vec<ExitRecord>> {
+        let key = key.clone();
+        self.reader.read(move |connection| exit::list(connection, &key)).await
+    }
+
+    async fn instance_event(&self, key: &InstanceKey, kind: EventKind) -> Result<()> {
+        let key = key.clone();
+        self.writer.write(move |change| change.instance_event(&key, kind)).await
     }
 
     async fn instance_forget(&self, key: &InstanceKey, cleanup: bool) -> Result<()> {

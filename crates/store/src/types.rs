@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chassis_core::{AgentKey, Desired, EventKind, InstanceKey, Memory};
+use chassis_core::{AgentKey, Desired, EventKind, ExitRecord, InstanceKey, Memory};
 use chassis_spec::{AgentName, AgentSpec, FleetName, Labels, SecretName};
 use jiff::Timestamp;
 
@@ -123,6 +123,8 @@ pub struct InstanceUpdate {
     pub key: InstanceKey,
     pub memory: Memory,
     pub events: Vec<EventKind>,
+    /// Runs that ended.
+    pub exits: Vec<ExitRecord>,
 }
 
 /// A secret without its value.

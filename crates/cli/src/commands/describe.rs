@@ -9,7 +9,7 @@ use crate::args::{Describe, Format};
 use crate::commands::events;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::{self, Cell, Color, Table, Terminal, age, clean, exit_text, reason, state};
+use crate::output::{self, Cell, Color, Table, Terminal, age, clean, exit_text, reason, state, visible};
 use crate::scope::instance_key;
 
 #[derive(Serialize)]
@@ -32,7 +32,10 @@ pub(super) async fn run(context: &Context, describe: Describe) -> Result<Exit, F
     let (terminal, format) = (context.terminal, describe.output.output);
     match (&scope.agent, instance_key(&scope)) {
         (_, Some(key)) => {
-            let detail = client.instance_get(&key).await?;
+            let mut detail = client.instance_get(&key).await?;
+            if describe.no_log {
+                detail.exits.iter_mut().for_each(|exit| exit.log.clear());
+            }
             output::print(format, &detail, || vec![key.to_string()], |_| instance(terminal, &detail))?;
         }
         (Some(name), None) => {
@@ -77,6 +80,7 @@ fn instance(terminal: Terminal, detail: &InstanceDetail) -> String {
     page.field("Revision", revision(instance.revision, *agent_revision));
     let id = instance.container_id.as_deref().map_or("none yet", |id| id.get(..12).unwrap_or(id));
     page.field("Container", format!("{container_name} ({id})"));
+    exits(&mut page, detail, now);
     page.section("Mounts");
     page.table(
         ["PATH", "KIND", "SOURCE", "ACCESS"],
@@ -105,6 +109,29 @@ fn instance(terminal: Terminal, detail: &InstanceDetail) -> String {
         detail.events.iter().map(|event| [events::time(event).into(), clean(&event.kind.to_string()).into()]),
     );
     page.text
+}
+
+/// How its runs ended, and what the last of them said before.
+fn exits(page: &mut Page, detail: &InstanceDetail, now: Timestamp) {
+    let Some(last) = detail.exits.first() else { return };
+    page.section("Last runs");
+    page.table(
+        ["ENDED", "RAN FOR", "REVISION", "HOW"],
+        detail.exits.iter().map(|exit| {
+            [
+                ago(exit.finished_at, now).into(),
+                age(exit.started_at, exit.finished_at).into(),
+                exit.revision.map_or_else(|| "-".to_owned(), |revision| revision.to_string()).into(),
+                exit.to_string().into(),
+            ]
+        }),
+    );
+    if !last.log.is_empty() {
+        page.section(&format!("Last output of the run that ended {} ago", age(last.finished_at, now)));
+        for line in &last.log {
+            page.line(&visible(&line.text));
+        }
+    }
 }
 
 fn agent(terminal: Terminal, detail: &AgentDetail) -> String {

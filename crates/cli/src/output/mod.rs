@@ -62,6 +62,11 @@ pub(crate) fn clean(text: &str) -> String {
     text.chars().map(visible).collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A line from elsewhere as it was laid out, without what could steer a terminal.
+pub(crate) fn visible(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect()
+}
+
 /// `1 instance`, `2 instances`.
 pub(crate) fn count(number: impl Into<u64>, noun: &str) -> String {
     match number.into() {

@@ -7,7 +7,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use chassis_api::{Change, ChangeKind, Instance, InstanceDetail, MountInfo};
-use chassis_core::{InstanceKey, Phase, Reason};
+use chassis_core::{ExitRecord, InstanceKey, Phase, Reason};
 use chassis_spec::{AgentName, AgentSpec, FleetName};
 use chassis_store::{EventFilter, InstanceChange, Scope};
 use serde::Deserialize;
@@ -58,6 +58,12 @@ pub(crate) async fn show(
         newest: true,
     };
     let events = shared.store.event_list(&filter).await?;
+    let mut exits = shared
+        .store
+        .instance_exits(&InstanceKey { fleet: fleet.clone(), agent: agent.clone(), number })
+        .await?;
+    // Of the runs before the last one `…/exits` has the output.
+    exits.iter_mut().skip(1).for_each(|exit| exit.log.clear());
     let controller = agent_find(&shared, fleet, agent)?;
     let state = controller.state();
     let key = state.instance_key(number);
@@ -71,7 +77,20 @@ pub(crate) async fn show(
         mounts: mounts(&shared, &key, &state.spec),
         open: opened(&state.spec),
         events,
+        exits,
     }))
+}
+
+pub(crate) async fn exits(
+    State(shared): SharedState,
+    Path((fleet, agent, number)): Path<(FleetName, AgentName, u32)>,
+) -> Result<Json<Vec<ExitRecord>>> {
+    let key = InstanceKey { fleet: fleet.clone(), agent: agent.clone(), number };
+    let exits = shared.store.instance_exits(&key).await?;
+    if !agent_find(&shared, fleet, agent)?.state().slots.contains_key(&number) {
+        return Err(no_instance(&key));
+    }
+    Ok(Json(exits))
 }
 
 pub(crate) async fn remove(

@@ -56,6 +56,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             "/v1/fleets/{fleet}/agents/{agent}/instances/{number}",
             get(instances::show).delete(instances::remove),
         )
+        .route("/v1/fleets/{fleet}/agents/{agent}/instances/{number}/exits", get(instances::exits))
         .route("/v1/change", post(instances::change))
         .route("/v1/progress", post(progress::follow))
         .route("/v1/logs", get(logs::read))

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::column::{Json, Time, WantedColumn};
 use super::worker::Change;
-use super::{agent, fleet};
+use super::{agent, exit, fleet};
 use crate::error::{Error, Result};
 use crate::types::{AgentRecord, InstanceChange, InstanceRecord, InstanceUpdate, Scope};
 
@@ -183,12 +183,15 @@ pub(super) fn record(change: &Change<'_>, updates: Vec<InstanceUpdate>) -> Resul
     let sql = "UPDATE instances SET memory = ?4, version = version + 1
                WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
     let mut statement = change.connection.prepare_cached(sql)?;
-    for InstanceUpdate { key, memory, events } in updates {
+    for InstanceUpdate { key, memory, events, exits } in updates {
         let found =
             statement.execute(params![key.fleet.as_str(), key.agent.as_str(), key.number, Json(memory)])?;
         if found > 0 {
             for event in events {
                 change.instance_event(&key, event)?;
+            }
+            for ended in exits {
+                exit::insert(change, &key, &ended)?;
             }
         }
     }

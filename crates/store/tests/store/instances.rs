@@ -1,8 +1,8 @@
 //! Starting and stopping instances, what controllers note of them, and the history.
 
-use chassis_core::{Blocked, EventKind, Exit, Memory, Reason, Run, Wanted};
+use chassis_core::{Blocked, EventKind, Exit, ExitLine, ExitRecord, Memory, Reason, Run, Wanted};
 use chassis_store::{EventFilter, InstanceChange, InstanceRecord, InstanceUpdate, Scope, SqliteStore, Store};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::support::{Home, agent, apply, code, events, fleet, instance, picture, spec};
@@ -18,7 +18,7 @@ fn running() -> Memory {
 
 async fn note(store: &SqliteStore, number: u32, memory: Memory, events: Vec<EventKind>) {
     let key = instance("f", "web", number);
-    store.instance_record(vec![InstanceUpdate { key, memory, events }]).await.unwrap();
+    store.instance_record(vec![InstanceUpdate { key, memory, events, exits: Vec::new() }]).await.unwrap();
 }
 
 async fn get(store: &SqliteStore, number: u32) -> InstanceRecord {
@@ -87,6 +87,39 @@ async fn start_stop_and_restart_say_what_is_wanted() {
 }
 
 #[tokio::test]
+async fn the_last_exits_are_kept_and_no_more() {
+    let home = Home::new();
+    let store = home.open_with_fleet().await;
+    apply(&store, vec![spec("web", json!({}))]).await.unwrap();
+    let key = instance("f", "web", 1);
+    let began = Timestamp::now();
+    let ended = |number: i32| {
+        let finished_at = began + SignedDuration::from_nanos((number + 1).into());
+        let exit = Exit { code: number, out_of_memory: false, unhealthy: false, finished_at };
+        let text = format!("run {number}");
+        let log = vec![ExitLine { time: began, stream: "stderr".to_owned(), text }];
+        ExitRecord { log, ..ExitRecord::new("c0ffee", Some(1), began, exit, false) }
+    };
+    // The last one is seen twice: a server that was killed notes again what it had not stored.
+    for number in (0..30).chain([29]) {
+        let exits = vec![ended(number)];
+        let update = InstanceUpdate { key: key.clone(), memory: running(), events: Vec::new(), exits };
+        store.instance_record(vec![update]).await.unwrap();
+    }
+    let found = store.instance_exits(&key).await.unwrap();
+    assert_eq!(
+        found.iter().filter_map(|exit| exit.code).collect::<Vec<_>>(),
+        (10..30).rev().collect::<Vec<_>>()
+    );
+    assert_eq!(found[..5], (25..30).rev().map(ended).collect::<Vec<_>>());
+    assert!(found[5..].iter().all(|exit| exit.log.is_empty()));
+
+    store.instance_delete(&key, false).await.unwrap();
+    store.instance_forget(&key, false).await.unwrap();
+    assert_eq!(store.instance_exits(&key).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn what_is_noted_of_an_instance_that_is_gone_is_passed_over() {
     let home = Home::new();
     let store = home.open_with_fleet().await;
@@ -95,6 +128,7 @@ async fn what_is_noted_of_an_instance_that_is_gone_is_passed_over() {
         key: instance("f", "web", number),
         memory: running(),
         events: vec![EventKind::Started],
+        exits: Vec::new(),
     };
     store.instance_record(vec![update(9), update(1)]).await.unwrap();
     let started: Vec<_> =

@@ -309,7 +309,12 @@ async fn perform(store: &SqliteStore, operation: &Operation) -> Result<()> {
         }
         Operation::Record(fleet, name, number, failures) => {
             let memory = Memory { failures, ..Memory::default() };
-            let update = InstanceUpdate { key: one(fleet, name, number), memory, events: Vec::new() };
+            let update = InstanceUpdate {
+                key: one(fleet, name, number),
+                memory,
+                events: Vec::new(),
+                exits: Vec::new(),
+            };
             store.instance_record(vec![update]).await
         }
         Operation::SecretWrite(fleet_name, name, byte, replace) => {
