@@ -84,6 +84,31 @@ pub enum EventKind {
     OutputLost {
         message: String,
     },
+    /// A revision begins to take over from another.
+    RolloutStarted {
+        revision: u64,
+        from: u64,
+    },
+    /// Every instance is ready with it.
+    RolloutCompleted {
+        revision: u64,
+    },
+    RolloutFailed {
+        revision: u64,
+        message: String,
+    },
+    /// A failed revision is undone by a new one, with the definition of an earlier one.
+    RolledBack {
+        from: u64,
+        to: u64,
+        revision: u64,
+    },
+    RolloutPaused {
+        revision: u64,
+    },
+    RolloutResumed {
+        revision: u64,
+    },
     SecretWritten {
         name: String,
     },
@@ -141,6 +166,22 @@ impl fmt::Display for EventKind {
             EventKind::Deleted { cleanup: false } => write!(formatter, "deleted, data kept"),
             EventKind::Deleted { cleanup: true } => write!(formatter, "deleted with its data"),
             EventKind::OutputLost { message } => write!(formatter, "output not kept: {message}"),
+            EventKind::RolloutStarted { revision, from } => {
+                write!(formatter, "revision {revision} takes over from revision {from}")
+            }
+            EventKind::RolloutCompleted { revision } => write!(formatter, "revision {revision} is complete"),
+            EventKind::RolloutFailed { revision, message } => {
+                write!(formatter, "revision {revision} failed: {message}")
+            }
+            EventKind::RolledBack { from, to, revision } => {
+                write!(formatter, "rolled back from revision {from} to revision {to}, as revision {revision}")
+            }
+            EventKind::RolloutPaused { revision } => {
+                write!(formatter, "rollout of revision {revision} paused")
+            }
+            EventKind::RolloutResumed { revision } => {
+                write!(formatter, "rollout of revision {revision} resumed")
+            }
             EventKind::SecretWritten { name } => write!(formatter, "secret {name} written"),
             EventKind::SecretDeleted { name } => write!(formatter, "secret {name} deleted"),
             EventKind::KeyRotated { secrets } => {

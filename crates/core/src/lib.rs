@@ -11,6 +11,7 @@ pub mod health;
 pub mod instance;
 pub mod key;
 pub mod plan;
+pub mod rollout;
 pub mod scale;
 pub mod usage;
 
@@ -23,4 +24,5 @@ pub use instance::{
 };
 pub use key::{AgentKey, InstanceKey};
 pub use plan::{Action, AgentDesired, Plan, plan};
+pub use rollout::{Pin, Rollout, RolloutState, Undone};
 pub use usage::Usage;

@@ -14,7 +14,7 @@ use crate::text::{self, Text};
 use crate::value::EnvPrefix;
 use crate::{
     AgentName, Bytes, ClusterId, Cpu, EnvName, FileName, FleetName, HostPath, ImageName, Labels, MountPath,
-    Seconds, SecretRef, Signal, User, VolumeName,
+    RolloutSpec, Seconds, SecretRef, Signal, User, VolumeName,
 };
 
 /// The definition of one agent in a fleet.
@@ -88,6 +88,9 @@ pub struct AgentSpec {
     /// What is kept of what the agent prints.
     #[serde(default, skip_serializing_if = "LogsSpec::is_default")]
     pub logs: LogsSpec,
+    /// How a new revision replaces the one before, and how a restart goes through the instances.
+    #[serde(default, skip_serializing_if = "RolloutSpec::is_default")]
+    pub rollout: RolloutSpec,
     /// What the sandbox leaves open.
     #[serde(default)]
     pub security: Security,

@@ -103,6 +103,7 @@ impl AgentSpec {
             .map_err(|e| e.under(&[Field("tmpfs")]))?;
         check_resources(&self.resources).map_err(|e| e.under(&[Field("resources")]))?;
         check_ports(&self.ports, self.replicas)?;
+        check_rollout(self)?;
         check_day(self.stop.grace, "grace").map_err(|invalid| invalid.under(&[Field("stop")]))?;
         check_logs(&self.logs).map_err(|invalid| invalid.under(&[Field("logs")]))?;
         check_drain(&self.stop).map_err(|invalid| invalid.under(&[Field("stop"), Field("drain")]))?;
@@ -323,6 +324,36 @@ fn check_port(port: &Port, earlier: &[Port], replicas: Option<u32>) -> Checked {
     };
     if earlier.iter().any(|other| clashes(&other)) {
         return Err(wrong("hostPort", format!("the host's port {host_port} is there twice")));
+    }
+    Ok(())
+}
+
+fn check_rollout(agent: &AgentSpec) -> Checked {
+    let rollout = &agent.rollout;
+    let here = [Field("rollout")];
+    check_positive(rollout.deadline.0.into(), "deadline", "no time at all").map_err(|e| e.under(&here))?;
+    check_day(rollout.deadline, "deadline").map_err(|invalid| invalid.under(&here))?;
+    if rollout.max_surge.is_zero() {
+        return if rollout.max_unavailable.is_zero() {
+            let message = "with `maxSurge: 0` no instance could ever be replaced; write at least 1";
+            Err(wrong("maxUnavailable", message).under(&here))
+        } else {
+            Ok(())
+        };
+    }
+    let keeps = |volume: &Volume| volume.secret.is_none() && volume.host_path.is_none() && !volume.read_only;
+    if let Some(index) = agent.volumes.iter().position(keeps) {
+        let message = format!(
+            "the volume `{}` is each instance's own, so none can run beyond them: leave out `rollout.maxSurge`, or \
+             make the volume `readOnly`",
+            agent.volumes[index].name
+        );
+        return Err(wrong("name", message).under(&[Field("volumes"), Index(index)]));
+    }
+    if let Some(index) = agent.ports.iter().position(|port| port.host_port.is_some()) {
+        let message =
+            "two instances cannot share one port of the host: leave out `rollout.maxSurge` or `hostPort`";
+        return Err(wrong("hostPort", message).under(&[Field("ports"), Index(index)]));
     }
     Ok(())
 }

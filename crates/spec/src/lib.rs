@@ -19,6 +19,8 @@ mod grammar;
 mod logs;
 mod parse;
 mod quantity;
+mod rollout;
+mod same;
 mod schema;
 mod suggest;
 mod text;
@@ -36,6 +38,7 @@ pub use fleet::FleetSpec;
 pub use logs::LogsSpec;
 pub use parse::{Document, ParseError, parse};
 pub use quantity::{Bytes, Cpu, Seconds};
+pub use rollout::{Amount, RolloutSpec};
 pub use schema::schema;
 pub use value::{
     AgentName, Capability, ClusterId, EnvName, FileName, FleetName, HostPath, ImageName, InvalidValue,

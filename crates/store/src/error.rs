@@ -32,6 +32,14 @@ pub enum Error {
         "agent `{new}` would share instance or container names with agent `{existing}`; choose another name"
     )]
     NameCollision { new: AgentKey, existing: AgentKey },
+    #[error(
+        "agent `{key}` has no revision {revision}; `chassis rollout history {key}` shows those that it has"
+    )]
+    RevisionNotFound { key: AgentKey, revision: u64 },
+    #[error(
+        "agent `{0}` has no other revision to go back to; `chassis rollout history {0}` shows those that it has"
+    )]
+    NothingToUndo(AgentKey),
     #[error("there is no instance `{0}`")]
     InstanceNotFound(InstanceKey),
     #[error("{what} was changed meanwhile: it is at version {found}, not {expected}; look at it again")]
@@ -152,6 +160,8 @@ impl Error {
             Error::FleetExists(_) => ("fleet_exists", Conflict),
             Error::FleetDeleting(_) => ("fleet_deleting", Conflict),
             Error::AgentNotFound { .. } => ("agent_not_found", NotFound),
+            Error::RevisionNotFound { .. } => ("revision_not_found", NotFound),
+            Error::NothingToUndo(_) => ("nothing_to_undo", Conflict),
             Error::AgentDeleting { .. } => ("agent_deleting", Conflict),
             Error::AgentRepeated(_) => ("agent_repeated", Invalid),
             Error::NameCollision { .. } => ("name_collision", Conflict),

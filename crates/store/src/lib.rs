@@ -12,12 +12,12 @@ pub use error::{Cause, Error, ErrorKind, Result};
 pub use sqlite::{KeySource, SqliteStore};
 pub use types::{
     Agent, AgentChange, AgentOutcome, AgentRecord, Applied, Apply, EventFilter, Fleet, InstanceChange,
-    InstanceRecord, InstanceUpdate, Scope, SecretInfo,
+    InstanceRecord, InstanceUpdate, Revision, RevisionOutcome, Scope, SecretInfo,
 };
 
 use async_trait::async_trait;
-use chassis_core::{AgentKey, Event, EventKind, ExitRecord, InstanceKey};
-use chassis_spec::{FleetName, Labels, SecretName};
+use chassis_core::{AgentKey, Event, EventKind, ExitRecord, InstanceKey, Pin, Rollout};
+use chassis_spec::{FleetName, ImageName, Labels, SecretName};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -57,6 +57,36 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     -> Result<AgentRecord>;
     /// Ends the deletion once the last instance is gone.
     async fn agent_forget(&self, key: &AgentKey) -> Result<()>;
+
+    /// Every revision that is kept, oldest first.
+    async fn revision_list(&self, key: &AgentKey) -> Result<Vec<Revision>>;
+    async fn revision_get(&self, key: &AgentKey, revision: u64) -> Result<Revision>;
+    /// Keeps which image a revision runs, and all that share its containers. The first one wins, and is returned.
+    async fn revision_pin(&self, key: &AgentKey, revision: u64, pin: &Pin) -> Result<Pin>;
+    /// Makes a new revision with the definition and the image of an earlier one: of `to`, or of the last other one that
+    /// was complete. With `dry_run` it answers the same and changes nothing.
+    async fn revision_undo(&self, key: &AgentKey, to: Option<u64>, dry_run: bool) -> Result<AgentOutcome>;
+    /// Makes a new revision with another image, or with another meaning of the present image's name; none if nothing
+    /// would differ.
+    async fn agent_upgrade(
+        &self,
+        key: &AgentKey,
+        image: Option<&ImageName>,
+        pin: Option<&Pin>,
+    ) -> Result<AgentOutcome>;
+    /// Keeps what became of the rollout `before`. False, and nothing is kept, if the agent's is another one by now.
+    async fn rollout_record(
+        &self,
+        key: &AgentKey,
+        before: &Rollout,
+        after: &Rollout,
+        event: Option<EventKind>,
+    ) -> Result<bool>;
+    /// Makes a new revision with what [`Rollout::from`] names. False, and nothing is done, if the agent's rollout is
+    /// another one by now.
+    async fn rollout_roll_back(&self, key: &AgentKey, before: &Rollout, why: &str) -> Result<bool>;
+    /// Pauses the agent's rollouts, also those to come, or lets them go on. False if that is so already.
+    async fn rollout_pause(&self, key: &AgentKey, paused: bool) -> Result<bool>;
 
     /// Asks for a start, stop or restart of one instance, of all of an agent or of all of a fleet, and returns the agents
     /// that this concerns.

@@ -18,6 +18,7 @@ mod file;
 mod fleet;
 mod instance;
 mod key;
+mod revision;
 mod secret;
 mod worker;
 
@@ -26,8 +27,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use chassis_core::{AgentKey, Event, EventKind, ExitRecord, InstanceKey};
-use chassis_spec::{FleetName, Labels, SecretName};
+use chassis_core::{AgentKey, Event, EventKind, ExitRecord, InstanceKey, Pin, Rollout};
+use chassis_spec::{FleetName, ImageName, Labels, SecretName};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -36,7 +37,8 @@ pub use key::KeySource;
 use crate::Store;
 use crate::error::{Error, Result};
 use crate::types::{
-    AgentRecord, Applied, Apply, EventFilter, Fleet, InstanceChange, InstanceUpdate, Scope, SecretInfo,
+    AgentOutcome, AgentRecord, Applied, Apply, EventFilter, Fleet, InstanceChange, InstanceUpdate, Revision,
+    Scope, SecretInfo,
 };
 use worker::{Reader, Writer, WriterState};
 
@@ -148,6 +150,59 @@ impl Store for SqliteStore {
     async fn agent_forget(&self, key: &AgentKey) -> Result<()> {
         let key = key.clone();
         self.writer.write(move |change| agent::forget(change, &key)).await
+    }
+
+    async fn revision_list(&self, key: &AgentKey) -> Result<Vec<Revision>> {
+        let key = key.clone();
+        self.reader.read(move |connection| revision::list(connection, &key)).await
+    }
+
+    async fn revision_get(&self, key: &AgentKey, number: u64) -> Result<Revision> {
+        let key = key.clone();
+        self.reader.read(move |connection| revision::get(connection, &key, number)).await
+    }
+
+    async fn revision_pin(&self, key: &AgentKey, number: u64, pin: &Pin) -> Result<Pin> {
+        let (key, pin) = (key.clone(), pin.clone());
+        self.writer.write(move |change| revision::pin(change, &key, number, &pin)).await
+    }
+
+    async fn revision_undo(&self, key: &AgentKey, to: Option<u64>, dry_run: bool) -> Result<AgentOutcome> {
+        let key = key.clone();
+        self.writer
+            .write(move |change| apply::perhaps(change, dry_run, |change| revision::undo(change, &key, to)))
+            .await
+    }
+
+    async fn agent_upgrade(
+        &self,
+        key: &AgentKey,
+        image: Option<&ImageName>,
+        pin: Option<&Pin>,
+    ) -> Result<AgentOutcome> {
+        let (key, image, pin) = (key.clone(), image.cloned(), pin.cloned());
+        self.writer.write(move |change| revision::upgrade(change, &key, image.as_ref(), pin.as_ref())).await
+    }
+
+    async fn rollout_record(
+        &self,
+        key: &AgentKey,
+        before: &Rollout,
+        after: &Rollout,
+        event: Option<EventKind>,
+    ) -> Result<bool> {
+        let (key, before, after) = (key.clone(), before.clone(), after.clone());
+        self.writer.write(move |change| revision::record(change, &key, &before, &after, event)).await
+    }
+
+    async fn rollout_roll_back(&self, key: &AgentKey, before: &Rollout, why: &str) -> Result<bool> {
+        let (key, before, why) = (key.clone(), before.clone(), why.to_owned());
+        self.writer.write(move |change| revision::roll_back(change, &key, &before, &why)).await
+    }
+
+    async fn rollout_pause(&self, key: &AgentKey, paused: bool) -> Result<bool> {
+        let key = key.clone();
+        self.writer.write(move |change| revision::pause(change, &key, paused)).await
     }
 
     async fn instance_change(&self, scope: &Scope, asked: InstanceChange) -> Result<Vec<AgentKey>> {

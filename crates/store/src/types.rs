@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chassis_core::{AgentKey, Desired, EventKind, ExitRecord, InstanceKey, Memory};
+use chassis_core::{AgentKey, Desired, EventKind, ExitRecord, InstanceKey, Memory, Pin, Rollout};
 use chassis_spec::{AgentName, AgentSpec, FleetName, Labels, SecretName};
 use jiff::Timestamp;
 
@@ -35,6 +35,37 @@ pub struct Agent {
     pub deleting: bool,
     /// The deletion takes all data along, also that of instances that are no more.
     pub cleanup: bool,
+    /// The revision at which containers were last to be made anew.
+    pub template: u64,
+    /// The revisions whose containers serve the present one, which is among them.
+    pub serving: Arc<[u64]>,
+    /// The image of the present revision, once that is known.
+    pub pin: Option<Pin>,
+    /// None for a revision from before there were rollouts.
+    pub rollout: Option<Rollout>,
+}
+
+/// One definition that an agent has or had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    pub revision: u64,
+    /// The revision at which containers were last to be made anew.
+    pub template: u64,
+    /// As in [`Agent::spec`].
+    pub spec: Arc<AgentSpec>,
+    /// Where it came from, for people: `deploy`, `upgrade`, `undo of 3, back to 2`, `rollback from 3: …`.
+    pub cause: String,
+    pub pin: Option<Pin>,
+    /// None until it is known.
+    pub outcome: Option<RevisionOutcome>,
+    pub deployed_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevisionOutcome {
+    /// Every instance was ready with it.
+    Complete,
+    Failed,
 }
 
 /// One instance as it is kept.

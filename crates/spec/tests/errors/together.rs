@@ -390,4 +390,51 @@ agents:
  6 |       - name: A
    |         ^"#,
     ),
+    (
+        r"name: a
+image: b
+rollout: {maxUnavailable: 0}
+",
+        r"with `maxSurge: 0` no instance could ever be replaced; write at least 1
+  --> agent.yaml:3:27
+   |
+ 3 | rollout: {maxUnavailable: 0}
+   |                           ^",
+    ),
+    (
+        r"name: a
+image: b
+volumes:
+  - {name: data, mountPath: /data}
+rollout: {max_surge: 1}
+",
+        r"the volume `data` is each instance's own, so none can run beyond them: leave out `rollout.maxSurge`, or make the volume `readOnly`
+  --> agent.yaml:4:12
+   |
+ 4 |   - {name: data, mountPath: /data}
+   |            ^^^^",
+    ),
+    (
+        r"name: a
+image: b
+ports: [{containerPort: 80, hostPort: 8080}]
+rollout: {maxSurge: 25%}
+",
+        r"two instances cannot share one port of the host: leave out `rollout.maxSurge` or `hostPort`
+  --> agent.yaml:3:39
+   |
+ 3 | ports: [{containerPort: 80, hostPort: 8080}]
+   |                                       ^^^^",
+    ),
+    (
+        r"name: a
+image: b
+rollout: {maxUnavailable: 150%}
+",
+        r"`150%` is more than all: write at most 100%
+  --> agent.yaml:3:27
+   |
+ 3 | rollout: {maxUnavailable: 150%}
+   |                           ^^^^",
+    ),
 ];

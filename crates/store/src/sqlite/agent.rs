@@ -10,13 +10,16 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::column::{Json, Name, Time};
 use super::worker::Change;
-use super::{fleet, instance};
+use super::{fleet, instance, revision};
 use crate::MAX_INSTANCES;
 use crate::error::{Error, Result};
 use crate::types::{Agent, AgentRecord};
 
 const SELECT: &str =
-    "SELECT agents.fleet, name, agents.revision, spec, version, created_at, deployed_at, deleting, cleanup
+    "SELECT agents.fleet, name, agents.revision, spec, version, created_at, deployed_at, deleting, cleanup,
+        template, image_id, image_digest, rollout,
+        (SELECT json_group_array(serving.revision) FROM revisions AS serving
+         WHERE serving.fleet = agents.fleet AND serving.agent = name AND serving.template = revisions.template)
     FROM agents JOIN revisions
     ON revisions.fleet = agents.fleet AND agent = name AND revisions.revision = agents.revision";
 
@@ -59,22 +62,8 @@ pub(super) fn insert(change: &Change<'_>, key: &AgentKey, spec: &AgentSpec) -> R
                VALUES (?1, ?2, 0, 1, ?3, FALSE)";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), Time(change.now)];
     change.connection.prepare_cached(sql)?.execute(parameters)?;
-    add_revision(change, key, 1, spec)
-}
-
-pub(super) fn add_revision(
-    change: &Change<'_>,
-    key: &AgentKey,
-    revision: u64,
-    spec: &AgentSpec,
-) -> Result<()> {
-    let (fleet, agent) = (key.fleet.as_str(), key.agent.as_str());
-    let sql = "INSERT INTO revisions (fleet, agent, revision, spec, deployed_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let parameters = params![fleet, agent, revision, Json(spec), Time(change.now)];
-    change.connection.prepare_cached(sql)?.execute(parameters)?;
-    let sql = "UPDATE agents SET revision = ?3 WHERE fleet = ?1 AND name = ?2";
-    change.connection.prepare_cached(sql)?.execute(params![fleet, agent, revision])?;
-    change.agent_event(key, EventKind::AgentDeployed { revision, image: spec.image.to_string() })
+    let new = revision::New { spec, template: None, pin: None, cause: "deploy".to_owned(), undoes: None };
+    revision::add(change, key, None, new).map(drop)
 }
 
 /// Notes that the agent is not what it was.
@@ -179,5 +168,9 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Agent> {
         deployed_at: row.get::<_, Time>(6)?.0,
         deleting: row.get(7)?,
         cleanup: row.get(8)?,
+        template: row.get(9)?,
+        pin: revision::pin_of(row.get(10)?, row.get(11)?),
+        rollout: row.get::<_, Option<Json<_>>>(12)?.map(|rollout| rollout.0),
+        serving: row.get::<_, Json<Vec<u64>>>(13)?.0.into(),
     })
 }

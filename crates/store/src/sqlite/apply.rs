@@ -9,18 +9,27 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::column::Name;
 use super::worker::Change;
-use super::{agent, fleet, instance, secret};
+use super::{agent, fleet, instance, revision, secret};
 use crate::error::{Error, Result};
 use crate::types::{Agent, AgentChange, AgentOutcome, Applied, Apply};
 
 pub(super) fn apply(change: &Change<'_>, apply: &Apply) -> Result<Applied> {
-    if !apply.dry_run {
-        return declare_all(change, apply);
+    perhaps(change, apply.dry_run, |change| declare_all(change, apply))
+}
+
+/// Makes a change, or with `dry_run` only finds out what it would answer.
+pub(super) fn perhaps<T>(
+    change: &Change<'_>,
+    dry_run: bool,
+    make: impl FnOnce(&Change<'_>) -> Result<T>,
+) -> Result<T> {
+    if !dry_run {
+        return make(change);
     }
     change.connection.execute_batch("SAVEPOINT dry_run")?;
-    let applied = declare_all(change, apply)?;
+    let made = make(change)?;
     change.connection.execute_batch("ROLLBACK TO dry_run; RELEASE dry_run")?;
-    Ok(applied)
+    Ok(made)
 }
 
 fn declare_all(change: &Change<'_>, apply: &Apply) -> Result<Applied> {
@@ -75,16 +84,24 @@ fn create(change: &Change<'_>, key: &AgentKey, spec: AgentSpec, count: u32) -> R
 }
 
 fn update(change: &Change<'_>, agent: Agent, spec: AgentSpec, replicas: Option<u32>) -> Result<AgentOutcome> {
-    let key = agent.key;
+    let key = agent.key.clone();
     let before = instance::count(change.connection, &key)?;
     let count = replicas.unwrap_or(before);
     agent::check_count(&spec, count)?;
     let same = agent.spec.runs_same(&spec);
-    let (revision, new) =
-        if same { (agent.revision, agent.spec.clone()) } else { (agent.revision + 1, Arc::new(spec)) };
-    if !same {
-        agent::add_revision(change, &key, revision, &new)?;
-    }
+    let (revision, new) = if same {
+        (agent.revision, Arc::clone(&agent.spec))
+    } else {
+        let serves = agent.spec.same_container(&spec);
+        let new = revision::New {
+            spec: &spec,
+            template: serves.then_some(agent.template),
+            pin: agent.pin.clone().filter(|_| serves),
+            cause: "deploy".to_owned(),
+            undoes: None,
+        };
+        (revision::add(change, &agent.key, Some(&agent), new)?, Arc::new(spec))
+    };
     if before != count {
         agent::set_count(change, &key, count)?;
     }
@@ -137,7 +154,7 @@ fn undeclared(
     }))
 }
 
-fn check_secrets(connection: &Connection, key: &AgentKey, spec: &AgentSpec) -> Result<()> {
+pub(super) fn check_secrets(connection: &Connection, key: &AgentKey, spec: &AgentSpec) -> Result<()> {
     let (fleet, agent) = (key.fleet.clone(), key.agent.clone());
     let mut names = BTreeSet::new();
     for secret in spec.secret_refs() {

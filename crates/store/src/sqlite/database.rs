@@ -17,8 +17,11 @@ use super::file::{install_new, remove_if_there, suffixed};
 use crate::error::{Error, Result};
 
 /// The schema, step by step; a step that was released never changes.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/0001_begin.sql"), include_str!("../../migrations/0003_exits.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_begin.sql"),
+    include_str!("../../migrations/0002_rollout.sql"),
+    include_str!("../../migrations/0003_exits.sql"),
+];
 
 /// `chas`: tells our databases from others'.
 const APPLICATION_ID: u32 = 0x6368_6173;

@@ -48,6 +48,7 @@ async fn declaring_creates_updates_scales_and_leaves_alone() {
             EventKind::Scaled { from: 0, to: 2 },
             EventKind::Scaled { from: 2, to: 3 },
             deployed(2, "busybox:2"),
+            EventKind::RolloutStarted { revision: 2, from: 1 },
             deployed(1, "busybox"),
             EventKind::Scaled { from: 0, to: 1 },
         ]

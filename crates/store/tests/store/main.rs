@@ -7,5 +7,6 @@ mod durability;
 mod file;
 mod instances;
 mod model;
+mod revisions;
 mod secrets;
 mod support;

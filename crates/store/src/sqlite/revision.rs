@@ -1,0 +1,284 @@
+//! Revisions: every definition that an agent had, what image each runs, and how the present one takes over.
+
+use std::sync::Arc;
+
+use chassis_core::{AgentKey, EventKind, Pin, Rollout, RolloutState, Undone};
+use chassis_spec::{AgentSpec, ImageName};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::agent;
+use super::apply;
+use super::column::{Json, Time};
+use super::worker::Change;
+use crate::error::{Error, Result};
+use crate::types::{Agent, AgentChange, AgentOutcome, Revision, RevisionOutcome};
+
+/// How many revisions are kept at least. Older ones go unless containers of them may still serve.
+const KEPT: u64 = 100;
+
+const SELECT: &str = "SELECT revision, template, spec, cause, image_id, image_digest, outcome, deployed_at
+    FROM revisions";
+
+/// A revision that is to be made.
+pub(super) struct New<'a> {
+    pub spec: &'a AgentSpec,
+    /// The revision whose containers serve this one; itself without one.
+    pub template: Option<u64>,
+    pub pin: Option<Pin>,
+    pub cause: String,
+    pub undoes: Option<Undone>,
+}
+
+pub(super) fn list(connection: &Connection, key: &AgentKey) -> Result<Vec<Revision>> {
+    agent::get(connection, key)?;
+    let sql = format!("{SELECT} WHERE fleet = ?1 AND agent = ?2 ORDER BY revision");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([key.fleet.as_str(), key.agent.as_str()], from_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn get(connection: &Connection, key: &AgentKey, revision: u64) -> Result<Revision> {
+    let sql = format!("{SELECT} WHERE fleet = ?1 AND agent = ?2 AND revision = ?3");
+    let parameters = params![key.fleet.as_str(), key.agent.as_str(), revision];
+    let found = connection.prepare_cached(&sql)?.query_row(parameters, from_row).optional()?;
+    found.ok_or_else(|| Error::RevisionNotFound { key: key.clone(), revision })
+}
+
+/// Makes the next revision and begins its rollout. `before` is the agent as it was, if there was one.
+pub(super) fn add(change: &Change<'_>, key: &AgentKey, before: Option<&Agent>, new: New<'_>) -> Result<u64> {
+    let (fleet, name) = (key.fleet.as_str(), key.agent.as_str());
+    let revision = before.map_or(1, |agent| agent.revision + 1);
+    let pin = new.pin.unwrap_or_default();
+    let sql = "INSERT INTO revisions
+                   (fleet, agent, revision, template, spec, cause, image_id, image_digest, deployed_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let parameters = params![
+        fleet,
+        name,
+        revision,
+        new.template.unwrap_or(revision),
+        Json(new.spec),
+        new.cause,
+        pin.id,
+        pin.digest,
+        Time(change.now)
+    ];
+    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    let from = last_complete(change.connection, key)?;
+    let paused = before.and_then(|agent| agent.rollout.as_ref()).is_some_and(Rollout::is_paused);
+    let rollout = Rollout::begin(revision, from, paused, new.undoes, change.now);
+    let sql = "UPDATE agents SET revision = ?3, rollout = ?4 WHERE fleet = ?1 AND name = ?2";
+    change.connection.prepare_cached(sql)?.execute(params![fleet, name, revision, Json(&rollout)])?;
+    let image = new.spec.image.to_string();
+    change.agent_event(key, EventKind::AgentDeployed { revision, image })?;
+    if let Some(before) = before {
+        change.agent_event(key, EventKind::RolloutStarted { revision, from: before.revision })?;
+    }
+    prune(change, key, revision, rollout.from)?;
+    Ok(revision)
+}
+
+fn last_complete(connection: &Connection, key: &AgentKey) -> Result<Option<u64>> {
+    let sql = "SELECT max(revision) FROM revisions WHERE fleet = ?1 AND agent = ?2 AND outcome = 'complete'";
+    let parameters = params![key.fleet.as_str(), key.agent.as_str()];
+    Ok(connection.prepare_cached(sql)?.query_row(parameters, |row| row.get(0))?)
+}
+
+fn prune(change: &Change<'_>, key: &AgentKey, revision: u64, from: Option<u64>) -> Result<()> {
+    let sql = "DELETE FROM revisions WHERE fleet = ?1 AND agent = ?2 AND revision <= ?3 AND revision IS NOT ?5
+               AND template <> (SELECT template FROM revisions WHERE fleet = ?1 AND agent = ?2 AND revision = ?4)";
+    let last = revision.saturating_sub(KEPT);
+    let parameters = params![key.fleet.as_str(), key.agent.as_str(), last, revision, from];
+    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    Ok(())
+}
+
+/// Keeps which image a revision runs. Whoever comes first wins; returns what holds.
+pub(super) fn pin(change: &Change<'_>, key: &AgentKey, revision: u64, pin: &Pin) -> Result<Pin> {
+    if let Some(held) = get(change.connection, key, revision)?.pin {
+        return Ok(held);
+    }
+    // Revisions that share their containers share the image.
+    let sql = "UPDATE revisions SET image_id = ?4, image_digest = ?5 WHERE fleet = ?1 AND agent = ?2
+               AND image_id IS NULL AND image_digest IS NULL
+               AND template = (SELECT template FROM revisions WHERE fleet = ?1 AND agent = ?2 AND revision = ?3)";
+    let parameters = params![key.fleet.as_str(), key.agent.as_str(), revision, pin.id, pin.digest];
+    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    Ok(pin.clone())
+}
+
+/// Keeps what became of a rollout, unless it is another one by now. Returns whether it was kept.
+pub(super) fn record(
+    change: &Change<'_>,
+    key: &AgentKey,
+    before: &Rollout,
+    after: &Rollout,
+    event: Option<EventKind>,
+) -> Result<bool> {
+    if agent::get(change.connection, key)?.rollout.as_ref() != Some(before) {
+        return Ok(false);
+    }
+    set(change, key, after)?;
+    match after.state {
+        RolloutState::Complete | RolloutState::RolledBack => {
+            conclude(change, key, after.revision, "complete")?
+        }
+        RolloutState::Failed => conclude(change, key, after.revision, "failed")?,
+        RolloutState::Progressing | RolloutState::Paused => {}
+    }
+    if let Some(event) = event {
+        change.agent_event(key, event)?;
+    }
+    Ok(true)
+}
+
+/// Undoes a revision that failed, unless the rollout is another one by now. Returns whether it was undone.
+pub(super) fn roll_back(change: &Change<'_>, key: &AgentKey, before: &Rollout, why: &str) -> Result<bool> {
+    let agent = agent::get(change.connection, key)?;
+    let Some(to) = before.from.filter(|_| agent.rollout.as_ref() == Some(before)) else { return Ok(false) };
+    let from = before.revision;
+    conclude(change, key, from, "failed")?;
+    change.agent_event(key, EventKind::RolloutFailed { revision: from, message: why.to_owned() })?;
+    let target = get(change.connection, key, to)?;
+    let undoes = Some(Undone { revision: from, to, why: why.to_owned() });
+    let cause = format!("rollback from {from}: {why}");
+    let revision = add(change, key, Some(&agent), as_before(&target, cause, undoes))?;
+    agent::touch(change, key)?;
+    change.agent_event(key, EventKind::RolledBack { from, to, revision })?;
+    Ok(true)
+}
+
+/// Makes the definition of an earlier revision the present one again: of the last that was complete, without `to`.
+pub(super) fn undo(change: &Change<'_>, key: &AgentKey, to: Option<u64>) -> Result<AgentOutcome> {
+    let agent = usable(change, key)?;
+    let present = get(change.connection, key, agent.revision)?;
+    let is_other = |other: &Revision| !same(other, &present);
+    let target = match to {
+        Some(revision) => get(change.connection, key, revision)?,
+        None => {
+            let mut others = list(change.connection, key)?;
+            others.retain(is_other);
+            let complete = others.iter().rposition(|one| one.outcome == Some(RevisionOutcome::Complete));
+            let chosen = complete.or_else(|| others.len().checked_sub(1));
+            chosen.map(|index| others.swap_remove(index)).ok_or_else(|| Error::NothingToUndo(key.clone()))?
+        }
+    };
+    let count = super::instance::count(change.connection, key)?;
+    if !is_other(&target) {
+        return Ok(outcome(&agent, AgentChange::Unchanged, agent.revision, count, &agent.spec));
+    }
+    apply::check_secrets(change.connection, key, &target.spec)?;
+    agent::check_count(&target.spec, count)?;
+    let cause = format!("undo of {}, back to {}", agent.revision, target.revision);
+    let revision = add(change, key, Some(&agent), as_before(&target, cause, None))?;
+    agent::touch(change, key)?;
+    Ok(outcome(&agent, AgentChange::Updated, revision, count, &target.spec))
+}
+
+/// Gives the agent another image, or another meaning of the same name.
+pub(super) fn upgrade(
+    change: &Change<'_>,
+    key: &AgentKey,
+    image: Option<&ImageName>,
+    pin: Option<&Pin>,
+) -> Result<AgentOutcome> {
+    let agent = usable(change, key)?;
+    let count = super::instance::count(change.connection, key)?;
+    let image = image.unwrap_or(&agent.spec.image);
+    if *image == agent.spec.image && (pin.is_none() || pin == agent.pin.as_ref()) {
+        return Ok(outcome(&agent, AgentChange::Unchanged, agent.revision, count, &agent.spec));
+    }
+    let spec = Arc::new(AgentSpec { image: image.clone(), ..AgentSpec::clone(&agent.spec) });
+    let new =
+        New { spec: &spec, template: None, pin: pin.cloned(), cause: "upgrade".to_owned(), undoes: None };
+    let revision = add(change, key, Some(&agent), new)?;
+    agent::touch(change, key)?;
+    Ok(outcome(&agent, AgentChange::Updated, revision, count, &spec))
+}
+
+/// Stops an agent's rollouts from replacing instances, or lets them go on. Returns whether that is news.
+pub(super) fn pause(change: &Change<'_>, key: &AgentKey, paused: bool) -> Result<bool> {
+    let agent = usable(change, key)?;
+    let revision = agent.revision;
+    let rollout = agent.rollout.unwrap_or_else(|| Rollout::begin(revision, None, false, None, change.now));
+    if rollout.is_paused() == paused {
+        return Ok(false);
+    }
+    let (state, event) = if paused {
+        (RolloutState::Paused, EventKind::RolloutPaused { revision })
+    } else {
+        (RolloutState::Progressing, EventKind::RolloutResumed { revision })
+    };
+    set(change, key, &Rollout { state, message: None, progressed_at: change.now, ..rollout })?;
+    agent::touch(change, key)?;
+    change.agent_event(key, event)?;
+    Ok(true)
+}
+
+fn usable(change: &Change<'_>, key: &AgentKey) -> Result<Agent> {
+    let agent = agent::get(change.connection, key)?;
+    if agent.deleting {
+        return Err(Error::AgentDeleting { fleet: key.fleet.clone(), agent: key.agent.clone() });
+    }
+    Ok(agent)
+}
+
+fn same(one: &Revision, other: &Revision) -> bool {
+    one.template == other.template && one.spec.runs_same(&other.spec)
+}
+
+fn as_before(target: &Revision, cause: String, undoes: Option<Undone>) -> New<'_> {
+    New { spec: &target.spec, template: Some(target.template), pin: target.pin.clone(), cause, undoes }
+}
+
+fn outcome(
+    agent: &Agent,
+    change: AgentChange,
+    revision: u64,
+    count: u32,
+    new: &Arc<AgentSpec>,
+) -> AgentOutcome {
+    AgentOutcome {
+        agent: agent.key.agent.clone(),
+        change,
+        revision,
+        replicas: (count, count),
+        old: Some(Arc::clone(&agent.spec)),
+        new: Some(Arc::clone(new)),
+    }
+}
+
+fn set(change: &Change<'_>, key: &AgentKey, rollout: &Rollout) -> Result<()> {
+    let sql = "UPDATE agents SET rollout = ?3 WHERE fleet = ?1 AND name = ?2";
+    let parameters = params![key.fleet.as_str(), key.agent.as_str(), Json(rollout)];
+    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    Ok(())
+}
+
+fn conclude(change: &Change<'_>, key: &AgentKey, revision: u64, outcome: &str) -> Result<()> {
+    let sql = "UPDATE revisions SET outcome = ?4 WHERE fleet = ?1 AND agent = ?2 AND revision = ?3";
+    let parameters = params![key.fleet.as_str(), key.agent.as_str(), revision, outcome];
+    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    Ok(())
+}
+
+/// An image that neither has an id nor a digest is not known yet.
+pub(super) fn pin_of(id: Option<String>, digest: Option<String>) -> Option<Pin> {
+    (id.is_some() || digest.is_some()).then_some(Pin { id, digest })
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Revision> {
+    let outcome: Option<String> = row.get(6)?;
+    Ok(Revision {
+        revision: row.get(0)?,
+        template: row.get(1)?,
+        spec: Arc::new(row.get::<_, Json<_>>(2)?.0),
+        cause: row.get(3)?,
+        pin: pin_of(row.get(4)?, row.get(5)?),
+        outcome: outcome.map(|outcome| match outcome.as_str() {
+            "complete" => RevisionOutcome::Complete,
+            _ => RevisionOutcome::Failed,
+        }),
+        deployed_at: row.get::<_, Time>(7)?.0,
+    })
+}
