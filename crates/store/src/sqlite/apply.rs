@@ -27,9 +27,9 @@ pub(super) fn perhaps<T>(
         return make(change);
     }
     change.connection.execute_batch("SAVEPOINT dry_run")?;
-    let made = make(change)?;
+    let answer = make(change)?;
     change.connection.execute_batch("ROLLBACK TO dry_run; RELEASE dry_run")?;
-    Ok(made)
+    Ok(answer)
 }
 
 fn declare_all(change: &Change<'_>, apply: &Apply) -> Result<Applied> {

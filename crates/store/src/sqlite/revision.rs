@@ -121,7 +121,7 @@ pub(super) fn record(
     set(change, key, after)?;
     match after.state {
         RolloutState::Complete | RolloutState::RolledBack => {
-            conclude(change, key, after.revision, "complete")?
+            conclude(change, key, after.revision, "complete")?;
         }
         RolloutState::Failed => conclude(change, key, after.revision, "failed")?,
         RolloutState::Progressing | RolloutState::Paused => {}
@@ -153,15 +153,14 @@ pub(super) fn undo(change: &Change<'_>, key: &AgentKey, to: Option<u64>) -> Resu
     let agent = usable(change, key)?;
     let present = get(change.connection, key, agent.revision)?;
     let is_other = |other: &Revision| !same(other, &present);
-    let target = match to {
-        Some(revision) => get(change.connection, key, revision)?,
-        None => {
-            let mut others = list(change.connection, key)?;
-            others.retain(is_other);
-            let complete = others.iter().rposition(|one| one.outcome == Some(RevisionOutcome::Complete));
-            let chosen = complete.or_else(|| others.len().checked_sub(1));
-            chosen.map(|index| others.swap_remove(index)).ok_or_else(|| Error::NothingToUndo(key.clone()))?
-        }
+    let target = if let Some(revision) = to {
+        get(change.connection, key, revision)?
+    } else {
+        let mut others = list(change.connection, key)?;
+        others.retain(is_other);
+        let complete = others.iter().rposition(|one| one.outcome == Some(RevisionOutcome::Complete));
+        let chosen = complete.or_else(|| others.len().checked_sub(1));
+        chosen.map(|index| others.swap_remove(index)).ok_or_else(|| Error::NothingToUndo(key.clone()))?
     };
     let count = super::instance::count(change.connection, key)?;
     if !is_other(&target) {
