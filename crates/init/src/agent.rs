@@ -12,7 +12,7 @@ use std::process::{Child, Command};
 use rustix::io::Errno;
 
 use crate::Failure;
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Instance};
 use crate::secrets::Secrets;
 use crate::signals::Blocked;
 
@@ -21,13 +21,57 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// What a shell exits with.
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
+/// What to do about an agent's program that is not there.
+const HINT: &str = "; set `command:`";
 
 pub(crate) fn spawn(
     arguments: &Arguments,
     secrets: Option<&Secrets>,
     signals: Blocked,
 ) -> Result<Child, Failure> {
-    let instance = &arguments.instance;
+    let mut variables = variables(&arguments.instance);
+    for (name, value) in secrets.map(Secrets::variables).unwrap_or_default() {
+        variables.push((OsStr::from_bytes(name).into(), OsStr::from_bytes(value).into()));
+    }
+    let program =
+        find(&arguments.program, &search_path(&variables)).map_err(|failure| failure.hinting(HINT))?;
+    let mut command = Command::new(&program);
+    command
+        .arg0(&arguments.program)
+        .args(&arguments.operands)
+        .envs(variables)
+        // Its own group, so that what the agent sends to its group does not come back to init.
+        .process_group(0);
+    signals.unblock_in(&mut command);
+    command.spawn().map_err(|error| not_started(&program, &error).hinting(HINT))
+}
+
+impl Failure {
+    /// With what to do next, if there was no such program.
+    fn hinting(mut self, hint: &str) -> Failure {
+        if self.code == NOT_FOUND {
+            self.message.push_str(hint);
+        }
+        self
+    }
+}
+
+/// Becomes a program, found as the agent's is. Returns why it could not.
+pub(crate) fn replace(
+    program: &OsStr,
+    operands: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
+) -> Failure {
+    let path = match find(program, &search_path(&variables)) {
+        Ok(path) => path,
+        Err(failure) => return failure,
+    };
+    let error = Command::new(&path).arg0(program).args(operands).envs(variables).exec();
+    not_started(&path, &error)
+}
+
+/// What every program of an instance finds in its environment, beside what Docker put there.
+pub(crate) fn variables(instance: &Instance) -> Vec<(OsString, OsString)> {
     let mut variables: Vec<(OsString, OsString)> = vec![
         ("CHASSIS_FLEET".into(), instance.fleet.clone().into()),
         ("CHASSIS_AGENT".into(), instance.agent.clone().into()),
@@ -41,21 +85,13 @@ pub(crate) fn spawn(
     if env::var_os("USER").is_none() && rustix::process::geteuid().as_raw() == chassis_init::DEFAULT_USER_ID {
         variables.push(("USER".into(), "chassis".into()));
     }
-    for (name, value) in secrets.map(Secrets::variables).unwrap_or_default() {
-        variables.push((OsStr::from_bytes(name).into(), OsStr::from_bytes(value).into()));
-    }
-    let search = variables.iter().rev().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
-    let search = search.or_else(|| env::var_os("PATH")).unwrap_or_else(|| DEFAULT_PATH.into());
-    let program = find(&arguments.program, &search)?;
-    let mut command = Command::new(&program);
-    command
-        .arg0(&arguments.program)
-        .args(&arguments.operands)
-        .envs(variables)
-        // Its own group, so that what the agent sends to its group does not come back to init.
-        .process_group(0);
-    signals.unblock_in(&mut command);
-    command.spawn().map_err(|error| not_started(&program, &error))
+    variables
+}
+
+/// Where programs are looked for.
+fn search_path(variables: &[(OsString, OsString)]) -> OsString {
+    let own = variables.iter().rev().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+    own.or_else(|| env::var_os("PATH")).unwrap_or_else(|| DEFAULT_PATH.into())
 }
 
 /// The file to run: the name itself if it has a slash, else the first executable of that name in the search path.
@@ -69,7 +105,7 @@ fn find(program: &OsStr, search: &OsStr) -> Result<PathBuf, Failure> {
     let runs = |path: &Path| path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0);
     first.iter().cloned().chain(candidates).find(|path| runs(path)).or(first).ok_or_else(|| Failure {
         code: NOT_FOUND,
-        message: format!("{} was not found in PATH={}; set `command:`", program.display(), search.display()),
+        message: format!("{} was not found in PATH={}", program.display(), search.display()),
     })
 }
 
@@ -79,7 +115,7 @@ fn not_started(program: &Path, error: &io::Error) -> Failure {
         Some(Errno::NOENT) if program.exists() => {
             (NOT_FOUND, format!("{name} cannot run: its interpreter or loader is not in the image"))
         }
-        Some(Errno::NOENT | Errno::NOTDIR) => (NOT_FOUND, format!("{name} was not found; set `command:`")),
+        Some(Errno::NOENT | Errno::NOTDIR) => (NOT_FOUND, format!("{name} was not found")),
         Some(Errno::ACCESS) => (
             NOT_EXECUTABLE,
             format!("{name} is not executable by user {}: {error}", rustix::process::geteuid().as_raw()),

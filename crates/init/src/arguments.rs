@@ -63,7 +63,7 @@ impl Arguments {
 }
 
 impl Instance {
-    fn parse(key: &OsStr) -> Result<Instance, String> {
+    pub(crate) fn parse(key: &OsStr) -> Result<Instance, String> {
         let wrong = || format!("--instance {} is not <fleet>/<agent>-<number>", key.display());
         let key = key.to_str().ok_or_else(wrong)?;
         let (fleet, name) = key.split_once('/').ok_or_else(wrong)?;
@@ -92,6 +92,6 @@ impl Volume {
     }
 }
 
-fn value(flag: &OsStr, value: Option<OsString>) -> Result<OsString, String> {
+pub(crate) fn value(flag: &OsStr, value: Option<OsString>) -> Result<OsString, String> {
     value.ok_or_else(|| format!("{} has no value", flag.display()))
 }

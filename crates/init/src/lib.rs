@@ -12,3 +12,5 @@ pub const INSTANCE_FILE: &str = "/.chassis/instance";
 pub const DEFAULT_USER_ID: u32 = 64_646;
 /// The exit code when the sandbox is not as it must be: `EX_CONFIG` of sysexits.h.
 pub const EXIT_MISCONFIGURED: u8 = 78;
+/// The variable by which what belongs to one exec is found again: a word, a dot, and the number of its session.
+pub const MARK: &str = "CHASSIS_EXEC";

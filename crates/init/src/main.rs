@@ -2,11 +2,13 @@
 //!
 //! It makes sure that the sandbox is the instance's own and that its volumes can be written, takes the secrets from its
 //! standard input, starts the agent, forwards signals, reaps orphans, and ends as the agent ended. It needs nothing of
-//! the image: no shell, no libc, no `/etc`, no `/tmp`.
+//! the image: no shell, no libc, no `/etc`, no `/tmp`. Called with a helper's name instead ([`helper`]) it does that work
+//! beside the agent.
 
 mod agent;
 mod arguments;
 mod check;
+mod helper;
 mod secrets;
 mod signals;
 
@@ -38,7 +40,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Failure> {
-    let arguments = Arguments::parse(std::env::args_os().skip(1)).map_err(Failure::misconfigured)?;
+    let mut given = std::env::args_os().skip(1).peekable();
+    let name = given.peek().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    if let Some(done) = helper::run(&name, std::env::args_os().skip(2)) {
+        return done;
+    }
+    let arguments = Arguments::parse(given).map_err(Failure::misconfigured)?;
     // Blocked before anything else: a signal that comes early waits for the agent instead of being lost.
     let signals = signals::Blocked::new();
     // The agent has init's user: without this it could read the secrets out of init's memory.

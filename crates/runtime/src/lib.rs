@@ -5,6 +5,7 @@
 
 mod docker;
 mod error;
+mod exec;
 mod init_program;
 mod registry_auth;
 mod sim;
@@ -13,6 +14,9 @@ mod types;
 
 pub use docker::{DockerOptions, DockerRuntime};
 pub use error::{Error, Result, Source};
+pub use exec::{
+    Exec, ExecChunk, ExecControl, ExecInput, ExecOptions, ExecRun, PortStream, TerminalSize, exec_run,
+};
 pub use sim::{SimHandle, SimOperation, SimOptions, SimRuntime};
 pub use types::{
     Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, LogStream, Owned, PullProgress,
@@ -77,5 +81,16 @@ pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
     /// What running containers use, in any order. One that cannot be read has its own error, and hides no other.
     async fn stats(&self, _ids: &[Box<str>]) -> Result<Vec<(Box<str>, Result<Usage>)>> {
         Err(Error::unsupported("tell what instances use"))
+    }
+
+    /// Runs a command in a running container, as the agent's user and with no more rights than the agent has.
+    async fn exec(&self, _id: &str, _options: &ExecOptions) -> Result<Exec> {
+        Err(Error::unsupported("run commands in an instance"))
+    }
+
+    /// Connects to a TCP port inside a running container, whatever address of the sandbox it listens on. Nothing need be
+    /// published, and the container may be without a network. Fails with [`Error::Rejected`] if nothing listens there.
+    async fn port_connect(&self, _id: &str, _port: u16) -> Result<Box<dyn PortStream>> {
+        Err(Error::unsupported("connect to a port of an instance"))
     }
 }

@@ -6,7 +6,9 @@ use super::transport::Address;
 use crate::Error;
 
 /// Docker wraps a reason in the names of the layers that it came through.
-const WRAPPINGS: [&str; 9] = [
+const WRAPPINGS: [&str; 11] = [
+    "OCI runtime exec failed: ",
+    "exec failed: ",
     "OCI runtime create failed: ",
     "failed to create shim task: ",
     "failed to create task for container: ",
@@ -77,7 +79,7 @@ fn refused(words: &str) -> Error {
     Error::rejected(format!("Docker refused: {words}{hint}"))
 }
 
-fn unwrapped(message: &str) -> String {
+pub(crate) fn unwrapped(message: &str) -> String {
     let mut words = message.trim();
     loop {
         let before = words;

@@ -288,6 +288,11 @@ fn not_created(daemon: &Daemon, config: &InstanceConfig, error: DockerError) -> 
     daemon.explain(error)
 }
 
+/// Whose container this is, or `None` if it is gone or not this server's.
+pub(crate) async fn key(daemon: &Arc<Daemon>, id: &str) -> Result<Option<InstanceKey>> {
+    Ok(known(daemon, id).await?.map(|known| known.key.clone()))
+}
+
 /// What is known of a container, or `None` if it is gone or not this server's.
 async fn known(daemon: &Arc<Daemon>, id: &str) -> Result<Option<Arc<Known>>> {
     if let Some(known) = locked(&daemon.known).get(id) {
@@ -314,7 +319,7 @@ fn note(daemon: &Daemon, container: ContainerInspectResponse) -> Option<Owned> {
     Some(owned)
 }
 
-async fn look(daemon: &Daemon, name: &str) -> Result<Option<ContainerInspectResponse>> {
+pub(crate) async fn look(daemon: &Daemon, name: &str) -> Result<Option<ContainerInspectResponse>> {
     match daemon.client()?.inspect_container(name, None::<InspectContainerOptions>).await {
         Ok(container) => Ok(Some(container)),
         Err(error) if failure::is_not_found(&error) => Ok(None),

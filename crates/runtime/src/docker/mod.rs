@@ -5,6 +5,7 @@
 
 mod body;
 mod events;
+mod exec;
 mod failure;
 mod images;
 mod instances;
@@ -13,6 +14,7 @@ mod logs;
 mod mounts;
 mod networks;
 mod observe;
+mod port;
 mod secrets;
 mod stats;
 mod transport;
@@ -37,8 +39,8 @@ use self::transport::Address;
 use self::users::Users;
 use crate::tier1::Tier1;
 use crate::{
-    Error, Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, Owned, PullProgress, Result,
-    Runtime, RuntimeEvent, RuntimeInfo,
+    Error, Exec, ExecOptions, Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, Owned,
+    PortStream, PullProgress, Result, Runtime, RuntimeEvent, RuntimeInfo,
 };
 
 /// What a Docker runtime needs to know.
@@ -225,6 +227,14 @@ impl Runtime for DockerRuntime {
 
     async fn stats(&self, ids: &[Box<str>]) -> Result<Vec<(Box<str>, Result<Usage>)>> {
         stats::stats(&self.0, ids).await
+    }
+
+    async fn exec(&self, id: &str, options: &ExecOptions) -> Result<Exec> {
+        exec::exec(&self.0, id, options).await
+    }
+
+    async fn port_connect(&self, id: &str, port: u16) -> Result<Box<dyn PortStream>> {
+        port::connect(&self.0, id, port).await
     }
 }
 

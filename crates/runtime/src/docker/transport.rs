@@ -7,14 +7,18 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{HOST, HeaderValue};
-use hyper::{Response, Uri};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
@@ -24,6 +28,14 @@ const TIMEOUT_SECONDS: u64 = 60;
 /// For calls that wait by their nature: longer than any grace period.
 const NO_TIMEOUT_SECONDS: u64 = 10 * 365 * 24 * 3600;
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+
+const LONGEST_REFUSAL: usize = 64 << 10;
+
+/// How the daemon says no.
+#[derive(Deserialize)]
+struct Refusal {
+    message: String,
+}
 
 /// Where the daemon listens.
 #[derive(Debug, Clone)]
@@ -97,6 +109,34 @@ impl Address {
             *request.uri_mut() = Uri::from(path);
         }
         Ok(sender.send_request(request).await?)
+    }
+
+    /// Sends a request after whose head the connection carries bytes both ways. Shutting down its writing half reaches the
+    /// daemon.
+    pub(crate) async fn hijack(
+        &self,
+        path: &str,
+        body: String,
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Error> {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(self.connect().await?)).await?;
+        tokio::spawn(connection.with_upgrades());
+        let request = Request::post(path)
+            .header(HOST, HeaderValue::from_static("docker"))
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(CONNECTION, HeaderValue::from_static("Upgrade"))
+            .header(UPGRADE, HeaderValue::from_static("tcp"))
+            .body(Full::new(Bytes::from(body)))?;
+        let answer = tokio::time::timeout(Duration::from_secs(TIMEOUT_SECONDS), sender.send_request(request));
+        let response = answer.await.map_err(|_| Error::RequestTimeoutError)??;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(TokioIo::new(hyper::upgrade::on(response).await?));
+        }
+        let status_code = response.status().as_u16();
+        let body = Limited::new(response.into_body(), LONGEST_REFUSAL).collect().await;
+        let body = body.map(Collected::to_bytes).unwrap_or_default();
+        let words = serde_json::from_slice::<Refusal>(&body).map(|refusal| refusal.message);
+        let message = words.unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned());
+        Err(Error::DockerResponseServerError { status_code, message })
     }
 
     async fn connect(&self) -> io::Result<Pin<Box<dyn Stream>>> {

@@ -19,7 +19,7 @@ const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOL
 pub(super) struct Directory(OwnedFd);
 
 /// A name that nothing else has.
-pub(super) fn unused_name() -> String {
+pub(crate) fn unused_name() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 

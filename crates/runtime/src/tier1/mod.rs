@@ -23,7 +23,8 @@ use chassis_core::InstanceKey;
 use chassis_core::key::parse_instance_name;
 use chassis_spec::{AgentSpec, FleetName, Volume};
 
-use self::directory::{Directory, create_root, unused_name};
+pub(crate) use self::directory::unused_name;
+use self::directory::{Directory, create_root};
 use crate::{Error, Result, init_program};
 
 /// Owner of an agent's files: uid and gid.
