@@ -96,6 +96,8 @@ pub(crate) enum Command {
     /// Look after the server
     #[command(subcommand)]
     Server(Server),
+    /// Look for what stands in the way of agents, and say how to mend it
+    Doctor(Doctor),
     /// Print the version
     Version(Version),
     /// Print a script that completes commands in a shell
@@ -446,6 +448,12 @@ pub(crate) enum Server {
     },
     /// End the server; agents go on running
     Stop,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

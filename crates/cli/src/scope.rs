@@ -102,18 +102,14 @@ fn without_covered(scopes: &[Scope]) -> Vec<Scope> {
 }
 
 async fn resolve_kind(client: &Client, kind: &str, name: &str) -> Result<Scope, Failure> {
-    match kind {
-        "fleet" => Ok(fleet_scope(&client.fleet_get(&parse_name(name)?).await?.name)),
-        _ => {
-            let scope = client.resolve(name, None).await?;
-            match (kind, scope.agent.is_some(), scope.number.is_some()) {
-                ("agent", true, _) | ("instance", true, true) => Ok(scope),
-                (_, false, _) => Err(Failure::Usage(format!("`{name}` is a fleet, not an {kind}"))),
-                _ => Err(Failure::Usage(format!(
-                    "`{name}` is an agent; name an instance of it, such as {name}-1"
-                ))),
-            }
-        }
+    if kind == "fleet" {
+        return Ok(fleet_scope(&client.fleet_get(&parse_name(name)?).await?.name));
+    }
+    let scope = client.resolve(name, None).await?;
+    match (kind, scope.agent.is_some(), scope.number.is_some()) {
+        ("agent", true, _) | ("instance", true, true) => Ok(scope),
+        (_, false, _) => Err(Failure::Usage(format!("`{name}` is a fleet, not an {kind}"))),
+        _ => Err(Failure::Usage(format!("`{name}` is an agent; name an instance of it, such as {name}-1"))),
     }
 }
 

@@ -12,7 +12,7 @@ mod sim;
 mod tier1;
 mod types;
 
-pub use docker::{DockerOptions, DockerRuntime};
+pub use docker::{DockerOptions, DockerReport, DockerRuntime, docker_containers, docker_report};
 pub use error::{Error, Result, Source};
 pub use exec::{
     Exec, ExecChunk, ExecControl, ExecInput, ExecOptions, ExecRun, PortStream, TerminalSize, exec_run,

@@ -80,6 +80,19 @@ impl DataDir {
         Ok(())
     }
 
+    /// The pid of the server that holds the directory now, whether or not it answers. Takes nothing.
+    pub fn holder(&self) -> Option<String> {
+        let mut file = File::open(self.lock_file()).ok()?;
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut pid = String::new();
+                file.read_to_string(&mut pid).ok()?;
+                Some(pid.trim().to_owned())
+            }
+            _ => None,
+        }
+    }
+
     fn lock_file(&self) -> PathBuf {
         self.server_dir().join("lock")
     }

@@ -27,6 +27,9 @@ mod shared;
 mod state;
 mod watch;
 
+/// What can be looked at without a server, for `chassis doctor`.
+pub use chassis_runtime::{DockerReport, docker_containers, docker_report};
+pub use chassis_store::{Inspection, inspect, key_id};
 pub use data_dir::DataDir;
 pub use error::{Error, Result};
 pub use options::{Options, RuntimeChoice};

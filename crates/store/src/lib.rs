@@ -9,7 +9,7 @@ mod sqlite;
 mod types;
 
 pub use error::{Cause, Error, ErrorKind, Result};
-pub use sqlite::{KeySource, SqliteStore};
+pub use sqlite::{Inspection, KeySource, SqliteStore, inspect, key_id};
 pub use types::{
     Agent, AgentChange, AgentOutcome, AgentRecord, Applied, Apply, EventFilter, Fleet, InstanceChange,
     InstanceRecord, InstanceUpdate, Revision, RevisionOutcome, Scope, SecretInfo,

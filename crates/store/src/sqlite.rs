@@ -16,6 +16,7 @@ mod event;
 mod exit;
 mod file;
 mod fleet;
+mod inspect;
 mod instance;
 mod key;
 mod revision;
@@ -32,6 +33,7 @@ use chassis_spec::{FleetName, ImageName, Labels, SecretName};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+pub use inspect::{Inspection, inspect, key_id};
 pub use key::KeySource;
 
 use crate::Store;

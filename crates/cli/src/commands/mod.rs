@@ -7,6 +7,7 @@ mod delete;
 mod deploy;
 mod describe;
 mod diff;
+mod doctor;
 mod events;
 pub(crate) mod local;
 mod logs;
@@ -44,6 +45,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Secret(secret) => secret::run(context, secret).await,
         Command::Apply(apply) => apply::run(context, apply).await,
         Command::Diff(diff) => apply::diff(context, diff).await,
+        Command::Doctor(args) => doctor::run(context, args).await,
         Command::Server(server) => server::run(context, server).await,
         // `main` ran these without a client.
         Command::Validate(_)

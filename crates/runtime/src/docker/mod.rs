@@ -15,6 +15,7 @@ mod mounts;
 mod networks;
 mod observe;
 mod port;
+mod report;
 mod secrets;
 mod stats;
 mod transport;
@@ -31,6 +32,8 @@ use chassis_core::{InstanceKey, Observed, Usage};
 use chassis_spec::{FleetName, ImageName};
 use futures_util::stream::BoxStream;
 use tokio::sync::Notify;
+
+pub use self::report::{DockerReport, docker_containers, docker_report};
 
 use self::images::Images;
 use self::instances::Known;

@@ -52,6 +52,18 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Opens the database for reading, changed by nothing, and refuses what [`open`] would.
+pub(super) fn open_to_inspect(path: &Path) -> Result<Connection> {
+    check_header(path)?;
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let verified = configure(&connection).map_err(Error::from).and_then(|()| verify(&connection, path));
+    match verified {
+        Ok(()) => Ok(connection),
+        Err(Error::Damaged(cause)) => Err(corrupt(path, &cause.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection> {
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(path, flags).map_err(|error| unusable(path, error))
@@ -101,18 +113,7 @@ fn check_header(path: &Path) -> Result<()> {
 fn check(connection: &Connection, path: &Path) -> Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     configure(connection)?;
-    if pragma(connection, "application_id")? != APPLICATION_ID {
-        return Err(Error::Foreign(path.to_owned()));
-    }
-    let found = pragma(connection, "user_version")?;
-    let known = known_version();
-    if found > known {
-        return Err(Error::Newer { path: path.to_owned(), found, known });
-    }
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict != "ok" {
-        return Err(corrupt(path, &verdict.replace('\n', " ")));
-    }
+    verify(connection, path)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     // A log that has grown is cut down again, and what is deleted is overwritten: a secret that was encrypted with a key
     // that has been given up must not outlive it in a free page.
@@ -123,6 +124,20 @@ fn check(connection: &Connection, path: &Path) -> Result<()> {
          PRAGMA secure_delete = ON;",
     )?;
     Ok(())
+}
+
+/// Ours, not newer than this program, and whole.
+fn verify(connection: &Connection, path: &Path) -> Result<()> {
+    if pragma(connection, "application_id")? != APPLICATION_ID {
+        return Err(Error::Foreign(path.to_owned()));
+    }
+    let found = pragma(connection, "user_version")?;
+    let known = known_version();
+    if found > known {
+        return Err(Error::Newer { path: path.to_owned(), found, known });
+    }
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict == "ok" { Ok(()) } else { Err(corrupt(path, &verdict.replace('\n', " "))) }
 }
 
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
