@@ -64,6 +64,7 @@ fn instance(number: u32, now: Timestamp) -> Instance {
         revision,
         name_is_right: true,
         state,
+        image_check: None,
     });
     Instance {
         number,

@@ -21,6 +21,8 @@
 //! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}` | | [`InstanceDetail`] |
 //! | `DELETE /v1/fleets/{fleet}/agents/{agent}/instances/{number}?cleanup=` | | 202 |
 //! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}/exits` | | `[`[`ExitRecord`]`]`, the newest first |
+//! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}/health` | | [`HealthReport`] |
+//! | `POST /v1/fleets/{fleet}/agents/{agent}/instances/{number}/health` | | [`HealthReport`], after a look just now |
 //! | `POST /v1/change` | [`Change`] | 202 |
 //! | `POST /v1/progress` | [`ProgressQuery`] | server-sent [`Progress`] until done |
 //! | `GET /v1/logs?…` ([`LogQuery`]) | | lines of [`LogLine`] |
@@ -32,14 +34,17 @@
 //! | `POST /v1/secrets/rotate-key` | [`KeyRotate`] | [`KeyRotated`] |
 //! | `GET /livez`, `GET /readyz` | | 200 |
 
+mod health;
 mod logs;
 mod problem;
 mod stats;
 mod types;
 
 pub use chassis_core::{
-    Event, EventKind, Exit, ExitLine, ExitReason, ExitRecord, InstanceKey, Phase, Reason, Usage,
+    CheckKind, Event, EventKind, Exit, ExitLine, ExitReason, ExitRecord, HealthState, InstanceKey, Phase, Probe,
+    Reason, Usage, Verdict,
 };
+pub use health::{CheckReport, HealthReport};
 pub use logs::{LogLevel, LogLine, LogQuery, NoLevel};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use stats::{InstanceStats, NodeStats, Stats, StatsQuery};

@@ -1,6 +1,6 @@
 //! The bodies and queries of the API.
 
-use chassis_core::{Exit, InstanceKey, Phase, Reason};
+use chassis_core::{Exit, HealthState, InstanceKey, Phase, Reason};
 use chassis_spec::{AgentName, AgentSpec, FleetName, Labels, SecretName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -181,6 +181,9 @@ pub struct Instance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
     pub restarts: u32,
+    /// None if nothing is checked, or nothing runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthState>,
     pub created_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,

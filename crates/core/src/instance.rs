@@ -20,10 +20,12 @@
 //! is known by its container and its start time, so that each start and each exit is noted once, however often it is
 //! seen and whoever was dead in between.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use chassis_spec::RestartPolicy;
+use chassis_spec::{HealthCheck, RestartPolicy};
 
 use crate::backoff;
 use crate::event::EventKind;
@@ -76,6 +78,8 @@ pub struct Observed {
     /// False if somebody renamed the container.
     pub name_is_right: bool,
     pub state: RunState,
+    /// What its image says about how its health is checked.
+    pub image_check: Option<Arc<HealthCheck>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,7 @@ fn any_state() -> impl Strategy<Value = RunState> {
 
 fn any_observed() -> impl Strategy<Value = Observed> {
     ("[ab]", 1..=REVISION, any::<bool>(), any_state()).prop_map(|(id, revision, name_is_right, state)| {
-        Observed { id: id.into(), revision, name_is_right, state }
+        Observed { id: id.into(), revision, name_is_right, state, image_check: None }
     })
 }
 
@@ -235,6 +235,7 @@ fn a_crash_is_restarted_at_once_then_after_one_second_doubling_and_a_good_run_fo
             id: "a".into(),
             revision: 1,
             name_is_right: true,
+            image_check: None,
             state: RunState::Exited { started_at: started, exit },
         };
         (memory, _) = memory.note(&desired, Some(&observed), 1, RestartPolicy::Always, 0).unwrap();
@@ -291,6 +292,7 @@ fn an_unhealthy_run_counts_as_a_failure_whatever_its_code() {
         id: "a".into(),
         revision: 1,
         name_is_right: true,
+        image_check: None,
         state: match state {
             None => RunState::Running { started_at: at(started) },
             Some(finished) => RunState::Exited {

@@ -106,6 +106,7 @@ impl World {
             revision: container.revision,
             name_is_right: !container.renamed,
             state: container.state,
+            image_check: None,
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chassis_core::{InstanceKey, Observed};
-use chassis_spec::{AgentSpec, MountPath};
+use chassis_spec::{AgentSpec, HealthCheck, MountPath};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
@@ -30,6 +30,8 @@ pub struct Image {
     pub entrypoint: Vec<String>,
     pub command: Vec<String>,
     pub user: String,
+    /// Its own HEALTHCHECK.
+    pub health_check: Option<HealthCheck>,
 }
 
 /// All that a container is made of.

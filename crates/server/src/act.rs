@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chassis_api::Pull;
-use chassis_core::{Action, Reason};
+use chassis_core::{Action, EventKind, Reason};
 use chassis_runtime::{Image, InstanceConfig, InstanceSecrets, PullProgress, SecretFile};
 use chassis_spec::{AgentSpec, ImageName, SecretRef};
 use zeroize::Zeroizing;
@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::controller::AgentController;
 use crate::error::chain;
 use crate::failpoint::failpoint;
+use crate::probe;
 use crate::shared::Shared;
 use crate::state::{Outcome, Step};
 
@@ -69,7 +70,8 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             failpoint("start:after");
             inspect(shared, id).await
         }
-        Action::Stop { id, .. } => {
+        Action::Stop { number, id } => {
+            drain(shared, agent, *number, id).await;
             failpoint("stop:before");
             runtime.instance_stop(id).await?;
             failpoint("stop:after");
@@ -105,6 +107,14 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             failpoint("forget:after");
             Ok(Outcome::Forgotten)
         }
+    }
+}
+
+/// Has an agent that works finish that before its signal; one that is unhealthy would only use up the time.
+async fn drain(shared: &Shared, agent: &AgentController, number: u32, id: &str) {
+    let Some(drain) = agent.state().drain(number) else { return };
+    if let Err(message) = probe::drain(&*shared.runtime, id, &drain).await {
+        agent.state().note_event(number, EventKind::DrainFailed { message });
     }
 }
 

@@ -13,6 +13,7 @@ use crate::error::chain;
 use crate::failpoint::failpoint;
 use crate::fleet;
 use crate::last_words;
+use crate::prober;
 use crate::shared::{Shared, lock};
 use crate::state::{AgentState, Next, Step};
 
@@ -89,7 +90,7 @@ impl AgentController {
         loop {
             let mut wake_at = None;
             if shared.is_up() {
-                let next = self.state().next(Timestamp::now());
+                let next = self.decide(&shared);
                 wake_at = next.wake_at;
                 if self.advance(&shared, next).await {
                     return;
@@ -101,6 +102,14 @@ impl AgentController {
                 _ = health.changed() => {}
             }
         }
+    }
+
+    fn decide(&self, shared: &Shared) -> Next {
+        let now = Timestamp::now();
+        // Counted only when it matters, and before this agent's own state is held.
+        let unhealthy = self.state().has_unhealthy();
+        let size = if unhealthy { shared.fleet_size(&self.key.fleet) } else { 0 };
+        self.state().next(now, || shared.restart_allow(&self.key.fleet, size, now))
     }
 
     /// Stores what was noted, then starts the steps. True if the agent is gone.
@@ -115,6 +124,9 @@ impl AgentController {
             record(shared, updates).await;
             failpoint("record:after");
             shared.changed.send_replace(());
+        }
+        for watch in next.watches {
+            tokio::spawn(prober::watch(Arc::clone(shared), Arc::clone(self), watch));
         }
         for step in next.steps {
             tokio::spawn(Arc::clone(self).take_step(Arc::clone(shared), step));

@@ -14,6 +14,7 @@
 
 mod act;
 mod api;
+mod checks;
 mod controller;
 mod data_dir;
 mod error;
@@ -22,6 +23,8 @@ mod fleet;
 mod last_words;
 mod node_stats;
 mod options;
+mod probe;
+mod prober;
 mod serve;
 mod shared;
 mod state;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use chassis_api::Pull;
-use chassis_core::AgentKey;
+use chassis_core::{AgentKey, RestartBudget};
 use chassis_runtime::Runtime;
 use chassis_spec::FleetName;
 use chassis_store::Store;
@@ -13,6 +13,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
+use crate::prober;
 
 /// Containers that are made or started at the same time. More does not make Docker faster: it works through them on
 /// the machine's cores, behind locks of its own (`make bench` prints the raw API at several).
@@ -39,6 +40,10 @@ pub(crate) struct Shared {
     pub(crate) changed: watch::Sender<()>,
     /// Slots for the work that keeps the runtime busy.
     pub(crate) work: Semaphore,
+    /// Slots for checks that run a command.
+    pub(crate) probing: Semaphore,
+    /// Restarts of unhealthy instances, by fleet.
+    budgets: Mutex<HashMap<FleetName, RestartBudget>>,
     /// Pulls under way, by image.
     pulls: Mutex<HashMap<String, Pull>>,
     /// Fleets whose deletion was asked for and has not ended.
@@ -83,6 +88,8 @@ impl Shared {
             suspect: Notify::new(),
             changed: watch::Sender::new(()),
             work: Semaphore::new(concurrency()),
+            probing: prober::slots(),
+            budgets: Mutex::default(),
             pulls: Mutex::default(),
             ending: Mutex::default(),
             finishing: Mutex::default(),
@@ -120,6 +127,23 @@ impl Shared {
     pub(crate) fn agent_remove(&self, key: &AgentKey) {
         self.agents.write().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.changed.send_replace(());
+    }
+
+    /// Takes one restart out of the fleet's budget, or says when to ask again.
+    pub(crate) fn restart_allow(
+        &self,
+        fleet: &FleetName,
+        instances: u32,
+        now: Timestamp,
+    ) -> Result<(), Timestamp> {
+        lock(&self.budgets).entry(fleet.clone()).or_default().take(instances, now)
+    }
+
+    /// The instances of a fleet.
+    pub(crate) fn fleet_size(&self, fleet: &FleetName) -> u32 {
+        let agents = self.agents().into_iter().filter(|agent| agent.key().fleet == *fleet);
+        let count = agents.map(|agent| agent.state().slots.len()).sum::<usize>();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// Pulls under way, by image.

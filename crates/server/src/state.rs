@@ -12,9 +12,12 @@ use chassis_core::{
     Phase, Plan, Reason, RunState, Wanted, plan,
 };
 use chassis_runtime::Owned;
-use chassis_spec::AgentSpec;
+use chassis_spec::{AgentSpec, Drain, HealthCheck, RestartPolicy};
 use chassis_store::{AgentRecord, InstanceUpdate};
 use jiff::Timestamp;
+
+use crate::checks::{Checks, Noted, check_spec};
+use crate::prober::Watch;
 
 /// One agent with its instances.
 #[derive(Debug)]
@@ -43,6 +46,9 @@ pub(crate) struct Slot {
     seen: Instant,
     /// Memory that differs from the store's.
     unsaved: bool,
+    pub(crate) checks: Checks,
+    /// What happened and is not stored yet.
+    events: Vec<EventKind>,
 }
 
 /// What a controller does next.
@@ -51,6 +57,8 @@ pub(crate) struct Next {
     /// To be stored before anything is done.
     pub(crate) updates: Vec<InstanceUpdate>,
     pub(crate) steps: Vec<Step>,
+    /// Checks of runs that nobody looks at yet.
+    pub(crate) watches: Vec<Watch>,
     pub(crate) wake_at: Option<Timestamp>,
     /// Marked for deletion, and nothing is left.
     pub(crate) finished: bool,
@@ -155,9 +163,41 @@ impl AgentState {
         }
     }
 
+    /// The check of a run, as it is to be made now. `None` if the run or the check is no more.
+    pub(crate) fn check_spec(&self, number: u32, kind: CheckKind, run: &Run) -> Option<Arc<HealthCheck>> {
+        let slot = self.slots.get(&number).filter(|slot| slot.checks.knows(kind, run))?;
+        check_spec(&self.spec, slot.instance.observed.as_ref(), kind)
+    }
+
+    /// Takes over one look at a run, or that the runtime could not look. `None` if the run is no more.
+    pub(crate) fn note_probe(&mut self, watch: &Watch, probe: Option<Probe>) -> Option<Noted> {
+        let rules = self.check_spec(watch.number, watch.kind, &watch.run)?;
+        let slot = self.slots.get_mut(&watch.number)?;
+        let noted = slot.checks.note(watch.kind, &watch.run, &rules, probe)?;
+        slot.instance.health = slot.checks.health();
+        slot.events.extend(noted.event.clone());
+        Some(noted)
+    }
+
+    /// Something happened to an instance that is worth telling; it is stored with what comes next.
+    pub(crate) fn note_event(&mut self, number: u32, event: EventKind) {
+        if let Some(slot) = self.slots.get_mut(&number) {
+            slot.events.push(event);
+        }
+    }
+
+    /// True if there may be an instance to restart because it is unhealthy.
+    pub(crate) fn has_unhealthy(&self) -> bool {
+        self.slots.values().any(|slot| slot.instance.health.health == Some(Verdict::Unhealthy))
+    }
+
     /// Notes what is new, and decides what to do. The instances of the returned steps are busy until
-    /// [`AgentState::finish`].
-    pub(crate) fn next(&mut self, now: Timestamp) -> Next {
+    /// [`AgentState::finish`]. `budget` gives leave to restart an unhealthy instance, or says when to ask again.
+    pub(crate) fn next(
+        &mut self,
+        now: Timestamp,
+        mut budget: impl FnMut() -> Result<(), Timestamp>,
+    ) -> Next {
         let policy = self.spec.restart_policy;
         let mut next = Next::default();
         for (number, slot) in &mut self.slots {
@@ -168,15 +208,22 @@ impl AgentState {
                 policy,
                 seed(self.seed, *number, &slot.instance.memory),
             );
-            let (mut events, mut exits) = (Vec::new(), Vec::new());
+            let mut exits = Vec::new();
             if let Some((memory, noted)) = noted.filter(|_| !slot.instance.busy) {
                 exits = ended(&slot.instance, &memory, &noted, now);
                 slot.instance.memory = memory;
                 slot.unsaved = true;
-                events = noted;
+                slot.events.extend(noted);
             }
-            if slot.unsaved {
+            next.watches.extend(slot.checks.follow(&self.spec, &slot.instance, now));
+            slot.instance.health = slot.checks.health();
+            if slot.is_to_be_condemned(policy, self.revision) {
+                slot.condemn(now, &mut budget);
+                next.wake_at = earlier(next.wake_at, slot.checks.held_until);
+            }
+            if slot.unsaved || !slot.events.is_empty() {
                 slot.unsaved = false;
+                let events = std::mem::take(&mut slot.events);
                 let memory = slot.instance.memory.clone();
                 next.updates.push(InstanceUpdate { key: self.key.instance(*number), memory, events, exits });
             }
@@ -196,7 +243,7 @@ impl AgentState {
             }
             next.steps.push(Step::Act(action));
         }
-        next.wake_at = wake_at;
+        next.wake_at = earlier(next.wake_at, wake_at);
         next.finished = self.deleting && self.slots.is_empty();
         next
     }
@@ -244,6 +291,15 @@ impl AgentState {
         }
     }
 
+    /// What is asked of an instance before it is stopped, if it runs and is not unhealthy.
+    pub(crate) fn drain(&self, number: u32) -> Option<Drain> {
+        let slot = self.slots.get(&number)?;
+        let working = slot.instance.running_since().is_some()
+            && slot.instance.memory.condemned.is_none()
+            && slot.instance.health.health != Some(Verdict::Unhealthy);
+        self.spec.stop.drain.clone().filter(|_| working)
+    }
+
     pub(crate) fn instance_key(&self, number: u32) -> InstanceKey {
         self.key.instance(number)
     }
@@ -278,6 +334,8 @@ impl Slot {
             look: None,
             seen: Instant::now(),
             unsaved: false,
+            checks: Checks::default(),
+            events: Vec::new(),
         }
     }
 
@@ -290,6 +348,32 @@ impl Slot {
         let Some(observed) = &self.instance.observed else { return false };
         let RunState::Running { started_at } = observed.state else { return false };
         observed.revision == revision && self.instance.desired.satisfied_by(started_at)
+    }
+
+    /// True if it runs as it should, is unhealthy, and would be started again.
+    fn is_to_be_condemned(&self, policy: RestartPolicy, revision: u64) -> bool {
+        self.instance.health.health == Some(Verdict::Unhealthy)
+            && policy != RestartPolicy::Never
+            && !self.instance.busy
+            && self.instance.memory.condemned.is_none()
+            && self.runs_as_wanted(revision)
+    }
+
+    fn condemn(&mut self, now: Timestamp, budget: &mut impl FnMut() -> Result<(), Timestamp>) {
+        let message = self.checks.error().unwrap_or_default().to_owned();
+        let Some((memory, event)) = self.instance.memory.note_unhealthy(self.checks.was_good(now), message)
+        else {
+            return;
+        };
+        match budget() {
+            Ok(()) => {
+                self.instance.memory = memory;
+                self.unsaved = true;
+                self.events.push(event);
+                self.checks.held_until = None;
+            }
+            Err(at) => self.checks.held_until = Some(at),
+        }
     }
 
     /// Somebody changed what is wanted: earlier failures say nothing about it.
@@ -344,6 +428,10 @@ fn ended(instance: &Instance, noted: &Memory, events: &[EventKind], now: Timesta
         _ => None,
     };
     events.iter().filter_map(record).collect()
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
 }
 
 /// Differs between instances and from one failure to the next.

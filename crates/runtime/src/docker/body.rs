@@ -71,7 +71,7 @@ pub(crate) fn container_body(
         attach_stderr: Some(false),
         tty: Some(false),
         exposed_ports: Some(published.map(port_name).collect()),
-        // Whether an agent is healthy is for its own `healthCheck` to say; the image's would only cost.
+        // The server makes the image's check too, so that one place decides what unhealthy means.
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         networking_config: Some(NetworkingConfig {
             endpoints_config: Some(HashMap::from([(network.clone(), endpoint)])),

@@ -11,7 +11,7 @@ use chassis_spec::ImageName;
 use futures_util::StreamExt;
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::{Daemon, failure};
+use super::{Daemon, failure, image_check};
 use crate::registry_auth::{self, CredentialsError};
 use crate::{Error, Image, PullProgress, Result};
 
@@ -93,6 +93,7 @@ async fn find(daemon: &Daemon, name: &ImageName) -> Result<Option<Arc<Image>>> {
 fn image(found: ImageInspect) -> Image {
     let config = found.config.unwrap_or_default();
     Image {
+        health_check: image_check::of_image(config.healthcheck.as_ref()),
         id: found.id.unwrap_or_default(),
         digest: found.repo_digests.unwrap_or_default().into_iter().next(),
         entrypoint: config.entrypoint.unwrap_or_default(),

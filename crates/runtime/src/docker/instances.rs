@@ -68,7 +68,13 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Res
         made_here: true,
     };
     locked(&daemon.known).insert(id.clone(), Arc::new(known));
-    Ok(Observed { id: id.into(), revision: config.revision, name_is_right: true, state: RunState::Created })
+    Ok(Observed {
+        id: id.into(),
+        revision: config.revision,
+        name_is_right: true,
+        state: RunState::Created,
+        image_check: config.image.health_check.clone().map(Arc::new),
+    })
 }
 
 pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, secrets: InstanceSecrets) -> Result<()> {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chassis_core::InstanceKey;
 use chassis_spec::FleetName;
 
+use super::image_check;
 use crate::InstanceConfig;
 
 /// Whose it is: the id of the server that made it.
@@ -26,6 +27,7 @@ pub(crate) fn of_instance(server_id: &str, config: &InstanceConfig) -> Labels {
     labels.insert(AGENT.to_owned(), config.key.agent.to_string());
     labels.insert(INSTANCE.to_owned(), config.key.number.to_string());
     labels.insert(REVISION.to_owned(), config.revision.to_string());
+    image_check::label(&mut labels, config.image.health_check.as_ref());
     if let Some(cluster) = &config.spec.cluster_id {
         labels.insert(CLUSTER.to_owned(), cluster.to_string());
     }

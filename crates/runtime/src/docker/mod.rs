@@ -7,6 +7,7 @@ mod body;
 mod events;
 mod exec;
 mod failure;
+mod image_check;
 mod images;
 mod instances;
 mod labels;

@@ -4,7 +4,7 @@ use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateSt
 use chassis_core::{Exit, Observed, RunState};
 use jiff::Timestamp;
 
-use super::labels;
+use super::{image_check, labels};
 use crate::Owned;
 
 /// The container as chassis sees it, or `None` if this server did not make it.
@@ -16,6 +16,7 @@ pub(crate) fn owned(server_id: &str, container: ContainerInspectResponse) -> Opt
         revision: labels::revision(&labels),
         name_is_right: container.name?.trim_start_matches('/') == key.container_name(),
         state: run_state(&container.state?),
+        image_check: image_check::of_labels(&labels),
     };
     Some(Owned { key, observed })
 }

@@ -82,6 +82,7 @@ impl State {
             revision: container.revision,
             name_is_right: container.renamed.is_none(),
             state: container.state,
+            image_check: None,
         };
         Some(Owned { key: container.key.clone(), observed })
     }

@@ -157,7 +157,11 @@ pub(crate) fn wire(shared: &Shared, state: &AgentState, slot: &Slot, down: Optio
         reason = Some(Reason::RuntimeUnavailable);
         message = Some(down.to_owned());
     }
+    if message.is_none() && phase == Phase::Running {
+        message = slot.checks.error().map(str::to_owned);
+    }
     let retry_at = match phase {
+        Phase::Running => slot.checks.held_until,
         Phase::Blocked => memory.blocked.as_ref().map(|blocked| blocked.retry_at),
         Phase::Backoff => memory.retry_at,
         _ => None,
@@ -172,6 +176,7 @@ pub(crate) fn wire(shared: &Shared, state: &AgentState, slot: &Slot, down: Optio
         retry_at,
         revision: observed.map(|observed| observed.revision),
         restarts: memory.restarts,
+        health: instance.health.state(),
         created_at: slot.created_at,
         started_at: memory.run.as_ref().filter(|_| memory.exit.is_none()).map(|run| run.started_at),
         last_exit: memory.exit.or(memory.last_exit),
@@ -181,7 +186,7 @@ pub(crate) fn wire(shared: &Shared, state: &AgentState, slot: &Slot, down: Optio
     }
 }
 
-fn no_instance(key: &InstanceKey) -> Failure {
+pub(crate) fn no_instance(key: &InstanceKey) -> Failure {
     let detail = format!("there is no instance `{key}`; `chassis ps` shows what there is");
     Failure::not_found("instance_not_found", detail)
 }

@@ -5,6 +5,7 @@ mod agents;
 mod events;
 mod failure;
 mod fleets;
+mod health;
 mod instances;
 mod logs;
 mod progress;
@@ -57,6 +58,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             get(instances::show).delete(instances::remove),
         )
         .route("/v1/fleets/{fleet}/agents/{agent}/instances/{number}/exits", get(instances::exits))
+        .route(
+            "/v1/fleets/{fleet}/agents/{agent}/instances/{number}/health",
+            get(health::show).post(health::look),
+        )
         .route("/v1/change", post(instances::change))
         .route("/v1/progress", post(progress::follow))
         .route("/v1/logs", get(logs::read))

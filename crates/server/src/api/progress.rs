@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use chassis_api::{Progress, ProgressQuery, ProgressState, Scope, Stuck};
-use chassis_core::{InstanceKey, Phase, RunState, Wanted};
+use chassis_core::{HealthState, InstanceKey, Phase, RunState, Wanted};
 use chassis_spec::AgentSpec;
 use futures_util::stream::{self, Stream};
 use jiff::{SignedDuration, Timestamp};
@@ -141,6 +141,13 @@ fn standing(state: &AgentState, slot: &Slot, now: Timestamp) -> Standing {
         (Wanted::Stopped, Phase::Stopped) if !instance.busy => Standing::Ready,
         (Wanted::Running, Phase::Completed) if present && !instance.busy => Standing::Ready,
         (Wanted::Running, Phase::Running) if slot.runs_as_wanted(state.revision) => {
+            match instance.health.state() {
+                None | Some(HealthState::Healthy) => {}
+                Some(HealthState::Starting) => return Standing::Working,
+                Some(HealthState::Unhealthy | HealthState::NotReady) => {
+                    return Standing::Stuck(failing_message(slot, &state.spec));
+                }
+            }
             if instance.memory.failures == 0
                 || runs_since(slot).is_some_and(|at| now.duration_since(at) >= PROVEN)
             {
@@ -165,6 +172,16 @@ fn runs_since(slot: &Slot) -> Option<Timestamp> {
         RunState::Running { started_at } => Some(started_at),
         _ => None,
     }
+}
+
+fn failing_message(slot: &Slot, spec: &AgentSpec) -> String {
+    let what = match slot.instance.health.state() {
+        Some(HealthState::NotReady) => "not ready",
+        _ => "unhealthy",
+    };
+    let key = format!("{}-{}", spec.name, slot.instance.number);
+    let error = slot.checks.error().unwrap_or("its check fails");
+    format!("{what}: {error}; `chassis health {key}` shows its checks")
 }
 
 fn exit_message(slot: &Slot, spec: &AgentSpec) -> String {

@@ -1,0 +1,56 @@
+//! Repeats the checks of running instances: one task for each run and check, which ends with the run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis_core::{CheckKind, Run};
+use tokio::sync::Semaphore;
+
+use crate::controller::AgentController;
+use crate::probe::probe;
+use crate::shared::Shared;
+
+/// Commands in sandboxes cost the runtime a process each; more at once would only slow one another.
+pub(crate) const COMMANDS: usize = 8;
+
+/// A check of one run, to be repeated.
+#[derive(Debug, Clone)]
+pub(crate) struct Watch {
+    pub(crate) number: u32,
+    pub(crate) kind: CheckKind,
+    pub(crate) run: Run,
+    /// Before the first look.
+    pub(crate) pause: Duration,
+}
+
+/// Looks until the run or its check is no more.
+pub(crate) async fn watch(shared: Arc<Shared>, agent: Arc<AgentController>, watch: Watch) {
+    let mut pause = watch.pause;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(next) = look(&shared, &agent, &watch).await else { return };
+        pause = next;
+    }
+}
+
+/// One look. Returns how long to wait before the next.
+pub(crate) async fn look(shared: &Shared, agent: &AgentController, watch: &Watch) -> Option<Duration> {
+    let check = agent.state().check_spec(watch.number, watch.kind, &watch.run)?;
+    let _slot = match &check.exec {
+        Some(_) => Some(shared.probing.acquire().await.ok()?),
+        None => None,
+    };
+    // While the runtime is away nobody knows which process is whose.
+    let seen = if shared.is_up() { probe(&*shared.runtime, &watch.run.id, &check).await } else { None };
+    let noted = agent.state().note_probe(watch, seen)?;
+    if noted.changed {
+        agent.wake();
+        shared.changed.send_replace(());
+    }
+    Some(noted.pause)
+}
+
+/// Slots for commands in sandboxes.
+pub(crate) fn slots() -> Semaphore {
+    Semaphore::new(COMMANDS)
+}
