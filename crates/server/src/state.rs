@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chassis_core::{
-    Action, AgentDesired, AgentKey, EventKind, ExitRecord, Health, Instance, InstanceKey, Memory, Observed,
-    Phase, Plan, Reason, RunState, Wanted, plan,
+    Action, AgentDesired, AgentKey, CheckKind, EventKind, ExitRecord, Health, Instance, InstanceKey, Memory,
+    Observed, Phase, Plan, Probe, Reason, Run, RunState, Verdict, Wanted, plan,
 };
 use chassis_runtime::Owned;
 use chassis_spec::{AgentSpec, Drain, HealthCheck, RestartPolicy};

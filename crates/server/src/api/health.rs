@@ -21,7 +21,8 @@ pub(crate) async fn show(
     State(shared): SharedState,
     Path((fleet, agent, number)): Named,
 ) -> Result<Json<HealthReport>> {
-    report(&agent_find(&shared, fleet, agent)?, number).map(Json)
+    let agent = agent_find(&shared, fleet, agent)?;
+    report(&agent, number).map(Json)
 }
 
 /// Looks at once, without waiting for the interval, and answers what came of it.
