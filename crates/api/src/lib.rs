@@ -41,8 +41,8 @@ mod stats;
 mod types;
 
 pub use chassis_core::{
-    CheckKind, Event, EventKind, Exit, ExitLine, ExitReason, ExitRecord, HealthState, InstanceKey, Phase, Probe,
-    Reason, Usage, Verdict,
+    CheckKind, Event, EventKind, Exit, ExitLine, ExitReason, ExitRecord, HealthState, InstanceKey, Phase,
+    Probe, Reason, Usage, Verdict,
 };
 pub use health::{CheckReport, HealthReport};
 pub use logs::{LogLevel, LogLine, LogQuery, NoLevel};

@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Ps(Ps),
     /// Show everything about an instance, an agent or a fleet
     Describe(Describe),
+    /// Show whether instances are healthy, and what their checks saw
+    Health(Health),
     /// Print what instances write
     Logs(Logs),
     /// Show what happened
@@ -222,6 +224,17 @@ pub(crate) struct Describe {
     /// Leave out the last output of the run before
     #[arg(long)]
     pub(crate) no_log: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// Instance, agent or fleet
+    pub(crate) id: String,
+    /// Look now, without waiting for the interval
+    #[arg(long)]
+    pub(crate) now: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }

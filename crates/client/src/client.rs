@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis_api::{
-    Agent, Applied, Apply, Change, Event, EventQuery, Fleet, FleetCreate, Instance, InstanceDetail,
-    InstanceKey, KeyRotate, KeyRotated, LogLine, LogQuery, Problem, Progress, ProgressQuery, Scale, Secret,
-    SecretDeleted, ServerInfo, Stats, StatsQuery, Target,
+    Agent, Applied, Apply, Change, Event, EventQuery, Fleet, FleetCreate, HealthReport, Instance,
+    InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogLine, LogQuery, Problem, Progress, ProgressQuery,
+    Scale, Secret, SecretDeleted, ServerInfo, Stats, StatsQuery, Target,
 };
 use chassis_spec::{AgentName, FleetName, SecretRef};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
@@ -118,6 +118,17 @@ impl Client {
 
     pub async fn instance_get(&self, key: &InstanceKey) -> Result<InstanceDetail, Error> {
         self.get(&instance_path(key)).await
+    }
+
+    /// What the checks of an instance have shown.
+    pub async fn health_get(&self, key: &InstanceKey) -> Result<HealthReport, Error> {
+        self.get(&format!("{}/health", instance_path(key))).await
+    }
+
+    /// The same, after a look just now.
+    pub async fn health_look(&self, key: &InstanceKey) -> Result<HealthReport, Error> {
+        let path = format!("{}/health", instance_path(key));
+        self.parse(&self.send(Method::POST, &path, Body::None).await?)
     }
 
     pub async fn instance_delete(&self, key: &InstanceKey, cleanup: bool) -> Result<(), Error> {

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis_api::CheckReport;
-use chassis_core::{
-    Check, CheckKind, EventKind, Health, Instance, Observed, Probe, Run, Verdict, Wanted,
-};
+use chassis_core::{Check, CheckKind, EventKind, Health, Instance, Observed, Probe, Run, Verdict, Wanted};
 use chassis_spec::{AgentSpec, HealthCheck};
 use jiff::{SignedDuration, Timestamp};
 
@@ -115,10 +113,7 @@ impl Checks {
     }
 
     pub(crate) fn health(&self) -> Health {
-        Health {
-            health: self.verdict(CheckKind::Health),
-            readiness: self.verdict(CheckKind::Readiness),
-        }
+        Health { health: self.verdict(CheckKind::Health), readiness: self.verdict(CheckKind::Readiness) }
     }
 
     /// Why the check that fails does.

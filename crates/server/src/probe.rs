@@ -101,8 +101,7 @@ pub(crate) async fn drain(runtime: &dyn Runtime, id: &str, drain: &Drain) -> Res
             DrainMethod::Get => Method::GET,
             DrainMethod::Put => Method::PUT,
         };
-        let (response, _connection) =
-            request(runtime, id, method, to.port, &to.path, &to.headers).await?;
+        let (response, _connection) = request(runtime, id, method, to.port, &to.path, &to.headers).await?;
         let status = response.status();
         // The answer may be the sign that the work is done: it counts when it is complete.
         let mut body = response.into_body();

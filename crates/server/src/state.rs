@@ -193,11 +193,7 @@ impl AgentState {
 
     /// Notes what is new, and decides what to do. The instances of the returned steps are busy until
     /// [`AgentState::finish`]. `budget` gives leave to restart an unhealthy instance, or says when to ask again.
-    pub(crate) fn next(
-        &mut self,
-        now: Timestamp,
-        mut budget: impl FnMut() -> Result<(), Timestamp>,
-    ) -> Next {
+    pub(crate) fn next(&mut self, now: Timestamp, mut budget: impl FnMut() -> Result<(), Timestamp>) -> Next {
         let policy = self.spec.restart_policy;
         let mut next = Next::default();
         for (number, slot) in &mut self.slots {

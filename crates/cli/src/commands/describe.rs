@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::args::{Describe, Format};
-use crate::commands::events;
+use crate::commands::{events, health};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Cell, Color, Table, Terminal, age, clean, exit_text, reason, state, visible};
@@ -67,6 +67,9 @@ fn instance(terminal: Terminal, detail: &InstanceDetail) -> String {
     let mut page = Page::new(terminal);
     page.field("Name", format!("{}/{}-{}", instance.fleet, instance.agent, instance.number));
     page.field("State", state(instance));
+    if instance.health.is_some() {
+        page.field("Health", health::state(instance.health));
+    }
     page.optional("Reason", reason(instance, now, usize::MAX));
     page.field("Restarts", instance.restarts);
     page.field("Created", ago(instance.created_at, now));
@@ -148,11 +151,12 @@ fn agent(terminal: Terminal, detail: &AgentDetail) -> String {
     page.yaml(&agent.spec);
     page.section("Instances");
     page.table(
-        ["NAME", "STATE", "RESTARTS", "AGE", "NODE", "REASON"],
+        ["NAME", "STATE", "HEALTH", "RESTARTS", "AGE", "NODE", "REASON"],
         detail.instances.iter().map(|instance| {
             [
                 format!("{}-{}", instance.agent, instance.number).into(),
                 state(instance),
+                health::state(instance.health),
                 instance.restarts.into(),
                 age(instance.started_at.unwrap_or(instance.created_at), now).into(),
                 instance.node.as_str().into(),

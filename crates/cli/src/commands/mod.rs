@@ -9,6 +9,7 @@ mod describe;
 mod diff;
 mod doctor;
 mod events;
+pub(crate) mod health;
 pub(crate) mod local;
 mod logs;
 mod ps;
@@ -34,6 +35,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Scale(scale) => scale::run(context, scale).await,
         Command::Ps(ps) => ps::run(context, ps).await,
         Command::Describe(describe) => describe::run(context, describe).await,
+        Command::Health(health) => health::run(context, health).await,
         Command::Logs(logs) => logs::run(context, logs).await,
         Command::Events(events) => events::run(context, events).await,
         Command::Stats(stats) => stats::run(context, stats).await,

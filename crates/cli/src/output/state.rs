@@ -27,6 +27,9 @@ pub(crate) fn reason(instance: &Instance, now: Timestamp, longest: usize) -> Opt
 
 /// `exit 1`, `out of memory`, `signal 9`.
 pub(crate) fn exit_text(exit: Exit) -> String {
+    if exit.unhealthy {
+        return "unhealthy".to_owned();
+    }
     match (exit.out_of_memory, exit.signal()) {
         (true, _) => "out of memory".to_owned(),
         (false, Some(signal)) => format!("signal {signal}"),

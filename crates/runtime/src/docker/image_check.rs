@@ -23,7 +23,8 @@ pub(crate) fn of_image(config: Option<&HealthConfig>) -> Option<HealthCheck> {
         ("CMD-SHELL", [line, ..]) => vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()],
         _ => return None,
     };
-    let retries = config.retries.and_then(|retries| u32::try_from(retries).ok()).filter(|retries| *retries > 0);
+    let retries =
+        config.retries.and_then(|retries| u32::try_from(retries).ok()).filter(|retries| *retries > 0);
     Some(HealthCheck {
         disabled: false,
         http: None,

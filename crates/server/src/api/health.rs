@@ -40,7 +40,8 @@ pub(crate) async fn look(
 fn watches(agent: &Arc<AgentController>, number: u32) -> Vec<Watch> {
     let state = agent.state();
     let instance = state.slots.get(&number).map(|slot| &slot.instance);
-    let running = instance.and_then(|instance| Some((instance.observed.as_ref()?, instance.running_since()?)));
+    let running =
+        instance.and_then(|instance| Some((instance.observed.as_ref()?, instance.running_since()?)));
     let Some((observed, started_at)) = running else { return Vec::new() };
     let run = Run { id: observed.id.clone(), started_at };
     let watch = |kind| Watch { number, kind, run: run.clone(), pause: std::time::Duration::ZERO };

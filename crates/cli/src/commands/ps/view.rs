@@ -7,6 +7,7 @@ use chassis_spec::Labels;
 use jiff::Timestamp;
 
 use super::Picture;
+use crate::commands::health;
 use crate::output::{Cell, Color, Table, Terminal, age, reason, state};
 
 /// The longest reason that is shown below an instance; `-o wide` and `describe` show all of it.
@@ -37,8 +38,8 @@ struct Tree {
 
 impl Tree {
     fn fleet(&mut self, fleet: &Fleet, instances: &[Instance]) {
-        let restarts: u32 =
-            instances.iter().filter(|one| one.fleet == fleet.name).map(|one| one.restarts).sum();
+        let own: Vec<&Instance> = instances.iter().filter(|one| one.fleet == fleet.name).collect();
+        let restarts: u32 = own.iter().map(|one| one.restarts).sum();
         let state = match (fleet.deleting, fleet.agents) {
             (true, _) => Cell::colored("deleting", Color::Yellow),
             (false, 0) => Cell::colored("no agents", Color::Dim),
@@ -48,7 +49,7 @@ impl Tree {
         self.row([
             Cell::colored(fleet.name.as_str(), Color::Bold),
             state,
-            "-".into(),
+            health::of_all(&own),
             restarts.into(),
             age(fleet.created_at, self.now).into(),
             "-".into(),
@@ -69,7 +70,7 @@ impl Tree {
         self.row([
             format!("  {}", agent.name).into(),
             state,
-            "-".into(),
+            health::of_all(&own),
             restarts.into(),
             age(agent.created_at, self.now).into(),
             "-".into(),
@@ -87,7 +88,7 @@ impl Tree {
         let mut cells: Vec<Cell> = vec![
             format!("    {}-{}", instance.agent, instance.number).into(),
             state(instance),
-            "-".into(),
+            health::state(instance.health),
             instance.restarts.into(),
             age(instance.started_at.unwrap_or(instance.created_at), self.now).into(),
             instance.node.as_str().into(),
