@@ -44,7 +44,7 @@ pub(crate) async fn fill(shared: &Shared, updates: &mut [InstanceUpdate]) {
                     tracing::debug!(container = exit.container, error = chain(&error), "no last output");
                 }
                 Err(_) => {
-                    tracing::debug!(container = exit.container, "its last output took too long to read")
+                    tracing::debug!(container = exit.container, "its last output took too long to read");
                 }
             }
         })

@@ -69,7 +69,10 @@ async fn http_look(runtime: &dyn Runtime, id: &str, probe: &HttpProbe) -> Result
     let (response, _connection) =
         request(runtime, id, Method::GET, probe.port, &probe.path, &probe.headers).await?;
     let status = response.status().as_u16();
-    let good = probe.expected_status.map_or((200..400).contains(&status), |expected| status == expected);
+    let good = match probe.expected_status {
+        Some(expected) => status == expected,
+        None => (200..400).contains(&status),
+    };
     if good { Ok(()) } else { Err(Failure::Agent(format!("answered {}", response.status()))) }
 }
 
