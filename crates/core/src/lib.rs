@@ -11,6 +11,7 @@ pub mod health;
 pub mod instance;
 pub mod key;
 pub mod plan;
+pub mod policy;
 pub mod rollout;
 pub mod scale;
 pub mod usage;
@@ -24,5 +25,6 @@ pub use instance::{
 };
 pub use key::{AgentKey, InstanceKey};
 pub use plan::{Action, AgentDesired, Plan, plan};
+pub use policy::{Opening, Refusal};
 pub use rollout::{Pin, Rollout, RolloutState, Undone};
 pub use usage::Usage;

@@ -14,7 +14,7 @@ use crate::text::{self, Text};
 use crate::value::EnvPrefix;
 use crate::{
     AgentName, Bytes, ClusterId, Cpu, EnvName, FileName, FleetName, HostPath, ImageName, Labels, MountPath,
-    RolloutSpec, Seconds, SecretRef, Signal, User, VolumeName,
+    RolloutSpec, Seconds, SecretRef, Security, Signal, User, VolumeName,
 };
 
 /// The definition of one agent in a fleet.
@@ -466,16 +466,4 @@ pub struct ExecProbe {
     #[serde(deserialize_with = "text::list")]
     #[schemars(with = "Vec<Text>")]
     pub command: Vec<String>,
-}
-
-/// What the sandbox leaves open. Everything is closed unless it is named here.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Security {
-    /// Lets the agent write to its root file system.
-    #[serde(default, alias = "writable_root", skip_serializing_if = "std::ops::Not::not")]
-    pub writable_root: bool,
-    /// Linux capabilities to keep, such as `NET_BIND_SERVICE`; all others are dropped.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub capabilities: Vec<crate::Capability>,
 }

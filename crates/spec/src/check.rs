@@ -104,6 +104,7 @@ impl AgentSpec {
         check_resources(&self.resources).map_err(|e| e.under(&[Field("resources")]))?;
         check_ports(&self.ports, self.replicas)?;
         check_rollout(self)?;
+        check_security(self)?;
         check_day(self.stop.grace, "grace").map_err(|invalid| invalid.under(&[Field("stop")]))?;
         check_logs(&self.logs).map_err(|invalid| invalid.under(&[Field("logs")]))?;
         check_drain(&self.stop).map_err(|invalid| invalid.under(&[Field("stop"), Field("drain")]))?;
@@ -354,6 +355,20 @@ fn check_rollout(agent: &AgentSpec) -> Checked {
         let message =
             "two instances cannot share one port of the host: leave out `rollout.maxSurge` or `hostPort`";
         return Err(wrong("hostPort", message).under(&[Field("ports"), Index(index)]));
+    }
+    Ok(())
+}
+
+fn check_security(agent: &AgentSpec) -> Checked {
+    let security = &agent.security;
+    if security.host_network && agent.ports.iter().any(|port| port.host_port.is_some()) {
+        let message =
+            "on the host's network the agent opens the host's ports itself; leave out `hostPort` of `ports`";
+        return Err(wrong("hostNetwork", message).under(&[Field("security")]));
+    }
+    if security.se_linux.as_ref().is_some_and(|label| label.parts().next().is_none()) {
+        let message = "write one of `user`, `role`, `type` and `level`";
+        return Err(wrong("seLinux", message).under(&[Field("security")]));
     }
     Ok(())
 }

@@ -200,6 +200,9 @@ const CAPABILITIES: [&str; 41] = [
 pub(crate) fn capability(text: &str) -> Checked<'_> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
+    if name == crate::Capability::ALL {
+        return Ok(Cow::Borrowed(crate::Capability::ALL));
+    }
     CAPABILITIES.iter().find(|known| **known == name).map(|known| Cow::Borrowed(*known)).ok_or_else(|| {
         let hint = match crate::suggest::closest(name, &CAPABILITIES) {
             Some(near) => format!("did you mean {near}?"),
@@ -207,6 +210,43 @@ pub(crate) fn capability(text: &str) -> Checked<'_> {
         };
         InvalidValue(format!("{} is not a Linux capability: {hint}", quoted(text)))
     })
+}
+
+/// Docker takes options as `apparmor=<name>`; AppArmor's own names are paths, or words with namespaces before them.
+pub(crate) fn app_armor(text: &str) -> Checked<'_> {
+    allow(
+        is_word(text, "._/:@+-") || text.strip_prefix('/').is_some_and(|rest| is_word(rest, "._/:@+-")),
+        text,
+        || {
+            format!(
+                "{} is not a name of an AppArmor profile: `aa-status` shows those that are loaded",
+                quoted(text)
+            )
+        },
+    )
+}
+
+/// A file's name without its directory and without `.json`: profiles lie in one directory, which is the server's.
+pub(crate) fn seccomp(text: &str) -> Checked<'_> {
+    allow(is_word(text, "._-"), text, || {
+        format!(
+            "{} is not a name of a seccomp profile: write NAME for NAME.json in the server's directory of profiles",
+            quoted(text)
+        )
+    })
+}
+
+pub(crate) fn se_linux(text: &str) -> Checked<'_> {
+    allow(is_word(text, "._:,-"), text, || {
+        format!("{} is not a part of an SELinux label, such as container_t or s0:c1,c2", quoted(text))
+    })
+}
+
+/// 1 to 128 letters, digits and `others`, beginning with a letter or digit.
+fn is_word(text: &str, others: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
 }
 
 /// The grammar of distribution/reference: `[domain[:port]/]path[:tag][@algorithm:hex]`.

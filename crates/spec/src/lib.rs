@@ -22,6 +22,7 @@ mod quantity;
 mod rollout;
 mod same;
 mod schema;
+mod security;
 mod suggest;
 mod text;
 mod value;
@@ -29,8 +30,7 @@ mod yaml;
 
 pub use agent::{
     AgentSpec, Drain, DrainMethod, DrainRequest, EnvFrom, EnvVar, ExecProbe, HealthCheck, HttpProbe, Port,
-    Protocol, Resources, RestartPolicy, RuntimeKind, ScratchPath, Security, StopSpec, TcpProbe, Tmpfs,
-    Volume,
+    Protocol, Resources, RestartPolicy, RuntimeKind, ScratchPath, StopSpec, TcpProbe, Tmpfs, Volume,
 };
 pub use changes::{Change, changes};
 pub use check::InvalidSpec;
@@ -40,7 +40,9 @@ pub use parse::{Document, ParseError, parse};
 pub use quantity::{Bytes, Cpu, Seconds};
 pub use rollout::{Amount, RolloutSpec};
 pub use schema::schema;
+pub use security::{SeLinux, Security, UserNamespace};
 pub use value::{
-    AgentName, Capability, ClusterId, EnvName, FileName, FleetName, HostPath, ImageName, InvalidValue,
-    Labels, MountPath, SecretName, SecretRef, Signal, User, VolumeName,
+    AgentName, AppArmorProfile, Capability, ClusterId, EnvName, FileName, FleetName, HostPath, ImageName,
+    InvalidValue, Labels, MountPath, SeLinuxWord, SeccompProfile, SecretName, SecretRef, Signal, User,
+    VolumeName,
 };

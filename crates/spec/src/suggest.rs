@@ -13,7 +13,7 @@ pub(crate) fn closest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
 }
 
 /// `names` without the second spellings that are read as well: of each, the one that we write.
-fn canonical(names: &[&'static str], ours: fn(&str) -> bool) -> Vec<&'static str> {
+fn canonical(names: &[&'static str], ours: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let letters = |name: &str| name.replace(['_', '-'], "").to_lowercase();
     let mut kept: Vec<&'static str> = Vec::new();
     for name in names {
@@ -28,7 +28,8 @@ fn canonical(names: &[&'static str], ours: fn(&str) -> bool) -> Vec<&'static str
 
 /// Fields are written in camelCase.
 pub(crate) fn fields(names: &[&'static str]) -> Vec<&'static str> {
-    canonical(names, |name| !name.contains('_') && !name.ends_with("IP"))
+    let is_shouted = |name: &str| ["IP", "IPC", "PID"].iter().any(|word| name.ends_with(word));
+    canonical(names, move |name| !name.contains('_') && !is_shouted(name))
 }
 
 /// Words are written in kebab-case.
@@ -70,7 +71,7 @@ const COMPOSE: &str =
 const QUANTITIES: &str = "write `cpu` and `memory` directly under `resources`; they are the limits";
 
 /// Fields of Compose, Docker and Kubernetes that have another name here, or none.
-const FOREIGN: [(&str, &str); 49] = [
+const FOREIGN: [(&str, &str); 64] = [
     ("apiVersion", KUBERNETES),
     ("kind", KUBERNETES),
     ("metadata", KUBERNETES),
@@ -115,6 +116,21 @@ const FOREIGN: [(&str, &str); 49] = [
     ("terminationGracePeriodSeconds", "write `grace` under `stop`"),
     ("cap_add", "write `capabilities` under `security`"),
     ("privileged", "name what the agent needs in `capabilities` under `security`"),
+    ("cap_drop", "all capabilities are dropped anyway; leave it out"),
+    ("security_opt", "write `appArmor`, `seLinux` or `seccomp` under `security`"),
+    ("seccompProfile", "write `seccomp`, and the name of a profile of the server's"),
+    ("appArmorProfile", "write `appArmor`, and the profile's name"),
+    ("read_only", "the root is read-only anyway; leave it out"),
+    ("readOnlyRootFilesystem", "the root is read-only anyway; `writableRoot: true` opens it"),
+    ("allowPrivilegeEscalation", "an agent cannot gain privileges; leave it out"),
+    ("runAsUser", "write `user` at the top"),
+    ("runAsNonRoot", "an agent is not root unless `user` says so; leave it out"),
+    ("hostNetwork", "write `hostNetwork` under `security`"),
+    ("hostPID", "write `hostPid` under `security`"),
+    ("hostIPC", "write `hostIpc` under `security`"),
+    ("pid", "write `hostPid` under `security`"),
+    ("ipc", "write `hostIpc` under `security`"),
+    ("userns_mode", "write `userns: host` under `security`"),
     ("securityContext", "write `security` and `user`"),
     ("secrets", "write a volume with `secret: secret://<fleet>/<name>`, or `valueFrom` in `env`"),
     ("secretRef", "write `secret: secret://<fleet>/<name>`"),

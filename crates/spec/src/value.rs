@@ -138,8 +138,20 @@ checked_string!(
     Signal, ["string", "integer"], "^([A-Za-z][A-Za-z0-9]*|[0-9]+)$", |text| grammar::signal(text)
 );
 checked_string!(
-    /// A Linux capability: `NET_BIND_SERVICE`.
+    /// A Linux capability: `NET_BIND_SERVICE`; or `ALL`.
     Capability, "string", "^[A-Za-z_]+$", |text| grammar::capability(text)
+);
+checked_string!(
+    /// The name of an AppArmor profile that the host has loaded, or `unconfined`.
+    AppArmorProfile, "string", "^[A-Za-z0-9/][A-Za-z0-9._/:@+-]{0,127}$", |text| grammar::app_armor(text)
+);
+checked_string!(
+    /// The name of a seccomp profile, `<name>.json` in the server's directory of profiles; or `unconfined`.
+    SeccompProfile, "string", "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", |text| grammar::seccomp(text)
+);
+checked_string!(
+    /// A part of an SELinux label: `container_t`, `s0:c1,c2`.
+    SeLinuxWord, "string", "^[A-Za-z0-9][A-Za-z0-9._:,-]{0,127}$", |text| grammar::se_linux(text)
 );
 checked_string!(
     /// What stands before every name of an `envFrom`; empty, or itself a name.
@@ -154,6 +166,11 @@ checked_string!(
     /// A label's value: at most 256 characters on one line.
     LabelValue, ["string", "number", "boolean"], "^.{0,256}$", |text| grammar::label_value(text)
 );
+
+impl Capability {
+    /// Every capability that there is.
+    pub const ALL: &'static str = "ALL";
+}
 
 impl User {
     /// True if the user, whatever the group, is root.

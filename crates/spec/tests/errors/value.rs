@@ -250,6 +250,30 @@ security:
     (
         r"name: a
 image: b
+security:
+  seccomp: ../../etc/passwd
+",
+        r"`../../etc/passwd` is not a name of a seccomp profile: write NAME for NAME.json in the server's directory of profiles
+  --> agent.yaml:4:12
+   |
+ 4 |   seccomp: ../../etc/passwd
+   |            ^^^^^^^^^^^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+security:
+  appArmor: 'two words'
+",
+        r"`two words` is not a name of an AppArmor profile: `aa-status` shows those that are loaded
+  --> agent.yaml:4:13
+   |
+ 4 |   appArmor: 'two words'
+   |             ^^^^^^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
 volumes:
   - name: data
     mountPath: data
