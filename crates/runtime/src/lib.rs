@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chassis_core::{InstanceKey, Observed, Usage};
-use chassis_spec::{FleetName, ImageName};
+use chassis_spec::{AgentSpec, FleetName, ImageName};
 use futures_util::stream::BoxStream;
 
 /// A node's way of running instances. Every operation may be repeated: one that finds its work done succeeds.
@@ -35,6 +35,12 @@ use futures_util::stream::BoxStream;
 pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
     /// What this runtime is and whether it answers.
     async fn info(&self) -> Result<RuntimeInfo>;
+
+    /// Makes sure, before anything is changed for it, that this node can give an agent what its YAML asks for and may:
+    /// paths of the host, profiles. The same is checked again when a container is made and started.
+    async fn spec_check(&self, _spec: &AgentSpec) -> Result<()> {
+        Ok(())
+    }
 
     /// Finds the image on the node, and pulls it if it is not there. `progress` is called as layers come in.
     async fn image_prepare(

@@ -4,17 +4,23 @@ use std::collections::HashMap;
 
 use bollard::models::{
     ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, NetworkingConfig,
-    PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
+    PortBinding, PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use chassis_spec::{AgentSpec, LogsSpec, Port, Protocol};
 
 use super::mounts::{self, Sources};
-use super::{labels, networks};
+use super::{confine, labels, networks};
 use crate::tier1::is_tier1;
 use crate::{Error, Image, InstanceConfig, Result};
 
 /// The user of an agent that runs as nobody in particular.
 const DEFAULT_USER: &str = "64646:64646";
+
+/// The weight among all containers that compete for the processor, which is Docker's own; written down so that it is
+/// nobody else's choice.
+const CPU_SHARES: i64 = 1024;
+/// Docker's own size of `/dev/shm`, whatever the daemon's configuration says.
+const SHARED_MEMORY: i64 = 64 << 20;
 
 /// True if the agent gets secrets in its environment, which travel over init's standard input.
 pub(crate) fn takes_secrets(spec: &AgentSpec) -> bool {
@@ -53,6 +59,7 @@ pub(crate) fn container_body(
         aliases: Some(vec![key.agent.to_string(), key.short_name()]),
         ..EndpointSettings::default()
     };
+    let joined = !spec.security.host_network;
     Ok(ContainerCreateBody {
         image: Some(image.id.clone()),
         hostname: Some(key.short_name()),
@@ -61,7 +68,7 @@ pub(crate) fn container_body(
         cmd: Some(Vec::new()),
         env: Some(plain_env(spec)),
         working_dir: spec.working_dir.as_ref().map(ToString::to_string),
-        labels: Some(labels::of_instance(server_id, config)),
+        labels: Some(labels::with_host_paths(labels::of_instance(server_id, config), &sources.host_paths)),
         stop_signal: spec.stop.signal.as_ref().map(ToString::to_string),
         stop_timeout: Some(spec.stop.grace.0.into()),
         open_stdin: Some(secrets),
@@ -73,10 +80,10 @@ pub(crate) fn container_body(
         exposed_ports: Some(published.map(port_name).collect()),
         // The server makes the image's check too, so that one place decides what unhealthy means.
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
-        networking_config: Some(NetworkingConfig {
+        networking_config: joined.then(|| NetworkingConfig {
             endpoints_config: Some(HashMap::from([(network.clone(), endpoint)])),
         }),
-        host_config: Some(host_config(spec, network, sources)),
+        host_config: Some(host_config(spec, if joined { network } else { "host".to_owned() }, sources)),
         ..ContainerCreateBody::default()
     })
 }
@@ -114,11 +121,22 @@ fn plain_env(spec: &AgentSpec) -> Vec<String> {
 
 fn host_config(spec: &AgentSpec, network: String, sources: &Sources) -> HostConfig {
     let memory = i64::try_from(spec.resources.memory.0).unwrap_or(i64::MAX);
+    let security = &spec.security;
+    let of_host = |shared: bool| shared.then(|| "host".to_owned());
     HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
-        cap_add: Some(spec.security.capabilities.iter().map(ToString::to_string).collect()),
-        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
-        readonly_rootfs: Some(!spec.security.writable_root),
+        cap_add: Some(security.capabilities.iter().map(ToString::to_string).collect()),
+        security_opt: Some(confine::options(spec, sources.seccomp.as_deref())),
+        privileged: Some(security.privileged),
+        pid_mode: of_host(security.host_pid),
+        userns_mode: of_host(security.userns.is_some()),
+        readonly_rootfs: Some(!security.writable_root),
+        // A core dump may hold secrets, and goes wherever the host's own setting says.
+        ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
+        shm_size: Some(SHARED_MEMORY),
+        sysctls: (sources.open_low_ports && !security.host_network)
+            .then(|| [("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())].into()),
+        cpu_shares: Some(CPU_SHARES),
         pids_limit: Some(spec.resources.pids.into()),
         memory: Some(memory),
         // The same: no swap.
@@ -133,7 +151,7 @@ fn host_config(spec: &AgentSpec, network: String, sources: &Sources) -> HostConf
             config: Some(log_options(&spec.logs)),
         }),
         init: Some(false),
-        ipc_mode: Some("private".to_owned()),
+        ipc_mode: of_host(security.host_ipc).or_else(|| Some("private".to_owned())),
         network_mode: Some(network),
         mounts: Some(mounts::binds(spec, sources)),
         tmpfs: Some(mounts::memory(spec, sources.owner)),

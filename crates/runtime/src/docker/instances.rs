@@ -1,6 +1,7 @@
 //! The life of one container.
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ use bollard::query_parameters::{
     RenameContainerOptions, StartContainerOptions, StopContainerOptions,
 };
 use chassis_core::{InstanceKey, Observed, Reason, RunState};
+use chassis_spec::AgentSpec;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::facts::Facts;
 use super::mounts::Sources;
-use super::{Daemon, body, failure, images, labels, locked, mounts, networks, observe, secrets};
+use super::{Daemon, body, confine, facts, failure, images, labels, locked, networks, observe, secrets};
 use crate::tier1::Owner;
 use crate::{Error, InstanceConfig, InstanceSecrets, Owned, Result};
 
@@ -30,16 +33,44 @@ pub(crate) struct Known {
     key: InstanceKey,
     image: String,
     user: String,
+    /// Docker does not map its users.
+    keeps_users: bool,
+    /// Where its `hostPath` volumes are.
+    host_paths: Vec<PathBuf>,
     /// init waits for secrets on its standard input.
     takes_secrets: bool,
     /// This server made it: nobody else can have begun to hand it secrets.
     made_here: bool,
 }
 
+/// What of a spec this node cannot or may not give, as far as that is known without the daemon while it does not answer.
+pub(crate) async fn check(daemon: &Arc<Daemon>, spec: &AgentSpec) -> Result<()> {
+    let facts = facts::known(daemon);
+    if let Some(facts) = &facts {
+        facts::check(facts, spec)?;
+    }
+    let spec = spec.clone();
+    daemon
+        .blocking(move |daemon| {
+            let root = facts.as_ref().map_or(Path::new(""), |facts| &facts.root_dir);
+            daemon.host_paths.resolve(&spec, root)?;
+            confine::seccomp(&spec, &daemon.seccomp_dir).map(drop)
+        })
+        .await
+}
+
 pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Result<Observed> {
     let user = body::user(&config.spec, &config.image, daemon.only_user.as_deref());
     let owner = daemon.users.resolve(daemon, &config.image.id, &user).await?;
-    let sources = sources(daemon, config, owner).await?;
+    let facts = facts::facts(daemon).await?;
+    facts::check(&facts, &config.spec)?;
+    if daemon.only_user.is_some() && facts.remapped.is_some() && config.spec.security.userns.is_none() {
+        return Err(Error::rejected(
+            "this Docker maps users (userns-remap), and only root can give files to those: run the server as root, or \
+             set `security.userns: host`",
+        ));
+    }
+    let sources = sources(daemon, config, owner, &facts).await?;
     let body = body::container_body(config, &daemon.server_id, &user, &sources)?;
     networks::prepare_once(daemon, &config.key.fleet).await?;
     let name = config.key.container_name();
@@ -54,7 +85,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Res
         created = create().await?;
     }
     if created.as_ref().is_err_and(|error| failure::status(error) == Some(409)) {
-        if let Some(observed) = settle_conflict(daemon, config, &name, owner).await? {
+        if let Some(observed) = settle_conflict(daemon, config, &name, owner, &facts).await? {
             return Ok(observed);
         }
         created = create().await?;
@@ -64,6 +95,8 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Res
         key: config.key.clone(),
         image: config.image.id.clone(),
         user,
+        keeps_users: config.spec.security.userns.is_some(),
+        host_paths: sources.host_paths.into_values().collect(),
         takes_secrets: body::takes_secrets(&config.spec),
         made_here: true,
     };
@@ -80,12 +113,20 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Res
 pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, secrets: InstanceSecrets) -> Result<()> {
     let known = known(daemon, id).await?.ok_or_else(|| Error::rejected("its container is gone"))?;
     let owner = daemon.users.resolve(daemon, &known.image, &known.user).await?;
-    let (key, files) = (known.key.clone(), secrets.files);
+    let facts = facts::facts(daemon).await?;
+    let owner = facts.outside(owner, known.keeps_users);
+    let (subject, files) = (Arc::clone(&known), secrets.files);
     daemon
         .blocking(move |daemon| {
-            daemon.tier1.refresh(&key)?;
-            daemon.tier1.give(&key, owner)?;
-            daemon.secret_files.write(&key, &files, owner)
+            let key = &subject.key;
+            // As late as can be: Docker follows links when it mounts.
+            subject
+                .host_paths
+                .iter()
+                .try_for_each(|path| daemon.host_paths.check_again(path, &facts.root_dir))?;
+            daemon.tier1.refresh(key)?;
+            daemon.tier1.give(key, owner)?;
+            daemon.secret_files.write(key, &files, owner)
         })
         .await?;
     let mut started = start_once(daemon, id, &known, &secrets.env).await?;
@@ -241,16 +282,30 @@ async fn sweep(daemon: &Arc<Daemon>, owned: &[Owned]) -> Result<()> {
 }
 
 /// Makes the directories for their owner, and gathers where on the host the container's mounts come from.
-async fn sources(daemon: &Arc<Daemon>, config: &InstanceConfig, owner: Owner) -> Result<Sources> {
-    let (key, spec) = (config.key.clone(), Arc::clone(&config.spec));
+async fn sources(
+    daemon: &Arc<Daemon>,
+    config: &InstanceConfig,
+    owner: Owner,
+    facts: &Arc<Facts>,
+) -> Result<Sources> {
+    let (key, spec, facts) = (config.key.clone(), Arc::clone(&config.spec), Arc::clone(facts));
+    let outside = facts.outside(owner, spec.security.userns.is_some());
     daemon
         .blocking(move |daemon| {
-            let host_paths = mounts::allowed_host_paths(&spec, &daemon.allowed_host_paths)?;
+            let host_paths = daemon.host_paths.resolve(&spec, &facts.root_dir)?;
+            let seccomp = confine::seccomp(&spec, &daemon.seccomp_dir)?;
             daemon.tier1.prepare(&key, &spec)?;
-            daemon.tier1.give(&key, owner)?;
+            daemon.tier1.give(&key, outside)?;
             locked(&daemon.leftovers).remove(&key.container_name());
             let secret_files = daemon.secret_files.prepare(&key, &spec)?;
-            Ok(Sources { tier1: daemon.tier1.instance_path(&key), secret_files, host_paths, owner })
+            Ok(Sources {
+                tier1: daemon.tier1.instance_path(&key),
+                secret_files,
+                host_paths,
+                owner,
+                seccomp,
+                open_low_ports: facts.must_open_low_ports(),
+            })
         })
         .await
 }
@@ -262,6 +317,7 @@ async fn settle_conflict(
     config: &InstanceConfig,
     name: &str,
     owner: Owner,
+    facts: &Arc<Facts>,
 ) -> Result<Option<Observed>> {
     let Some(container) = look(daemon, name).await? else { return Ok(None) };
     let id = container.id.clone().unwrap_or_default();
@@ -272,7 +328,7 @@ async fn settle_conflict(
             }
             remove(daemon, &id).await?;
             // Its secret files went with it.
-            sources(daemon, config, owner).await.map(|_| None)
+            sources(daemon, config, owner, facts).await.map(|_| None)
         }
         _ => Err(taken(name, &id)),
     }
@@ -314,9 +370,21 @@ fn note(daemon: &Daemon, container: ContainerInspectResponse) -> Option<Owned> {
     let config = container.config.as_ref();
     let user = config.and_then(|config| config.user.clone()).unwrap_or_default();
     let takes_secrets = config.and_then(|config| config.open_stdin).unwrap_or_default();
+    let host_paths =
+        config.and_then(|config| config.labels.as_ref()).map(labels::host_paths).unwrap_or_default();
+    let host = container.host_config.as_ref();
+    let keeps_users = host.is_some_and(|host| host.userns_mode.as_deref() == Some("host"));
     let image = container.image.clone().unwrap_or_default();
     let mut owned = observe::owned(&daemon.server_id, container)?;
-    let known = Known { key: owned.key.clone(), image, user, takes_secrets, made_here: false };
+    let known = Known {
+        key: owned.key.clone(),
+        image,
+        user,
+        keeps_users,
+        host_paths,
+        takes_secrets,
+        made_here: false,
+    };
     let mut all = locked(&daemon.known);
     let known = all.entry(owned.observed.id.to_string()).or_insert_with(|| Arc::new(known));
     if known.takes_secrets && !known.made_here && owned.observed.state == RunState::Created {

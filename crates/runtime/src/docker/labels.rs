@@ -1,9 +1,11 @@
 //! How what runs is recognised: by labels, never by its name.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use chassis_core::InstanceKey;
-use chassis_spec::FleetName;
+use chassis_spec::{FleetName, HostPath};
+use serde_json::json;
 
 use super::image_check;
 use crate::InstanceConfig;
@@ -15,6 +17,8 @@ const AGENT: &str = "chassis.agent";
 const INSTANCE: &str = "chassis.instance";
 const REVISION: &str = "chassis.revision";
 const CLUSTER: &str = "chassis.cluster";
+/// Paths of the host that the agent sees: a JSON list.
+const HOST_PATHS: &str = "chassis.host-paths";
 const PROBE: &str = "chassis.probe";
 
 pub(crate) type Labels = HashMap<String, String>;
@@ -32,6 +36,21 @@ pub(crate) fn of_instance(server_id: &str, config: &InstanceConfig) -> Labels {
         labels.insert(CLUSTER.to_owned(), cluster.to_string());
     }
     labels
+}
+
+/// Adds where on the host the agent's `hostPath` volumes are, so that this is known when its container is started.
+pub(crate) fn with_host_paths(mut labels: Labels, paths: &HashMap<HostPath, PathBuf>) -> Labels {
+    if !paths.is_empty() {
+        let paths: Vec<_> = paths.values().map(|path| path.to_string_lossy()).collect();
+        labels.insert(HOST_PATHS.to_owned(), json!(paths).to_string());
+    }
+    labels
+}
+
+/// What [`with_host_paths`] wrote down.
+pub(crate) fn host_paths(labels: &Labels) -> Vec<PathBuf> {
+    let paths = labels.get(HOST_PATHS).and_then(|paths| serde_json::from_str(paths).ok());
+    paths.unwrap_or_default()
 }
 
 /// The labels of a network.

@@ -4,10 +4,13 @@
 //! the right name without the label is somebody else's.
 
 mod body;
+mod confine;
 mod events;
 mod exec;
+mod facts;
 mod failure;
 mod image_check;
+mod host_paths;
 mod images;
 mod instances;
 mod labels;
@@ -30,12 +33,14 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
 use chassis_core::{InstanceKey, Observed, Usage};
-use chassis_spec::{FleetName, ImageName};
+use chassis_spec::{AgentSpec, FleetName, ImageName};
 use futures_util::stream::BoxStream;
 use tokio::sync::Notify;
 
 pub use self::report::{DockerReport, docker_containers, docker_report};
 
+use self::facts::Facts;
+use self::host_paths::HostPaths;
 use self::images::Images;
 use self::instances::Known;
 use self::secrets::SecretFiles;
@@ -58,6 +63,8 @@ pub struct DockerOptions {
     pub server_id: String,
     /// Paths of the host that agents may mount, with all that is in them.
     pub allowed_host_paths: Vec<PathBuf>,
+    /// Where the seccomp profiles are that a YAML may name.
+    pub seccomp_dir: PathBuf,
 }
 
 /// Runs instances on a Docker Engine.
@@ -69,7 +76,10 @@ pub struct DockerRuntime(Arc<Daemon>);
 pub(crate) struct Daemon {
     address: Address,
     server_id: String,
-    allowed_host_paths: Vec<PathBuf>,
+    host_paths: HostPaths,
+    seccomp_dir: PathBuf,
+    /// What the daemon said of itself when it was last asked.
+    facts: Mutex<Option<Arc<Facts>>>,
     /// The user of every agent, if the server is not root and can give files to no other.
     only_user: Option<String>,
     tier1: Tier1,
@@ -98,9 +108,12 @@ impl DockerRuntime {
         })?;
         let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
         let secret_files = SecretFiles::new(&options.server_id);
+        let own = std::iter::once(options.data_dir.clone()).chain(address.socket().map(Into::into));
         Ok(DockerRuntime(Arc::new(Daemon {
+            host_paths: HostPaths::new(options.allowed_host_paths, own),
+            seccomp_dir: options.seccomp_dir,
+            facts: Mutex::default(),
             address,
-            allowed_host_paths: options.allowed_host_paths,
             only_user: (!user.is_root()).then(|| format!("{}:{}", user.as_raw(), group.as_raw())),
             tier1: Tier1::new(options.data_dir),
             images: Images::default(),
@@ -149,11 +162,16 @@ impl Daemon {
 impl Runtime for DockerRuntime {
     async fn info(&self) -> Result<RuntimeInfo> {
         let info = self.0.client()?.info().await.map_err(|error| self.0.explain(error))?;
+        facts::note(&self.0, &info).await?;
         Ok(RuntimeInfo {
             name: "docker",
             version: info.server_version.unwrap_or_default(),
             node: info.name.unwrap_or_default(),
         })
+    }
+
+    async fn spec_check(&self, spec: &AgentSpec) -> Result<()> {
+        instances::check(&self.0, spec).await
     }
 
     async fn image_prepare(

@@ -1,16 +1,14 @@
 //! What an instance finds in its file system beside its image.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountType};
 use chassis_spec::{AgentSpec, HostPath, MountPath};
 
 use crate::tier1::{Owner, is_tier1};
-use crate::{Error, Result};
 
-/// The paths on the host that one container's mounts come from.
+/// What the host has for one container: where its mounts come from, and what depends on the daemon.
 #[derive(Debug)]
 pub(crate) struct Sources {
     /// The instance's tier 1 directory.
@@ -19,8 +17,12 @@ pub(crate) struct Sources {
     pub(crate) secret_files: HashMap<MountPath, PathBuf>,
     /// Host paths of the spec, after links were resolved.
     pub(crate) host_paths: HashMap<HostPath, PathBuf>,
-    /// Whose the directories are, and the memory.
+    /// Whose the memory is, as the container counts users.
     pub(crate) owner: Owner,
+    /// The seccomp profile, if it is not Docker's.
+    pub(crate) seccomp: Option<String>,
+    /// The daemon must be told that ports below 1024 are open to all.
+    pub(crate) open_low_ports: bool,
 }
 
 /// Binds: init's directory, and the volumes.
@@ -53,32 +55,6 @@ pub(crate) fn memory(spec: &AgentSpec, owner: Owner) -> HashMap<String, String> 
             .map(|scratch| (format!("{}/{}", volume.mount_path, scratch.path), options(scratch.size.0)))
     });
     shared.into_iter().chain(scratch).collect()
-}
-
-/// Resolves the host paths that the spec asks for. Each must be in what the server allows after links were followed.
-pub(crate) fn allowed_host_paths(
-    spec: &AgentSpec,
-    allowed: &[PathBuf],
-) -> Result<HashMap<HostPath, PathBuf>> {
-    let paths = spec.volumes.iter().filter_map(|volume| volume.host_path.as_ref());
-    paths.map(|path| Ok((path.clone(), allowed_host_path(Path::new(path.as_str()), allowed)?))).collect()
-}
-
-fn allowed_host_path(path: &Path, allowed: &[PathBuf]) -> Result<PathBuf> {
-    let resolved = fs::canonicalize(path).map_err(|error| {
-        Error::rejected(format!("cannot mount {} of the host; make it first", path.display()))
-            .caused_by(error)
-    })?;
-    let inside = |root: &PathBuf| fs::canonicalize(root).is_ok_and(|root| resolved.starts_with(root));
-    if allowed.iter().any(inside) {
-        return Ok(resolved);
-    }
-    Err(Error::rejected(format!(
-        "the server does not allow agents to mount {}{}; start it with --allow-host-path {} if they may",
-        path.display(),
-        if resolved == path { String::new() } else { format!(", which is {}", resolved.display()) },
-        resolved.display(),
-    )))
 }
 
 fn bind(source: &Path, target: &str, read_only: bool) -> Mount {

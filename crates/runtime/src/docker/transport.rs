@@ -4,7 +4,7 @@
 //! began. Here a missing daemon is the error of each call, and nothing of a stopped daemon outlives its restart.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +63,14 @@ impl Address {
                 (!address.is_empty()).then(|| Address::Tcp(format!("{address}{port}")))
             }
             _ => None,
+        }
+    }
+
+    /// The socket, if the daemon is on this machine.
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        match self {
+            Address::Unix(path) => Some(path),
+            Address::Tcp(_) => None,
         }
     }
 
