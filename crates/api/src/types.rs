@@ -25,6 +25,12 @@ pub struct ServerInfo {
     pub runtime_error: Option<String>,
     /// True if a command started it in the background.
     pub background: bool,
+    /// What a YAML may open beyond its agent's sandbox, in the words of `chassis serve --allow`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<String>,
+    /// What of the host `hostPath` volumes may show.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_host_paths: Vec<String>,
 }
 
 /// A fleet, an agent of it, or one instance: the three things that a name can mean.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use chassis_client::ServerAddress;
+use chassis_server::Opening;
 use chassis_spec::{AgentName, FleetName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -434,9 +435,23 @@ pub(crate) struct Serve {
     /// Docker Engine to use, as `unix:///path` or `tcp://host:port`
     #[arg(long, env = "DOCKER_HOST", value_name = "ADDRESS")]
     pub(crate) docker_host: Option<String>,
-    /// Directory of the host that agents' `hostPath` volumes may lie in; may be given several times
-    #[arg(long, value_name = "DIR")]
+    /// Path of the host that agents' `hostPath` volumes may show, with what is in it; may be given several times. Also
+    /// `CHASSIS_ALLOW_HOST_PATH`, with colons between
+    #[arg(long, value_name = "PATH")]
     pub(crate) allow_host_path: Vec<PathBuf>,
+    /// What a YAML may open beyond its agent's sandbox: privileged, host-network, host-pid, host-ipc, unconfined,
+    /// all-capabilities, host-userns; with commas between. Also `CHASSIS_ALLOW`
+    #[arg(long, value_name = "WORDS", value_delimiter = ',')]
+    pub(crate) allow: Vec<Opening>,
+    /// Directory of the seccomp profiles that a YAML may name
+    #[arg(
+        long,
+        env = "CHASSIS_SECCOMP_DIR",
+        hide_env_values = true,
+        value_name = "DIR",
+        default_value = "/etc/chassis/seccomp"
+    )]
+    pub(crate) seccomp_dir: PathBuf,
     /// Seed of what happens in the simulation
     #[arg(long, default_value_t = 0, hide = true)]
     pub(crate) sim_seed: u64,

@@ -350,6 +350,7 @@ impl Node for DockerNode {
             data_dir: self.docker.data_dir.clone(),
             server_id: self.docker.server_id.clone(),
             allowed_host_paths: Vec::new(),
+            seccomp_dir: "/etc/chassis/seccomp".into(),
         });
         Arc::new(runtime.unwrap())
     }

@@ -555,6 +555,7 @@ async fn docker_may_go_and_come_back() {
         data_dir: node.data_dir.clone(),
         server_id: node.server_id.clone(),
         allowed_host_paths: Vec::new(),
+        seccomp_dir: "/etc/chassis/seccomp".into(),
     })
     .unwrap();
     let is_unavailable = async || matches!(runtime.instance_list().await, Err(Error::Unavailable { .. }));

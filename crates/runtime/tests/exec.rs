@@ -100,6 +100,7 @@ async fn a_port_of_a_sandbox_is_reached_though_nothing_is_published() {
         data_dir: node.data_dir.clone(),
         server_id: node.server_id.clone(),
         allowed_host_paths: Vec::new(),
+        seccomp_dir: "/etc/chassis/seccomp".into(),
     })
     .unwrap();
     for runtime in [&*node.runtime, &far] {

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::controller::AgentController;
 use crate::error::chain;
 use crate::failpoint::failpoint;
+use crate::policy::spec_refused;
 use crate::probe;
 use crate::shared::Shared;
 use crate::state::{Outcome, Step};
@@ -25,6 +26,8 @@ enum Failure {
     Store(#[from] chassis_store::Error),
     #[error("{0}")]
     Secret(String),
+    #[error("{0}")]
+    NotAllowed(String),
     #[error("the server is ending")]
     Ending(#[from] tokio::sync::AcquireError),
 }
@@ -54,6 +57,7 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
                 let state = agent.state();
                 (state.instance_key(*number), state.revision, Arc::clone(&state.spec))
             };
+            check_allowed(shared, &spec)?;
             let image = image_prepare(shared, &spec.image).await?;
             let _slot = shared.work.acquire().await?;
             failpoint("create:before");
@@ -63,6 +67,7 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
         }
         Action::Start { id, .. } => {
             let spec = Arc::clone(&agent.state().spec);
+            check_allowed(shared, &spec)?;
             let secrets = secrets_gather(shared, &spec).await?;
             let _slot = shared.work.acquire().await?;
             failpoint("start:before");
@@ -116,6 +121,10 @@ async fn drain(shared: &Shared, agent: &AgentController, number: u32, id: &str) 
     if let Err(message) = probe::drain(&*shared.runtime, id, &drain).await {
         agent.state().note_event(number, EventKind::DrainFailed { message });
     }
+}
+
+fn check_allowed(shared: &Shared, spec: &AgentSpec) -> Result<(), Failure> {
+    spec_refused(shared, spec).map_or(Ok(()), |why| Err(Failure::NotAllowed(why)))
 }
 
 async fn inspect(shared: &Shared, id: &str) -> Result<Outcome, Failure> {
@@ -199,6 +208,7 @@ impl Failure {
                 _ => Reason::StorageUnusable,
             },
             Failure::Secret(_) => Reason::SecretMissing,
+            Failure::NotAllowed(_) => Reason::Rejected,
             Failure::Ending(_) => Reason::RuntimeUnavailable,
         }
     }

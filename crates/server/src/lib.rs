@@ -23,6 +23,7 @@ mod fleet;
 mod last_words;
 mod node_stats;
 mod options;
+mod policy;
 mod probe;
 mod prober;
 mod serve;
@@ -30,6 +31,7 @@ mod shared;
 mod state;
 mod watch;
 
+pub use chassis_core::Opening;
 /// What can be looked at without a server, for `chassis doctor`.
 pub use chassis_runtime::{DockerReport, docker_containers, docker_report};
 pub use chassis_store::{Inspection, inspect, key_id};

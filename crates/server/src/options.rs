@@ -1,7 +1,9 @@
 //! What a server is started with.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use chassis_core::Opening;
 use zeroize::Zeroizing;
 
 /// Everything a server needs to know before it starts.
@@ -12,6 +14,10 @@ pub struct Options {
     pub runtime: RuntimeChoice,
     /// Host paths that `volumes[].hostPath` may lie in.
     pub allowed_host_paths: Vec<PathBuf>,
+    /// What a YAML may open beyond its agent's sandbox.
+    pub allowed: BTreeSet<Opening>,
+    /// Where the seccomp profiles are that a YAML may name.
+    pub seccomp_dir: PathBuf,
     /// 64 hex digits; without it a key file in the data directory is used.
     pub encryption_key: Option<Zeroizing<String>>,
     /// A command started this server and no terminal belongs to it.

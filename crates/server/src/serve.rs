@@ -39,7 +39,7 @@ pub async fn serve(options: Options) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.database(), key)?);
     let name = options.runtime.name();
     let runtime = runtime_make(&options, &data_dir, store.server_id())?;
-    let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), options.background, name);
+    let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), &options);
 
     for record in store.agent_load_all().await? {
         let key = record.agent.key.clone();
@@ -91,6 +91,7 @@ fn runtime_make(options: &Options, data_dir: &DataDir, server_id: &str) -> Resul
                 data_dir: data_dir.root().to_owned(),
                 server_id: server_id.to_owned(),
                 allowed_host_paths: options.allowed_host_paths.clone(),
+                seccomp_dir: options.seccomp_dir.clone(),
             })?;
             Arc::new(docker)
         }

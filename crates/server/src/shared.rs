@@ -1,10 +1,11 @@
 //! What the parts of a server share.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use chassis_api::Pull;
-use chassis_core::{AgentKey, RestartBudget};
+use chassis_core::{AgentKey, Opening, RestartBudget};
 use chassis_runtime::Runtime;
 use chassis_spec::FleetName;
 use chassis_store::Store;
@@ -13,6 +14,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
+use crate::options::Options;
 use crate::prober;
 
 /// Containers that are made or started at the same time. More does not make Docker faster: it works through them on
@@ -30,6 +32,9 @@ pub(crate) struct Shared {
     pub(crate) started_at: Timestamp,
     pub(crate) background: bool,
     pub(crate) runtime_name: &'static str,
+    /// What a YAML may open beyond its agent's sandbox, and which paths of the host.
+    pub(crate) allowed: BTreeSet<Opening>,
+    pub(crate) allowed_host_paths: Vec<PathBuf>,
     pub(crate) node: String,
     agents: RwLock<HashMap<AgentKey, Arc<AgentController>>>,
     /// Whether the runtime answers; its error if it does not. Controllers act only while it does.
@@ -72,16 +77,17 @@ impl Shared {
         store: Arc<dyn Store>,
         runtime: Arc<dyn Runtime>,
         data_dir: DataDir,
-        background: bool,
-        runtime_name: &'static str,
+        options: &Options,
     ) -> Arc<Self> {
         Arc::new(Shared {
             store,
             runtime,
             data_dir,
             started_at: Timestamp::now(),
-            background,
-            runtime_name,
+            background: options.background,
+            runtime_name: options.runtime.name(),
+            allowed: options.allowed.clone(),
+            allowed_host_paths: options.allowed_host_paths.clone(),
             node: node_name(),
             agents: RwLock::default(),
             health: watch::Sender::new(Health::Unknown),

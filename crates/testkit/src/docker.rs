@@ -38,6 +38,11 @@ impl Docker {
         self.ask("GET", "/_ping", b"").is_ok()
     }
 
+    /// `docker info`.
+    pub fn info(&self) -> Value {
+        self.get("/info")
+    }
+
     /// All containers that a label names, as `docker ps -a` lists them.
     pub fn labelled(&self, label: &str) -> Vec<Value> {
         let filter = encode(&json!({ "label": [label] }).to_string());

@@ -15,7 +15,8 @@ const BUSYBOX: &str = "/bin/busybox";
 #[derive(Debug, Clone, Default, Hash)]
 pub struct Image {
     busybox: bool,
-    files: Vec<(String, Vec<u8>)>,
+    /// Path, mode and content.
+    files: Vec<(String, u32, Vec<u8>)>,
     changes: Vec<String>,
 }
 
@@ -40,7 +41,22 @@ impl Image {
     /// A file; executable, because that does no harm.
     #[must_use]
     pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Image {
-        self.files.push((path.to_owned(), content.into()));
+        self.files.push((path.to_owned(), 0o755, content.into()));
+        self
+    }
+
+    /// A file that only root can read.
+    #[must_use]
+    pub fn private_file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Image {
+        self.files.push((path.to_owned(), 0o400, content.into()));
+        self
+    }
+
+    /// busybox, as a program that runs as root whoever starts it.
+    #[must_use]
+    pub fn setuid_program(mut self, path: &str) -> Image {
+        let busybox = fs::read(BUSYBOX).expect("busybox-static is installed");
+        self.files.push((path.to_owned(), 0o4755, busybox));
         self
     }
 
@@ -90,11 +106,11 @@ impl Image {
                 symlink("busybox", bin.join(applet)).expect("a link");
             }
         }
-        for (path, content) in &self.files {
+        for (path, mode, content) in &self.files {
             let path = home.path().join(path);
             fs::create_dir_all(path.parent().expect("a path below the root")).expect("a directory");
             fs::write(&path, content).expect("a file");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+            fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).expect("a mode");
         }
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
         let tar = Command::new("tar")

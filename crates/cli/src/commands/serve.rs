@@ -1,9 +1,10 @@
 //! `chassis serve`: the server itself.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use chassis_server::{Error, Options, RuntimeChoice};
+use chassis_server::{Error, Opening, Options, RuntimeChoice};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
@@ -12,6 +13,8 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure};
 
 const ENCRYPTION_KEY: &str = "TOKEN_ENCRYPTION_KEY";
+const ALLOW: &str = "CHASSIS_ALLOW";
+const HOST_PATHS: &str = "CHASSIS_ALLOW_HOST_PATH";
 const LOG_FILTER: &str = "CHASSIS_LOG";
 
 pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
@@ -28,11 +31,9 @@ pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
     let options = Options {
         data_dir: data_dir.root().to_owned(),
         runtime,
-        allowed_host_paths: serve
-            .allow_host_path
-            .iter()
-            .map(|path| canonical(path))
-            .collect::<Result<_, _>>()?,
+        allowed_host_paths: allowed_host_paths(serve.allow_host_path)?,
+        allowed: allowed(serve.allow)?,
+        seccomp_dir: serve.seccomp_dir,
         encryption_key: encryption_key()?,
         background: serve.background,
     };
@@ -53,6 +54,21 @@ pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
             Ok(Exit::Done)
         }
     }
+}
+
+/// What the flags and the environment allow: a server in the background is started by a command, which has no such flags.
+fn allowed(flags: Vec<Opening>) -> Result<BTreeSet<Opening>, Failure> {
+    let more = std::env::var(ALLOW).unwrap_or_default();
+    let words = more.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let more = words
+        .map(|word| word.parse::<Opening>().map_err(|unknown| Failure::Usage(format!("{ALLOW}: {unknown}"))));
+    flags.into_iter().map(Ok).chain(more).collect()
+}
+
+fn allowed_host_paths(mut paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
+    let more = std::env::var_os(HOST_PATHS).unwrap_or_default();
+    paths.extend(std::env::split_paths(&more).filter(|path| !path.as_os_str().is_empty()));
+    paths.iter().map(|path| canonical(path)).collect()
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, Failure> {

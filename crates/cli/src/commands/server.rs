@@ -35,6 +35,10 @@ async fn status(context: &Context, format: Format) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+fn list(words: &[String]) -> String {
+    if words.is_empty() { "none".to_owned() } else { clean(&words.join(", ")) }
+}
+
 fn table(terminal: Terminal, info: &ServerInfo) -> String {
     let runtime = match (&info.runtime_version, &info.runtime_error) {
         (_, Some(error)) => format!("{}: {}", info.runtime, clean(error)),
@@ -56,6 +60,8 @@ fn table(terminal: Terminal, info: &ServerInfo) -> String {
         ("Data directory:", info.data_dir.clone()),
         ("Runtime:", runtime),
         ("State id:", info.id.clone()),
+        ("Allows:", list(&info.allowed)),
+        ("Host paths:", list(&info.allowed_host_paths)),
     ] {
         table.row([name.into(), value.into()]);
     }

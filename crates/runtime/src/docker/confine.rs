@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use chassis_spec::{AgentSpec, SeccompProfile};
+use chassis_spec::{AgentSpec, SeLinux, SeccompProfile};
 use serde_json::Value;
 
 use crate::{Error, Result};
@@ -48,7 +48,7 @@ pub(crate) fn options(spec: &AgentSpec, seccomp: Option<&str>) -> Vec<String> {
     let security = &spec.security;
     let mut options = vec!["no-new-privileges".to_owned()];
     options.extend(security.app_armor.as_ref().map(|profile| format!("apparmor={profile}")));
-    let label = security.se_linux.iter().flat_map(|label| label.parts());
+    let label = security.se_linux.iter().flat_map(SeLinux::parts);
     options.extend(label.map(|(name, value)| format!("label={name}:{value}")));
     options.extend(seccomp.map(|profile| format!("seccomp={profile}")));
     options

@@ -116,12 +116,12 @@ pub(crate) fn check(facts: &Facts, spec: &chassis_spec::AgentSpec) -> Result<()>
     if security.se_linux.is_some() && !facts.se_linux {
         return lacks("seLinux", "SELinux");
     }
-    let shares = [
+    let flags = [
         (security.privileged, "privileged"),
         (security.host_network, "hostNetwork"),
         (security.host_pid, "hostPid"),
     ];
-    let shared = shares.into_iter().find_map(|(is_set, field)| is_set.then_some(field));
+    let shared = flags.into_iter().find_map(|(is_set, field)| is_set.then_some(field));
     if let (Some(field), Some(_), None) = (shared, facts.remapped, security.userns) {
         return Err(Error::rejected(format!(
             "`security.{field}: true` does not go together with users that Docker maps (userns-remap); add \

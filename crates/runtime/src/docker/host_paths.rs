@@ -101,9 +101,10 @@ impl HostPaths {
             inside || sensitive.starts_with(&resolved)
         });
         if let Some(sensitive) = reached {
-            let why = match resolved.starts_with(sensitive) {
-                true => format!("is in {}", sensitive.display()),
-                false => format!("holds {}", sensitive.display()),
+            let why = if resolved.starts_with(sensitive) {
+                format!("is in {}", sensitive.display())
+            } else {
+                format!("holds {}", sensitive.display())
             };
             return Err(Refused::Sensitive { shown, resolved, why });
         }

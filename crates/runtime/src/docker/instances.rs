@@ -52,7 +52,7 @@ pub(crate) async fn check(daemon: &Arc<Daemon>, spec: &AgentSpec) -> Result<()> 
     let spec = spec.clone();
     daemon
         .blocking(move |daemon| {
-            let root = facts.as_ref().map_or(Path::new(""), |facts| &facts.root_dir);
+            let root = facts.as_ref().map_or_else(|| Path::new(""), |facts| &facts.root_dir);
             daemon.host_paths.resolve(&spec, root)?;
             confine::seccomp(&spec, &daemon.seccomp_dir).map(drop)
         })

@@ -115,6 +115,7 @@ impl Docker {
             data_dir: data_dir.clone(),
             server_id: server_id.clone(),
             allowed_host_paths: host_paths.iter().map(|path| path.to_path_buf()).collect(),
+            seccomp_dir: "/etc/chassis/seccomp".into(),
         });
         Docker { runtime: Arc::new(runtime.unwrap()), server_id, data_dir, _directory: directory }
     }

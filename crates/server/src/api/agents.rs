@@ -17,6 +17,7 @@ use super::targets::with_suggestion_to_create;
 use super::{SharedState, to_end};
 use crate::controller::{AgentController, agents_reload};
 use crate::failpoint::failpoint;
+use crate::policy::specs_refused;
 use crate::shared::Shared;
 
 #[derive(Debug, Deserialize)]
@@ -32,6 +33,9 @@ pub(crate) async fn apply(
     let Json(apply) = body?;
     for spec in &apply.agents {
         check_runtime(&shared, spec)?;
+    }
+    if let Some(reasons) = specs_refused(&shared, &apply.agents).await {
+        return Err(Failure::new(StatusCode::FORBIDDEN, "not_allowed", reasons));
     }
     let request = chassis_store::Apply {
         fleet: fleet.clone(),

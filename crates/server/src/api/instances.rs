@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use chassis_api::{Change, ChangeKind, Instance, InstanceDetail, MountInfo};
 use chassis_core::{ExitRecord, InstanceKey, Phase, Reason};
-use chassis_spec::{AgentName, AgentSpec, FleetName};
+use chassis_spec::{AgentName, AgentSpec, FleetName, Security};
 use chassis_store::{EventFilter, InstanceChange, Scope};
 use serde::Deserialize;
 
@@ -231,7 +231,7 @@ fn opened(spec: &AgentSpec) -> Vec<String> {
     if spec.security.writable_root {
         open.push("security.writableRoot: true".to_owned());
     }
-    open.extend(spec.security.capabilities.iter().map(|name| format!("security.capabilities: {name}")));
+    open.extend(opened_security(&spec.security));
     for port in &spec.ports {
         if let Some(host_port) = port.host_port {
             let ip = port.host_ip.map_or_else(|| "127.0.0.1".to_owned(), |ip| ip.to_string());
@@ -245,6 +245,27 @@ fn opened(spec: &AgentSpec) -> Vec<String> {
         }
     }
     open
+}
+
+fn opened_security(security: &Security) -> Vec<String> {
+    let capabilities = security.capabilities.iter().map(|name| format!("security.capabilities: {name}"));
+    let flags = [
+        (security.privileged, "privileged: true (nearly nothing keeps it in its sandbox)"),
+        (security.host_network, "hostNetwork: true (the host's network)"),
+        (security.host_pid, "hostPid: true (sees the host's processes)"),
+        (security.host_ipc, "hostIpc: true (the host's shared memory)"),
+        (security.userns.is_some(), "userns: host (its users are the host's)"),
+    ];
+    let flags = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| format!("security.{flag}"));
+    let profiles = [
+        security.app_armor.as_ref().map(|profile| format!("security.appArmor: {profile}")),
+        security.seccomp.as_ref().map(|profile| format!("security.seccomp: {profile}")),
+    ];
+    let label = security.se_linux.as_ref().map(|label| {
+        let parts: Vec<String> = label.parts().map(|(name, value)| format!("{name}: {value}")).collect();
+        format!("security.seLinux: {}", parts.join(", "))
+    });
+    capabilities.chain(flags).chain(profiles.into_iter().flatten()).chain(label).collect()
 }
 
 /// Agents that a scope reaches.

@@ -34,6 +34,8 @@ pub(crate) async fn info(State(shared): SharedState) -> Json<ServerInfo> {
         runtime_version,
         runtime_error,
         background: shared.background,
+        allowed: shared.allowed.iter().map(ToString::to_string).collect(),
+        allowed_host_paths: shared.allowed_host_paths.iter().map(|path| path.display().to_string()).collect(),
     })
 }
 
