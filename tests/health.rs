@@ -89,7 +89,7 @@ fn an_unhealthy_agent_is_restarted_and_says_why() {
     let ground = Ground::new();
     let image = Image::scratch().program("httpd").build();
     let yaml = format!(
-        "command: [/httpd, -f, -p, '8080', -h, /data]\nnetwork: none\n\
+        "command: [/httpd, -f, -p, '8080', -h, /data]\n\
          healthCheck: {{http: {{port: 8080, expectedStatus: 200}}, {EAGER}}}\n"
     );
     ground.deploy("web", &image, &yaml).exits(0);
@@ -113,42 +113,51 @@ fn an_unhealthy_agent_is_restarted_and_says_why() {
     ground.make("web-1", "healthz");
     ground.until("web-1", HealthState::Healthy);
     let events = ground.events("web-1");
-    for told in ["unhealthy: answered 404", "restarted because it is unhealthy", "stopped because it was unhealthy"] {
+    for told in
+        ["unhealthy: answered 404", "restarted because it is unhealthy", "stopped because it was unhealthy"]
+    {
         assert!(events.contains(told), "`{told}` is not in {events}");
     }
     ground.chassis.ok(&["describe", &name]).shows(&["Health:", "unhealthy"]);
 }
 
 #[test]
-fn connections_commands_and_an_images_own_check_count_too() {
+fn connections_and_commands_are_checks_too() {
     let ground = Ground::new();
     let listens = "command: [/bin/sh, -c]\nargs: ['while [ -e /data/ok ] || [ ! -e /data/began ]; do \
                    nc -l -p 9000 </dev/null >/dev/null; done; sleep 99999']\n";
-    let sleeps = "command: [/bin/sleep, '99999']\n";
-    let of_image = Image::busybox()
-        .change("HEALTHCHECK --interval=1s --timeout=2s --retries=2 --start-period=300s CMD test -e /data/ok")
-        .build();
-    ground
-        .deploy("tcp", &ground.busybox, &format!("{listens}healthCheck: {{tcp: {{port: 9000}}, {EAGER}}}\n"))
-        .exits(0);
-    let exec = "exec: {command: [/bin/sh, -c, 'test -e /data/ok || { echo no file; exit 3; }']}";
-    ground.deploy("exec", &ground.busybox, &format!("{sleeps}healthCheck: {{{exec}, {EAGER}}}\n")).exits(0);
-    ground.deploy("image", &of_image, sleeps).exits(0);
-    ground.deploy("off", &of_image, &format!("{sleeps}healthCheck: {{disabled: true}}\n")).exits(0);
+    let tcp = format!("{listens}healthCheck: {{tcp: {{port: 9000}}, {EAGER}}}\n");
+    let fails = "exec: {command: [/bin/sh, -c, 'test -e /data/ok || { echo no file; exit 3; }']}";
+    let exec = format!("command: [/bin/sleep, '99999']\nhealthCheck: {{{fails}, {EAGER}}}\n");
+    ground.deploy("tcp", &ground.busybox, &tcp).exits(0);
+    ground.deploy("exec", &ground.busybox, &exec).exits(0);
+    for instance in ["tcp-1", "exec-1"] {
+        ground.make(instance, "ok");
+        ground.make(instance, "began");
+        ground.until(instance, HealthState::Healthy);
+    }
+    for instance in ["tcp-1", "exec-1"] {
+        ground.remove(instance, "ok");
+        ground.until_restarted(instance);
+    }
+    let events = ground.events("exec-1");
+    assert!(events.contains("exit code 3: no file"), "{events}");
+}
 
-    for agent in ["tcp", "exec", "image"] {
-        ground.make(&format!("{agent}-1"), "ok");
-        fs::write(ground.file(&format!("{agent}-1"), "began"), "").expect("a file");
-        ground.until(&format!("{agent}-1"), HealthState::Healthy);
-    }
-    for agent in ["tcp", "exec", "image"] {
-        ground.remove(&format!("{agent}-1"), "ok");
-    }
-    for agent in ["tcp", "exec", "image"] {
-        ground.until_restarted(&format!("{agent}-1"));
-    }
-    assert!(ground.events("exec-1").contains("exit code 3: no file"), "{}", ground.events("exec-1"));
-    ground.chassis.run(&["health", &ground.name("image-1")]).shows(&["the image's HEALTHCHECK"]);
+#[test]
+fn an_images_own_check_counts_unless_it_is_disabled() {
+    let ground = Ground::new();
+    let image = Image::busybox()
+        .change("HEALTHCHECK --interval=1s --timeout=2s --retries=2 --start-period=300s CMD test -e /data/ok")
+        .change("CMD [\"/bin/sleep\", \"99999\"]")
+        .build();
+    ground.deploy("image", &image, "").exits(0);
+    ground.deploy("off", &image, "healthCheck: {disabled: true}\n").exits(0);
+    ground.make("image-1", "ok");
+    ground.until("image-1", HealthState::Healthy);
+    ground.chassis.ok(&["health", &ground.name("image-1")]).shows(&["the image's HEALTHCHECK"]);
+    ground.remove("image-1", "ok");
+    ground.until_restarted("image-1");
     let off = ground.chassis.until(&ground.name("off-1"), Phase::Running);
     assert_eq!((off.instance.health, off.instance.restarts), (None, 0));
 }
@@ -215,14 +224,20 @@ fn a_restart_waits_until_each_is_ready() {
 fn an_agent_is_drained_before_its_signal() {
     let ground = Ground::new();
     let image = Image::busybox()
-        .file("www/cgi-bin/drain", "#!/bin/sh\necho $REQUEST_METHOD >> /data/log\nprintf 'Status: 200\\r\\n\\r\\n'\n")
+        .file(
+            "www/cgi-bin/drain",
+            "#!/bin/sh\necho $REQUEST_METHOD >> /data/log\nprintf 'Status: 200\\r\\n\\r\\n'\n",
+        )
         .build();
     let told = |instance: &str| fs::read_to_string(ground.file(instance, "log")).unwrap_or_default();
     let web = "command: [/bin/sh, -c]\n\
                args: ['trap \"echo signal >> /data/log; exit 0\" TERM; httpd -p 8080 -h /www; while :; do sleep 0.1; done']\n\
                readinessCheck: {tcp: {port: 8080}, interval: 1s}\n\
                stop: {grace: 5s, drain: {http: {port: 8080, path: /cgi-bin/drain}, timeout: 10s}}\n";
-    let yaml = format!("name: web\nfleet: {}\nimage: {image}\nvolumes: [{{name: data, mountPath: /data}}]\n{web}", ground.fleet);
+    let yaml = format!(
+        "name: web\nfleet: {}\nimage: {image}\nvolumes: [{{name: data, mountPath: /data}}]\n{web}",
+        ground.fleet
+    );
     ground.chassis.deploy(&yaml).exits(0);
     ground.chassis.ok(&["stop", &ground.name("web-1")]);
     assert_eq!(told("web-1"), "POST\nsignal\n");
@@ -262,7 +277,9 @@ fn a_common_cause_does_not_restart_everything() {
     let held = eventually(SOON, || {
         let instances = ground.chassis.instances();
         let held = instances.iter().filter(|one| {
-            one.health == Some(HealthState::Unhealthy) && one.retry_at.is_some() && one.phase == Phase::Running
+            one.health == Some(HealthState::Unhealthy)
+                && one.retry_at.is_some()
+                && one.phase == Phase::Running
         });
         let held: Vec<u32> = held.map(|one| one.number).collect();
         expect(held.len() == 6, || format!("{} are held back", held.len())).map(|()| held)

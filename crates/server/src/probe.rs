@@ -32,7 +32,8 @@ enum Failure {
 impl From<chassis_runtime::Error> for Failure {
     fn from(error: chassis_runtime::Error) -> Failure {
         match error {
-            chassis_runtime::Error::Rejected { .. } => Failure::Agent(chain(&error)),
+            // Its text says what was in the way; the cause beneath would say it again.
+            chassis_runtime::Error::Rejected { .. } => Failure::Agent(error.to_string()),
             _ => Failure::Runtime,
         }
     }
