@@ -23,6 +23,8 @@
 //! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}/exits` | | `[`[`ExitRecord`]`]`, the newest first |
 //! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}/health` | | [`HealthReport`] |
 //! | `POST /v1/fleets/{fleet}/agents/{agent}/instances/{number}/health` | | [`HealthReport`], after a look just now |
+//! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}/exec` | WebSocket: [`hands`] | a command in the instance |
+//! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}/ports/{port}` | WebSocket: [`hands`] | a TCP connection into the instance |
 //! | `POST /v1/change` | [`Change`] | 202 |
 //! | `POST /v1/progress` | [`ProgressQuery`] | server-sent [`Progress`] until done |
 //! | `GET /v1/logs?…` ([`LogQuery`]) | | lines of [`LogLine`] |
@@ -34,6 +36,7 @@
 //! | `POST /v1/secrets/rotate-key` | [`KeyRotate`] | [`KeyRotated`] |
 //! | `GET /livez`, `GET /readyz` | | 200 |
 
+pub mod hands;
 mod health;
 mod logs;
 mod problem;

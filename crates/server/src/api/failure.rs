@@ -28,6 +28,12 @@ impl Failure {
     }
 }
 
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Problem {
+        failure.0
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,10 +1,11 @@
 //! The HTTP API: one module for each resource. Handlers change the store, reload the controllers that it concerns, and
-//! answer; they never act on a runtime themselves, but to read logs and stats.
+//! answer; they never act on a runtime themselves, but to read logs and stats and to open streams into instances.
 
 mod agents;
 mod events;
 mod failure;
 mod fleets;
+mod hands;
 mod health;
 mod instances;
 mod logs;
@@ -62,6 +63,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             "/v1/fleets/{fleet}/agents/{agent}/instances/{number}/health",
             get(health::show).post(health::look),
         )
+        .route("/v1/fleets/{fleet}/agents/{agent}/instances/{number}/exec", get(hands::exec::open))
+        .route("/v1/fleets/{fleet}/agents/{agent}/instances/{number}/ports/{port}", get(hands::port::open))
         .route("/v1/change", post(instances::change))
         .route("/v1/progress", post(progress::follow))
         .route("/v1/logs", get(logs::read))
