@@ -199,7 +199,7 @@ impl Client {
     }
 }
 
-enum Body {
+pub(crate) enum Body {
     None,
     Json(Bytes),
     Raw(Bytes),
@@ -238,7 +238,13 @@ impl Client {
         path: &str,
         body: Body,
     ) -> Result<(Connection, Response<Incoming>), Error> {
-        let mut request = self.request(method, path, body)?;
+        self.exchange_request(self.request(method, path, body)?).await
+    }
+
+    pub(crate) async fn exchange_request(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Connection, Response<Incoming>), Error> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut connection) = idle
             && connection.ready().await.is_ok()
@@ -257,7 +263,12 @@ impl Client {
         response.map(|response| (connection, response)).map_err(|error| self.broken(error))
     }
 
-    fn request(&self, method: Method, path: &str, body: Body) -> Result<Request<Full<Bytes>>, Error> {
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<Request<Full<Bytes>>, Error> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, self.address.authority());
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
@@ -300,7 +311,7 @@ impl Client {
     }
 
     /// The problem that the server describes, or what a proxy or a stranger said instead.
-    async fn refusal(&self, response: Response<Incoming>) -> Error {
+    pub(crate) async fn refusal(&self, response: Response<Incoming>) -> Error {
         let status = response.status();
         match self.read_body(response).await {
             Err(error) => error,
@@ -334,11 +345,11 @@ impl Client {
             .collect())
     }
 
-    fn broken(&self, source: hyper::Error) -> Error {
+    pub(crate) fn broken(&self, source: hyper::Error) -> Error {
         Error::Broken { address: self.address.clone(), source }
     }
 
-    fn not_understood(&self, what: String) -> Error {
+    pub(crate) fn not_understood(&self, what: String) -> Error {
         Error::Protocol { address: self.address.clone(), what }
     }
 }
@@ -349,7 +360,7 @@ fn bearer(token: &str) -> Result<HeaderValue, Error> {
     Ok(value)
 }
 
-fn instance_path(key: &InstanceKey) -> String {
+pub(crate) fn instance_path(key: &InstanceKey) -> String {
     format!("/v1/fleets/{}/agents/{}/instances/{}", key.fleet, key.agent, key.number)
 }
 

@@ -87,6 +87,6 @@ where
         .await
         .map_err(|source| Error::Broken { address: address.clone(), source })?;
     // Its errors reach whoever waits for the answer.
-    tokio::spawn(driver);
+    tokio::spawn(driver.with_upgrades());
     Ok(sender)
 }

@@ -17,6 +17,9 @@ pub enum Error {
     Token,
     #[error("the connection to {address} broke; try again")]
     Broken { address: ServerAddress, source: hyper::Error },
+    /// A stream into an instance broke.
+    #[error("the connection to {address} broke; is the server still there?")]
+    StreamBroken { address: ServerAddress, source: Box<dyn std::error::Error + Send + Sync> },
     #[error(
         "{address} did not answer within {seconds} s; check that the server is not stopped or overloaded"
     )]
@@ -39,7 +42,7 @@ impl Error {
             Error::Unreachable { .. } => "server_unreachable",
             Error::Tls { .. } => "server_untrusted",
             Error::Token => "token_malformed",
-            Error::Broken { .. } => "connection_broken",
+            Error::Broken { .. } | Error::StreamBroken { .. } => "connection_broken",
             Error::Slow { .. } => "server_slow",
             Error::Problem(problem) => &problem.code,
             Error::Protocol { .. } => "server_not_understood",

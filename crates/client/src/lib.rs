@@ -8,10 +8,12 @@ mod address;
 mod client;
 mod connection;
 mod error;
+mod hands;
 mod stream;
 
 pub use address::{AddressError, ServerAddress};
 pub use chassis_api as api;
 pub use client::Client;
 pub use error::Error;
+pub use hands::{ExecEvent, ExecReceiver, ExecSender, PortReceiver, PortSender};
 pub use stream::Stream;
