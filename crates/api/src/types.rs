@@ -293,6 +293,12 @@ pub struct EventQuery {
     /// Only events with a greater id. `Last-Event-ID` says the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
+    /// Only events from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Only events of these kinds, separated by commas; in capitals or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kinds: Option<String>,
     /// At most so many, the newest; 100 without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use chassis_api::LogLevel;
 use chassis_client::ServerAddress;
 use chassis_server::Opening;
-use chassis_spec::{AgentName, FleetName};
+use chassis_spec::{AgentName, Bytes, FleetName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::{SignedDuration, Timestamp};
@@ -247,10 +248,28 @@ pub(crate) struct Logs {
     /// Go on with what is written from now on
     #[arg(short, long)]
     pub(crate) follow: bool,
+    /// The run before the present one
+    #[arg(short, long, conflicts_with_all = ["follow", "all"])]
+    pub(crate) previous: bool,
+    /// Also what containers wrote that are no more
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Only what was written since: 10m, or 2026-11-22T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = parse::since)]
     pub(crate) since: Option<Timestamp>,
-    /// Only the last lines of each instance
+    /// Only what was written until then: 10m, or 2026-11-22T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse::since, conflicts_with = "follow")]
+    pub(crate) until: Option<Timestamp>,
+    /// Only lines that this regular expression matches
+    #[arg(short, long, value_name = "REGEX")]
+    pub(crate) grep: Option<String>,
+    /// Do not tell capitals from small letters in --grep
+    #[arg(short, long, requires = "grep")]
+    pub(crate) ignore_case: bool,
+    /// Only lines of at least this level (trace, debug, info, warn, error, fatal), and what belongs to them
+    #[arg(short, long)]
+    pub(crate) level: Option<LogLevel>,
+    /// Only the last lines of each instance, of those that are wanted
     #[arg(short = 'n', long, value_name = "LINES")]
     pub(crate) tail: Option<u32>,
     /// Put the time in front of each line
@@ -259,6 +278,18 @@ pub(crate) struct Logs {
     /// Leave out the names in front of the lines of several instances
     #[arg(long)]
     pub(crate) no_prefix: bool,
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines as they were written
+    #[default]
+    Text,
+    /// An object to a line, with the fields of lines that are JSON themselves
+    Json,
 }
 
 #[derive(Debug, Args)]
@@ -271,6 +302,12 @@ pub(crate) struct Events {
     /// At most so many, the newest
     #[arg(long, default_value_t = 100)]
     pub(crate) limit: u32,
+    /// Only what happened since: 10m, or 2026-11-22T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse::since)]
+    pub(crate) since: Option<Timestamp>,
+    /// Only events of these kinds, such as Exited,Lost; `-o json` shows the kinds
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub(crate) kind: Vec<String>,
     /// Only events after the one with this id
     #[arg(long, value_name = "ID")]
     pub(crate) since_id: Option<u64>,
@@ -452,6 +489,9 @@ pub(crate) struct Serve {
         default_value = "/etc/chassis/seccomp"
     )]
     pub(crate) seccomp_dir: PathBuf,
+    /// What the output of containers that are no more may take on the disk [default: 2Gi, or 5 % of the file system]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) kept_logs_max: Option<Bytes>,
     /// Seed of what happens in the simulation
     #[arg(long, default_value_t = 0, hide = true)]
     pub(crate) sim_seed: u64,

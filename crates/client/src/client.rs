@@ -66,6 +66,11 @@ impl Client {
             .await
     }
 
+    /// As [`Client::resolve`], for output: also of what is no more, if some was kept.
+    pub async fn resolve_logs(&self, name: &str) -> Result<Target, Error> {
+        self.get(&with_query("/v1/resolve", &[("name", Some(name)), ("kept", Some("true"))])).await
+    }
+
     pub async fn fleet_list(&self) -> Result<Vec<Fleet>, Error> {
         self.get("/v1/fleets").await
     }

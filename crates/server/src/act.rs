@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chassis_api::Pull;
-use chassis_core::{Action, EventKind, Reason};
+use chassis_core::{Action, EventKind, Reason, RunState, Wanted};
 use chassis_runtime::{Image, InstanceConfig, InstanceSecrets, PullProgress, SecretFile};
 use chassis_spec::{AgentSpec, ImageName, SecretRef};
 use zeroize::Zeroizing;
@@ -12,10 +12,11 @@ use zeroize::Zeroizing;
 use crate::controller::AgentController;
 use crate::error::chain;
 use crate::failpoint::failpoint;
+use crate::kept_logs;
 use crate::policy::spec_refused;
 use crate::probe;
 use crate::shared::Shared;
-use crate::state::{Outcome, Step};
+use crate::state::{Outcome, Slot, Step};
 
 /// Why a step failed, for the instance's state.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +83,9 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             failpoint("stop:after");
             inspect(shared, id).await
         }
-        Action::Remove { id, .. } => {
+        Action::Remove { number, id } => {
+            output_keep(shared, agent, *number, id).await;
+            failpoint("keep:after");
             let _slot = shared.work.acquire().await?;
             failpoint("remove:before");
             runtime.instance_remove(id).await?;
@@ -99,6 +102,7 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             failpoint("forget:before");
             if *cleanup {
                 runtime.data_remove(&key).await?;
+                shared.kept_logs.remove(&key).await;
                 failpoint("forget:cleaned");
             }
             match shared.store.instance_forget(&key, *cleanup).await {
@@ -125,6 +129,20 @@ async fn drain(shared: &Shared, agent: &AgentController, number: u32, id: &str) 
 
 fn check_allowed(shared: &Shared, spec: &AgentSpec) -> Result<(), Failure> {
     spec_refused(shared, spec).map_or(Ok(()), |why| Err(Failure::NotAllowed(why)))
+}
+
+/// Copies what the container has printed, unless it printed nothing or all data is to go.
+async fn output_keep(shared: &Shared, agent: &AgentController, number: u32, id: &str) {
+    let (key, keep) = {
+        let state = agent.state();
+        let Some(Slot { instance, .. }) = state.slots.get(&number) else { return };
+        let ran = instance.observed.as_ref().is_some_and(|observed| observed.state != RunState::Created);
+        if !ran || instance.desired.wanted == (Wanted::Absent { cleanup: true }) {
+            return;
+        }
+        (state.instance_key(number), state.spec.logs.keep)
+    };
+    kept_logs::keep(shared, &key, id, keep).await;
 }
 
 async fn inspect(shared: &Shared, id: &str) -> Result<Outcome, Failure> {

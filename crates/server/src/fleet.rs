@@ -70,7 +70,7 @@ pub(crate) async fn fleet_finish_if_deleting(shared: &Arc<Shared>, name: &FleetN
     });
 }
 
-/// Removes the tier 1 data of a fleet's instances, whether or not they still exist.
+/// Removes the tier 1 data and the kept output of a fleet's instances, whether or not they still exist.
 pub(crate) async fn data_remove(
     shared: &Shared,
     fleet: &FleetName,
@@ -78,6 +78,9 @@ pub(crate) async fn data_remove(
 ) -> chassis_runtime::Result<()> {
     for key in shared.runtime.data_list(fleet).await?.iter().filter(|key| matches(key)) {
         shared.runtime.data_remove(key).await?;
+    }
+    for key in shared.kept_logs.instances_of(fleet).iter().filter(|key| matches(key)) {
+        shared.kept_logs.remove(key).await;
     }
     Ok(())
 }

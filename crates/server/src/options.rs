@@ -18,6 +18,9 @@ pub struct Options {
     pub allowed: BTreeSet<Opening>,
     /// Where the seccomp profiles are that a YAML may name.
     pub seccomp_dir: PathBuf,
+    /// What the output of containers that are no more may take, in bytes; without it 2 GiB, or a twentieth of the file
+    /// system if that is less.
+    pub kept_logs_max: Option<u64>,
     /// 64 hex digits; without it a key file in the data directory is used.
     pub encryption_key: Option<Zeroizing<String>>,
     /// A command started this server and no terminal belongs to it.

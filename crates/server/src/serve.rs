@@ -17,6 +17,7 @@ use crate::api;
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
 use crate::error::{Error, Result};
+use crate::kept_logs;
 use crate::options::{Options, RuntimeChoice};
 use crate::shared::{Health, Shared};
 use crate::state::AgentState;
@@ -48,6 +49,7 @@ pub async fn serve(options: Options) -> Result<()> {
         tokio::spawn(agent.run(Arc::clone(&shared)));
     }
     tokio::spawn(watch::watch(Arc::clone(&shared)));
+    tokio::spawn(kept_logs::sweep_on(Arc::clone(&shared)));
     // Whoever asks first should not be told that nothing is known yet.
     let mut health = shared.health.subscribe();
     let _ = tokio::time::timeout(FIRST_LOOK, health.wait_for(|health| *health != Health::Unknown)).await;

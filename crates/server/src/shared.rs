@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
+use crate::kept_logs::KeptLogs;
 use crate::options::Options;
 use crate::prober;
 
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) data_dir: DataDir,
+    pub(crate) kept_logs: KeptLogs,
     pub(crate) started_at: Timestamp,
     pub(crate) background: bool,
     pub(crate) runtime_name: &'static str,
@@ -79,10 +81,12 @@ impl Shared {
         data_dir: DataDir,
         options: &Options,
     ) -> Arc<Self> {
+        let kept_logs = KeptLogs::new(data_dir.kept_logs(), options.kept_logs_max);
         Arc::new(Shared {
             store,
             runtime,
             data_dir,
+            kept_logs,
             started_at: Timestamp::now(),
             background: options.background,
             runtime_name: options.runtime.name(),

@@ -11,14 +11,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chassis_core::{AgentKey, InstanceKey};
+use chassis_core::{AgentKey, InstanceKey, RunState};
 use chassis_runtime::{Owned, RuntimeEvent};
+use chassis_spec::LogsSpec;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 
 use crate::error::chain;
 use crate::fleet;
+use crate::kept_logs;
 use crate::shared::{Health, Shared};
 
 /// The safety net: everything is listed this often even if nothing seems to happen.
@@ -145,6 +147,11 @@ fn stray_look(shared: &Arc<Shared>, key: InstanceKey, id: Box<str>) {
 fn stray_remove(shared: &Arc<Shared>, id: Box<str>) {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
+        if let Ok(Some(owned)) = shared.runtime.instance_inspect(&id).await
+            && owned.observed.state != RunState::Created
+        {
+            kept_logs::keep(&shared, &owned.key, &id, LogsSpec::default().keep).await;
+        }
         if let Err(error) = shared.runtime.instance_remove(&id).await {
             tracing::warn!(container = %id, error = chain(&error), "cannot remove a container that nobody wants");
         }

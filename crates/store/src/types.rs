@@ -177,6 +177,10 @@ pub struct EventFilter {
     pub number: Option<u32>,
     /// Only events with a greater id.
     pub after: Option<u64>,
+    /// Only events from then on.
+    pub since: Option<Timestamp>,
+    /// Only events of these kinds; in capitals or not. All if there are none.
+    pub kinds: Vec<String>,
     /// At most so many; 0 is none.
     pub limit: u32,
     /// The newest `limit` rather than the oldest; still in the order in which they happened.

@@ -17,7 +17,13 @@ const ATTEMPTS: u32 = 60;
 
 pub(super) async fn run(context: &Context, events: Events) -> Result<Exit, Failure> {
     let client = context.connect().await?;
-    let mut query = EventQuery { after: events.since_id, limit: Some(events.limit), ..EventQuery::default() };
+    let mut query = EventQuery {
+        after: events.since_id,
+        since: events.since,
+        kinds: (!events.kind.is_empty()).then(|| events.kind.join(",")),
+        limit: Some(events.limit),
+        ..EventQuery::default()
+    };
     if let Some(id) = &events.id {
         let scope = client.resolve(id, None).await?;
         query = EventQuery { fleet: Some(scope.fleet), agent: scope.agent, number: scope.number, ..query };

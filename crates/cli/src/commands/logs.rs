@@ -1,10 +1,16 @@
 //! `chassis logs`: what instances write, each stream to its own, with names in front if they are several.
 
-use chassis_api::{LogLine, LogQuery};
-use chassis_client::Client;
-use futures_util::StreamExt;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
-use crate::args::Logs;
+use chassis_api::{LogLine, LogQuery};
+use chassis_client::{Client, Error};
+use futures_util::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::args::{LogFormat, Logs};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Color, Terminal};
@@ -12,20 +18,56 @@ use crate::scope::log_query;
 
 /// Lines that have arrived are printed together, so that a long log costs few system calls.
 const BATCH: usize = 256;
+/// A server that is replaced is back within this time.
+const AGAIN: Duration = Duration::from_millis(500);
+const ATTEMPTS: u32 = 60;
+/// A connection that holds for so long is that of a server that is there.
+const STEADY: Duration = Duration::from_secs(10);
+const OVERLAP: SignedDuration = SignedDuration::from_secs(5);
 
 pub(super) async fn run(context: &Context, logs: Logs) -> Result<Exit, Failure> {
     let client = context.connect().await?;
-    let scope = client.resolve(&logs.id, None).await?;
-    let query = LogQuery { follow: logs.follow, since: logs.since, tail: logs.tail, ..log_query(scope) };
+    let scope = client.resolve_logs(&logs.id).await?;
+    let query = LogQuery {
+        follow: logs.follow,
+        since: logs.since,
+        until: logs.until,
+        tail: logs.tail,
+        previous: logs.previous,
+        all: logs.all,
+        grep: logs.grep.clone(),
+        ignore_case: logs.ignore_case,
+        level: logs.level,
+        whole: logs.output == LogFormat::Json,
+        ..log_query(scope)
+    };
     let mut printer = Printer::new(context.terminal, &logs);
-    if query.number.is_none() && !logs.no_prefix {
+    printer.prefix = query.number.is_none() && !logs.no_prefix;
+    if printer.prefix {
         printer.names = names(&client, &query).await?;
     }
-    let mut batches = client.logs(&query).await?.ready_chunks(BATCH);
+    if logs.follow {
+        follow(context, &client, query, &mut printer).await?;
+    } else {
+        print(&client, &query, &mut printer, &mut Seen::default()).await?;
+    }
+    printer.end_line()?;
+    printer.flush()?;
+    Ok(Exit::Done)
+}
+
+async fn print(
+    client: &Client,
+    query: &LogQuery,
+    printer: &mut Printer,
+    seen: &mut Seen,
+) -> Result<(), Failure> {
+    let mut batches = client.logs(query).await?.ready_chunks(BATCH);
     while let Some(batch) = batches.next().await {
         for line in batch {
             match line {
-                Ok(line) => printer.add(&line)?,
+                Ok(line) if seen.pass(&line) => printer.add(&line)?,
+                Ok(_) => {}
                 Err(error) => {
                     printer.flush()?;
                     return Err(error.into());
@@ -34,9 +76,89 @@ pub(super) async fn run(context: &Context, logs: Logs) -> Result<Exit, Failure> 
         }
         printer.flush()?;
     }
-    printer.end_line()?;
-    printer.flush()?;
-    Ok(Exit::Done)
+    Ok(())
+}
+
+/// Goes on when the server that answered ends and another one takes its place.
+async fn follow(
+    context: &Context,
+    client: &Client,
+    mut query: LogQuery,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let mut seen = Seen::default();
+    let mut failures = 0;
+    loop {
+        let (began, before) = (Instant::now(), seen.lines);
+        match print(client, &query, printer, &mut seen).await {
+            Err(Failure::Client(Error::Unreachable { .. } | Error::Broken { .. })) if failures < ATTEMPTS => {
+            }
+            ended => return ended,
+        }
+        if seen.lines > before || began.elapsed() > STEADY {
+            failures = 0;
+        }
+        if failures == 0 {
+            context.terminal.say("the server ended; waiting for the next one");
+        }
+        failures += 1;
+        tokio::time::sleep(AGAIN).await;
+        query.all = false;
+        if let Some(since) = seen.resume() {
+            query.since = Some(since);
+            query.tail = None;
+        }
+    }
+}
+
+/// What was printed of each instance, so that nothing is printed twice when a log is followed anew.
+#[derive(Default)]
+struct Seen {
+    lines: u64,
+    newest: Option<Timestamp>,
+    instances: HashMap<String, Place>,
+}
+
+/// How far one instance's output was printed: lines of the last time, and how many of those were met again.
+struct Place {
+    time: Timestamp,
+    printed: usize,
+    met: usize,
+    /// Older lines are being met again.
+    behind: bool,
+}
+
+impl Seen {
+    /// Notes a line. False if it was printed before.
+    fn pass(&mut self, line: &LogLine) -> bool {
+        self.lines += 1;
+        self.newest = self.newest.max(Some(line.time));
+        let Some(place) = self.instances.get_mut(&line.instance) else {
+            let place = Place { time: line.time, printed: 1, met: 1, behind: false };
+            self.instances.insert(line.instance.clone(), place);
+            return true;
+        };
+        if place.behind && line.time < place.time {
+            return false;
+        }
+        if line.time != place.time {
+            *place = Place { time: line.time, printed: 1, met: 1, behind: false };
+            return true;
+        }
+        place.met += 1;
+        let is_new = place.met > place.printed;
+        place.printed = place.printed.max(place.met);
+        is_new
+    }
+
+    /// Where to follow anew from: what was on its way from one instance may be older than what came of another.
+    fn resume(&mut self) -> Option<Timestamp> {
+        for place in self.instances.values_mut() {
+            place.met = 0;
+            place.behind = true;
+        }
+        self.newest?.checked_sub(OVERLAP).ok()
+    }
 }
 
 /// The names of all instances, so that they can be aligned from the first line on.
@@ -45,8 +167,35 @@ async fn names(client: &Client, query: &LogQuery) -> Result<Vec<String>, Failure
     Ok(instances.iter().map(|instance| format!("{}-{}", instance.agent, instance.number)).collect())
 }
 
+/// A line as a program wants it: whatever stream it was written to, it comes on standard output.
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    instance: &'a str,
+    time: Timestamp,
+    stream: &'a str,
+    text: &'a str,
+    /// Of a line that is a JSON object itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<Map<String, Value>>,
+}
+
+impl JsonLine<'_> {
+    fn new(line: &LogLine) -> JsonLine<'_> {
+        let text = line.text.trim_end_matches(['\r', '\n']);
+        let is_object = text.trim_start().starts_with('{');
+        JsonLine {
+            instance: &line.instance,
+            time: line.time,
+            stream: &line.stream,
+            text,
+            fields: if is_object { serde_json::from_str(text).ok() } else { None },
+        }
+    }
+}
+
 struct Printer {
     terminal: Terminal,
+    format: LogFormat,
     timestamps: bool,
     prefix: bool,
     /// In the order in which they got their colors.
@@ -61,8 +210,9 @@ impl Printer {
     fn new(terminal: Terminal, logs: &Logs) -> Printer {
         Printer {
             terminal,
+            format: logs.output,
             timestamps: logs.timestamps,
-            prefix: !logs.no_prefix,
+            prefix: false,
             names: Vec::new(),
             out: Vec::new(),
             err: Vec::new(),
@@ -71,12 +221,16 @@ impl Printer {
     }
 
     fn add(&mut self, line: &LogLine) -> Result<(), Failure> {
+        if self.format == LogFormat::Json {
+            self.out.extend_from_slice(output::json_line(&JsonLine::new(line))?.as_bytes());
+            return Ok(());
+        }
         let goes_on =
             self.open.as_ref().is_some_and(|(name, stream)| *name == line.instance && *stream == line.stream);
         let mut text = String::new();
         if !goes_on {
             self.end_line()?;
-            if self.prefix && !self.names.is_empty() {
+            if self.prefix {
                 text.push_str(&self.prefix_of(&line.instance));
             }
             if self.timestamps {

@@ -35,6 +35,8 @@ pub(crate) async fn list(
         agent: query.agent,
         number: query.number,
         after: last_id.or(query.after),
+        since: query.since,
+        kinds: query.kinds.iter().flat_map(|kinds| kinds.split(',').map(str::to_owned)).collect(),
         limit: query.limit.unwrap_or(LIMIT),
         newest: true,
     };

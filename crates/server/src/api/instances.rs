@@ -53,9 +53,9 @@ pub(crate) async fn show(
         fleet: Some(fleet.clone()),
         agent: Some(agent.clone()),
         number: Some(number),
-        after: None,
         limit: LAST_EVENTS,
         newest: true,
+        ..EventFilter::default()
     };
     let events = shared.store.event_list(&filter).await?;
     let mut exits = shared

@@ -17,6 +17,9 @@ use crate::shared::Shared;
 pub(crate) struct ResolveQuery {
     name: String,
     fleet: Option<FleetName>,
+    /// Also what is no more, if its output was kept.
+    #[serde(default)]
+    kept: bool,
 }
 
 pub(crate) async fn resolve(
@@ -33,6 +36,9 @@ pub(crate) async fn resolve(
     if found.is_empty() && fleet.is_none() {
         let fleet = fleets.iter().find(|fleet| fleet.name.as_str() == name);
         found.extend(fleet.map(|fleet| Target { fleet: fleet.name.clone(), agent: None, number: None }));
+    }
+    if found.is_empty() && query.kept {
+        found = kept_named(&shared, fleet.as_deref(), name);
     }
     match found.len() {
         1 => Ok(Json(found.swap_remove(0))),
@@ -67,6 +73,24 @@ fn agents_named(shared: &Shared, fleet: Option<&str>, name: &str) -> Vec<Target>
         .filter(|agent| agent.state().slots.contains_key(&number))
         .map(|agent| target(agent.key(), Some(number)))
         .collect()
+}
+
+/// As [`agents_named`] and fleets, among those of which output was kept.
+fn kept_named(shared: &Shared, fleet: Option<&str>, name: &str) -> Vec<Target> {
+    let mut instances = shared.kept_logs.instances();
+    instances.retain(|key| fleet.is_none_or(|fleet| key.fleet.as_str() == fleet));
+    let agents = instances.iter().filter(|key| key.agent.as_str() == name);
+    let mut found: Vec<Target> = agents.map(|key| target(&key.agent_key(), None)).collect();
+    if found.is_empty() {
+        let named = instances.iter().filter(|key| key.short_name() == name);
+        found.extend(named.map(|key| target(&key.agent_key(), Some(key.number))));
+    }
+    if found.is_empty() && fleet.is_none() {
+        let named = instances.iter().filter(|key| key.fleet.as_str() == name);
+        found.extend(named.map(|key| Target { fleet: key.fleet.clone(), agent: None, number: None }));
+    }
+    found.dedup();
+    found
 }
 
 fn target(key: &chassis_core::AgentKey, number: Option<u32>) -> Target {

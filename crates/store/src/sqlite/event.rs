@@ -74,6 +74,9 @@ pub(super) fn list(connection: &Connection, filter: &EventFilter) -> Result<Vec<
             sql.push_str(condition);
         }
     }
+    sql.push_str(
+        " AND (?6 IS NULL OR time >= ?6) AND (?7 = ',,' OR instr(?7, ',' || lower(kind ->> '$.kind') || ',') > 0)",
+    );
     sql.push_str(if filter.newest { " ORDER BY id DESC LIMIT ?5" } else { " ORDER BY id LIMIT ?5" });
     let mut statement = connection.prepare_cached(&sql)?;
     let after = filter.after.map_or(0, |after| i64::try_from(after).unwrap_or(i64::MAX));
@@ -82,7 +85,9 @@ pub(super) fn list(connection: &Connection, filter: &EventFilter) -> Result<Vec<
         filter.fleet.as_ref().map(FleetName::as_str),
         filter.agent.as_ref().map(AgentName::as_str),
         filter.number,
-        filter.limit
+        filter.limit,
+        filter.since.map(Time),
+        format!(",{},", filter.kinds.join(",").to_lowercase()),
     ];
     let rows = statement.query_map(parameters, |row| {
         Ok(Event {
