@@ -49,7 +49,7 @@ const PART: u64 = 20;
 /// A runtime that says nothing for so long has nothing more to say.
 const STALL: Duration = Duration::from_secs(5);
 /// For one container's output as a whole: a few gigabytes.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// Bytes that are written to a file at once.
 const BLOCK: usize = 256 << 10;
 /// Lines on their way to a reader.
@@ -60,7 +60,7 @@ const LINE: u64 = 1 << 20;
 const TEMPORARY: &str = ".new";
 /// Containers whose output is copied at the same time.
 const AT_ONCE: usize = 4;
-const SWEEP: Duration = Duration::from_secs(3600);
+const SWEEP: Duration = Duration::from_hours(1);
 
 /// The directory of what is kept.
 #[derive(Debug)]
@@ -448,7 +448,7 @@ mod tests {
         let kept_for = HashMap::from([(b, Seconds(60))]);
 
         assert_eq!(sweep(root, 1000, &kept_for, SystemTime::now()), 40);
-        let later = SystemTime::now() + Duration::from_secs(7200);
+        let later = SystemTime::now() + Duration::from_hours(2);
         assert_eq!(sweep(root, 1000, &kept_for, later), 10);
         assert_eq!(
             [&hour, &week, &named, &begun, &foreign].map(|path| path.exists()),

@@ -3,6 +3,8 @@
 //! A runtime hands long lines out in pieces. They are put together up to [`LONGEST`], which is all that is looked at of a
 //! line and all that is held of each stream; what comes after it shares the fate of its beginning.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use chassis_api::LogLevel;
 use chassis_runtime::{LogChunk, LogStream};
@@ -46,6 +48,33 @@ struct Stream {
     rest_shown: Option<bool>,
     /// Whether the last line that had a level was shown. A line without one belongs to it, as a stack trace does.
     level_shown: bool,
+}
+
+/// The last lines of many, and no more of them than fit.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    pub(crate) chunks: VecDeque<LogChunk>,
+    count: usize,
+    bytes: usize,
+    held: usize,
+}
+
+impl Tail {
+    /// At most so many lines, and so many bytes of them.
+    pub(crate) fn new(count: u32, bytes: usize) -> Tail {
+        Tail { chunks: VecDeque::new(), count: count as usize, bytes, held: 0 }
+    }
+
+    pub(crate) fn push(&mut self, chunk: &LogChunk) {
+        // A copy, because a chunk keeps the whole block that it came in.
+        let bytes = Bytes::copy_from_slice(&chunk.bytes);
+        self.held += bytes.len();
+        self.chunks.push_back(LogChunk { bytes, ..*chunk });
+        while self.chunks.len() > self.count || self.held > self.bytes {
+            let Some(oldest) = self.chunks.pop_front() else { break };
+            self.held -= oldest.bytes.len();
+        }
+    }
 }
 
 /// Reads a pattern. The error points at what is wrong in it.

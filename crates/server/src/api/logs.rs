@@ -5,7 +5,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -13,30 +12,28 @@ use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use chassis_api::{LogQuery, Scope};
-use chassis_core::{InstanceKey, Run, RunState};
-use chassis_runtime::{LogChunk, LogOptions};
-use futures_util::stream::{self, BoxStream, Fuse};
-use futures_util::{FutureExt, StreamExt};
-use jiff::Timestamp;
+use chassis_core::InstanceKey;
+use chassis_runtime::LogChunk;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 
 use super::SharedState;
 use super::failure::{Failure, Result};
 use super::instances::agents_in;
+use super::log_follow::Follower;
 use crate::error::chain;
-use crate::log_filter::{self, Filter, Rules};
+use crate::log_filter::{self, Filter, Rules, Tail};
 use crate::log_line;
-use crate::log_source::{Chunks, Source, container, sources};
+use crate::log_source::{Chunks, Source, sources};
 use crate::shared::Shared;
 
 /// Blocks of lines on their way to a slow reader.
 const IN_FLIGHT: usize = 8;
 /// Lines that are there already are sent together, up to so many bytes.
-const BLOCK: usize = 32 << 10;
+pub(super) const BLOCK: usize = 32 << 10;
 /// What is held of last lines for one request, in bytes, where the runtime cannot find them by itself.
 const TAIL: usize = 32 << 20;
-/// Before output that could not be read any further is read again.
-const RETRY: Duration = Duration::from_secs(1);
 
 pub(crate) async fn read(
     State(shared): SharedState,
@@ -171,25 +168,17 @@ async fn shown(
     let all = stream::unfold(reading, |mut reading| async { Some((reading.next().await?, reading)) }).boxed();
     match tail {
         None => all,
-        Some(tail) => stream::iter(last_of(all, tail as usize, bytes).await).boxed(),
+        Some(tail) => stream::iter(last_of(all, tail, bytes).await).boxed(),
     }
 }
 
 /// The last lines, and no more of them than fit.
-async fn last_of(mut all: BoxStream<'static, LogChunk>, count: usize, bytes: usize) -> VecDeque<LogChunk> {
-    let mut last: VecDeque<LogChunk> = VecDeque::new();
-    let mut held = 0;
+async fn last_of(mut all: BoxStream<'static, LogChunk>, count: u32, bytes: usize) -> VecDeque<LogChunk> {
+    let mut last = Tail::new(count, bytes);
     while let Some(chunk) = all.next().await {
-        // A piece of a block from the runtime would keep all of that in memory.
-        let chunk = LogChunk { bytes: Bytes::copy_from_slice(&chunk.bytes), ..chunk };
-        held += chunk.bytes.len();
-        last.push_back(chunk);
-        while last.len() > count || held > bytes {
-            let Some(oldest) = last.pop_front() else { break };
-            held -= oldest.bytes.len();
-        }
+        last.push(&chunk);
     }
-    last
+    last.chunks
 }
 
 /// One source after the other.
@@ -231,7 +220,7 @@ impl Reading {
     }
 }
 
-async fn chunk_next(
+pub(super) async fn chunk_next(
     key: &InstanceKey,
     chunks: &mut (impl stream::Stream<Item = chassis_runtime::Result<LogChunk>> + Unpin),
 ) -> Option<LogChunk> {
@@ -253,25 +242,17 @@ async fn follow_all(
     lines: mpsc::Sender<Bytes>,
 ) {
     let mut changed = shared.changed.subscribe();
-    let mut followed = HashSet::new();
+    let mut known = HashSet::new();
     loop {
         changed.mark_unchanged();
         let present = instances_in(&shared, &scope);
         for key in &present {
-            if followed.insert(key.clone()) {
-                let follower = Follower {
-                    shared: Arc::clone(&shared),
-                    key: key.clone(),
-                    name: key.short_name(),
-                    filter: Filter::new(rules.clone()),
-                    position: Position::default(),
-                    block: Vec::new(),
-                    lines: lines.clone(),
-                };
-                tokio::spawn(follower.run(query.clone(), rules.clone()));
+            if known.insert(key.clone()) {
+                let follower = Follower::new(&shared, key, &rules, lines.clone());
+                tokio::spawn(follower.run(query.clone()));
             }
         }
-        followed.retain(|key| present.contains(key));
+        known.retain(|key| present.contains(key));
         if present.is_empty() && scope.number.is_some() {
             return;
         }
@@ -280,211 +261,4 @@ async fn follow_all(
             () = lines.closed() => return,
         }
     }
-}
-
-/// Follows one instance.
-struct Follower {
-    shared: Arc<Shared>,
-    key: InstanceKey,
-    name: String,
-    filter: Filter,
-    position: Position,
-    block: Vec<u8>,
-    lines: mpsc::Sender<Bytes>,
-}
-
-/// Whoever listened has gone.
-struct Gone;
-
-/// How far output was read, by the time of the last chunk: the pieces of a long line have the same.
-#[derive(Debug, Clone, Copy, Default)]
-struct Position {
-    time: Option<Timestamp>,
-    /// Chunks of that time that were read.
-    read: usize,
-    /// Those of them that were met again since reading began anew.
-    skipped: usize,
-}
-
-impl Position {
-    /// Notes a chunk. False if it was read before.
-    fn pass(&mut self, time: Timestamp) -> bool {
-        if self.time != Some(time) {
-            *self = Position { time: Some(time), read: 1, skipped: 1 };
-            return true;
-        }
-        self.skipped += 1;
-        let is_new = self.skipped > self.read;
-        self.read = self.read.max(self.skipped);
-        is_new
-    }
-
-    /// Reading begins anew at the last time.
-    fn resume(&mut self) -> Option<Timestamp> {
-        self.skipped = 0;
-        self.time
-    }
-}
-
-impl Follower {
-    async fn run(mut self, query: LogQuery, rules: Rules) {
-        // An error is a listener that has gone: there is nobody to tell.
-        let _ = self.follow(query, rules).await;
-    }
-
-    /// Through all runs, until the instance is deleted.
-    async fn follow(&mut self, query: LogQuery, rules: Rules) -> std::result::Result<(), Gone> {
-        let shared = Arc::clone(&self.shared);
-        let mut changed = shared.changed.subscribe();
-        let mut options = LogOptions { follow: true, since: query.since, tail: query.tail };
-        if query.all || (query.tail.is_some() && !rules.let_all_through()) {
-            self.past(&query, rules).await?;
-            options.tail = None;
-        }
-        let mut ended: Option<Run> = None;
-        loop {
-            changed.mark_unchanged();
-            if !exists(&shared, &self.key) {
-                return Ok(());
-            }
-            let Some(run) = container(&shared, &self.key).filter(|run| ended.as_ref() != Some(run)) else {
-                tokio::select! {
-                    _ = changed.changed() => continue,
-                    () = self.lines.closed() => return Err(Gone),
-                }
-            };
-            if let Some(since) = self.position.resume() {
-                options.since = Some(since);
-                options.tail = None;
-            }
-            match shared.runtime.logs(&run.id, &options).await {
-                Ok(chunks) => self.pass_on(chunks.fuse()).await?,
-                Err(error) => {
-                    tracing::warn!(instance = %self.key, error = chain(&error), "cannot follow its output");
-                }
-            }
-            match self.ending_of(&run).await {
-                // The reading broke off, not the run: it goes on in a moment.
-                Ending::None => tokio::time::sleep(RETRY).await,
-                Ending::Run => {
-                    self.finish().await?;
-                    ended = Some(run);
-                }
-                Ending::Container => {
-                    // It may have gone before all of it was read.
-                    if let Some(kept) = shared.kept_logs.of_container(&self.key, &run.id) {
-                        let since = self.position.resume();
-                        if let Ok(chunks) = Source::kept(kept, since).open(&shared, None).await {
-                            self.pass_on(chunks.fuse()).await?;
-                        }
-                    }
-                    self.finish().await?;
-                    ended = Some(run);
-                }
-            }
-        }
-    }
-
-    /// What was written before now, as far as it is wanted and the runtime cannot find it by itself.
-    async fn past(&mut self, query: &LogQuery, rules: Rules) -> std::result::Result<(), Gone> {
-        let sources = sources(&self.shared, &self.key, query).await.unwrap_or_default();
-        let mut last = VecDeque::new();
-        let mut held = 0;
-        for source in sources {
-            let Ok(chunks) = source.open(&self.shared, None).await else { continue };
-            let mut chunks = chunks.fuse();
-            while let Some(chunk) = chunk_next(&self.key, &mut chunks).await {
-                self.position.pass(chunk.time);
-                let Some(chunk) = self.filter.push(chunk) else { continue };
-                let Some(tail) = query.tail else {
-                    self.add(&chunk);
-                    self.send_if(BLOCK).await?;
-                    continue;
-                };
-                let chunk = LogChunk { bytes: Bytes::copy_from_slice(&chunk.bytes), ..chunk };
-                held += chunk.bytes.len();
-                last.push_back(chunk);
-                while last.len() > tail as usize || held > TAIL / 16 {
-                    let Some(oldest) = last.pop_front() else { break };
-                    held -= oldest.bytes.len();
-                }
-            }
-        }
-        for chunk in last {
-            self.add(&chunk);
-            self.send_if(BLOCK).await?;
-        }
-        drop(rules);
-        self.send_if(1).await
-    }
-
-    /// Passes chunks on as they come, those that are there already together.
-    async fn pass_on(&mut self, mut chunks: Fuse<Chunks>) -> std::result::Result<(), Gone> {
-        loop {
-            let chunk = tokio::select! {
-                chunk = chunk_next(&self.key, &mut chunks) => chunk,
-                () = self.lines.closed() => return Err(Gone),
-            };
-            let Some(chunk) = chunk else { return Ok(()) };
-            let mut next = Some(chunk);
-            while let Some(chunk) = next {
-                if self.position.pass(chunk.time)
-                    && let Some(chunk) = self.filter.push(chunk)
-                {
-                    self.add(&chunk);
-                }
-                next = if self.block.len() < BLOCK {
-                    chunk_next(&self.key, &mut chunks).now_or_never().flatten()
-                } else {
-                    None
-                };
-            }
-            self.send_if(1).await?;
-        }
-    }
-
-    /// The run is over, and with it its last line.
-    async fn finish(&mut self) -> std::result::Result<(), Gone> {
-        let rest: Vec<LogChunk> = self.filter.finish().collect();
-        for chunk in rest {
-            self.add(&chunk);
-        }
-        self.send_if(1).await
-    }
-
-    fn add(&mut self, chunk: &LogChunk) {
-        log_line::write(&mut self.block, &self.name, chunk);
-    }
-
-    /// Sends what has come together, if it is so many bytes.
-    async fn send_if(&mut self, least: usize) -> std::result::Result<(), Gone> {
-        if self.block.len() < least {
-            return Ok(());
-        }
-        let block = std::mem::take(&mut self.block);
-        self.lines.send(block.into()).await.map_err(|_| Gone)
-    }
-
-    /// Asks the runtime, because the end of the output is heard before the end of the run.
-    async fn ending_of(&self, run: &Run) -> Ending {
-        match self.shared.runtime.instance_inspect(&run.id).await {
-            Ok(Some(owned)) => match owned.observed.state {
-                RunState::Running { started_at } if started_at == run.started_at => Ending::None,
-                _ => Ending::Run,
-            },
-            Ok(None) => Ending::Container,
-            Err(_) => Ending::None,
-        }
-    }
-}
-
-/// What came to its end when output did.
-enum Ending {
-    None,
-    Run,
-    Container,
-}
-
-fn exists(shared: &Arc<Shared>, key: &InstanceKey) -> bool {
-    shared.agent(&key.agent_key()).is_some_and(|agent| agent.state().slots.contains_key(&key.number))
 }

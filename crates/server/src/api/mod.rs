@@ -8,6 +8,7 @@ mod fleets;
 mod hands;
 mod health;
 mod instances;
+mod log_follow;
 mod logs;
 mod progress;
 mod secrets;
