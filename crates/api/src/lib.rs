@@ -53,6 +53,6 @@ pub use problem::{PROBLEM_JSON, Problem};
 pub use stats::{InstanceStats, NodeStats, Stats, StatsQuery};
 pub use types::{
     Agent, AgentChange, AgentOutcome, Applied, Apply, Change, ChangeKind, EventQuery, Fleet, FleetCreate,
-    Instance, InstanceDetail, KeyRotate, KeyRotated, MountInfo, Progress, ProgressQuery, ProgressState, Pull,
-    Scale, Scope, Secret, SecretDeleted, ServerInfo, Stuck, Target,
+    FleetStuck, Instance, InstanceDetail, KeyRotate, KeyRotated, MountInfo, Progress, ProgressQuery,
+    ProgressState, Pull, Scale, Scope, Secret, SecretDeleted, ServerInfo, Stuck, Target,
 };

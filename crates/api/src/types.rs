@@ -252,6 +252,17 @@ pub struct Progress {
     pub pulls: Vec<Pull>,
     /// Instances that cannot get there as things are, with the reason. At most ten; they are tried again all the same.
     pub stuck: Vec<Stuck>,
+    /// Fleets whose deletion cannot end as things are, though their instances are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fleets: Vec<FleetStuck>,
+}
+
+/// A fleet whose deletion cannot end, and what is in its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetStuck {
+    pub fleet: FleetName,
+    pub message: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -174,11 +174,16 @@ fn stuck(goal: &Goal, progress: &Progress) -> String {
     if let Some(more) = more.checked_sub(progress.stuck.len()).filter(|more| *more > 0) {
         let _ = write!(text, "\n  and {}", count(more as u64, "more instance"));
     }
-    text.push_str(if progress.stuck.iter().all(|stuck| stuck.phase == Phase::Failed) {
-        "\nits restart policy does not start it again; `chassis start` does"
-    } else {
-        "\nchassis keeps trying; `chassis ps` shows when"
-    });
+    for fleet in &progress.fleets {
+        let _ = write!(text, "\n  fleet {}: {}", fleet.fleet, clean(&fleet.message));
+    }
+    text.push_str(
+        if !progress.stuck.is_empty() && progress.stuck.iter().all(|stuck| stuck.phase == Phase::Failed) {
+            "\nits restart policy does not start it again; `chassis start` does"
+        } else {
+            "\nchassis keeps trying; `chassis ps` shows when"
+        },
+    );
     text
 }
 

@@ -6,6 +6,7 @@
 mod docker;
 mod error;
 mod exec;
+mod hash;
 mod init_program;
 mod registry_auth;
 mod sim;
@@ -55,6 +56,15 @@ pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
     async fn fleet_remove(&self, fleet: &FleetName) -> Result<()>;
     /// The fleets that have a network of this server's here.
     async fn fleet_list(&self) -> Result<Vec<FleetName>>;
+
+    /// Puts right what guards the fleets' networks, if somebody changed it.
+    async fn networks_check(&self) -> Result<()> {
+        Ok(())
+    }
+    /// What the agents of a fleet can reach although nothing opened it, and what helps; as it was last seen.
+    fn open_paths(&self, _fleet: &FleetName) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Makes the instance's directory and its container, not started. Fails with [`Error::NameTaken`] if somebody
     /// else's container has the name; one of the same key and revision that is there already is the answer.

@@ -11,6 +11,9 @@ use crate::error::chain;
 use crate::failpoint::failpoint;
 use crate::shared::Shared;
 
+/// After so many failures whoever waits for a fleet's deletion is told what is in its way.
+const TRIES_TOLD: u32 = 3;
+
 /// Makes the fleet's network and directory ahead of its first instance. A runtime that does not answer is no failure:
 /// the first instance makes them too.
 pub(crate) async fn fleet_prepare(shared: &Shared, fleet: &FleetName) {
@@ -45,7 +48,7 @@ pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
 
 /// Takes away a fleet that is marked for deletion and has no agents left, trying until it succeeds.
 pub(crate) async fn fleet_finish_if_deleting(shared: &Arc<Shared>, name: &FleetName) {
-    shared.ending().insert(name.clone());
+    shared.ending().entry(name.clone()).or_default();
     if !shared.store.fleet_get(name).await.is_ok_and(|fleet| fleet.deleting) {
         shared.ending().remove(name);
         return;
@@ -58,9 +61,15 @@ pub(crate) async fn fleet_finish_if_deleting(shared: &Arc<Shared>, name: &FleetN
     let shared = Arc::clone(shared);
     let name = name.clone();
     tokio::spawn(async move {
-        let mut pause = Duration::from_millis(100);
+        let (mut pause, mut tries) = (Duration::from_millis(100), 0);
         while let Err(message) = fleet_finish(&shared, &name).await {
             tracing::warn!(fleet = %name, message, "cannot end the fleet's deletion, will try again");
+            tries += 1;
+            // What is only just ending is no news.
+            if tries >= TRIES_TOLD {
+                shared.ending().insert(name.clone(), Some(message));
+                shared.changed.send_replace(());
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(15));
         }

@@ -53,8 +53,8 @@ pub(crate) struct Shared {
     budgets: Mutex<HashMap<FleetName, RestartBudget>>,
     /// Pulls under way, by image.
     pulls: Mutex<HashMap<String, Pull>>,
-    /// Fleets whose deletion was asked for and has not ended.
-    ending: Mutex<HashSet<FleetName>>,
+    /// Fleets whose deletion was asked for and has not ended, and what is in its way.
+    ending: Mutex<HashMap<FleetName, Option<String>>>,
     /// Those of them whose last step is under way.
     finishing: Mutex<HashSet<FleetName>>,
     /// Asks the server to end.
@@ -161,8 +161,8 @@ impl Shared {
         lock(&self.pulls)
     }
 
-    /// Fleets whose deletion was asked for and has not ended.
-    pub(crate) fn ending(&self) -> MutexGuard<'_, HashSet<FleetName>> {
+    /// Fleets whose deletion was asked for and has not ended, and what is in its way.
+    pub(crate) fn ending(&self) -> MutexGuard<'_, HashMap<FleetName, Option<String>>> {
         lock(&self.ending)
     }
 

@@ -65,6 +65,7 @@ async fn watch_once(shared: &Arc<Shared>) -> String {
     set_health(shared, Health::Up { version });
     unblock(shared);
     fleet::fleets_sweep(shared).await;
+    networks_check(shared);
     let mut next_resync = tokio::time::interval_at(tokio::time::Instant::now() + RESYNC, RESYNC);
     let mut unblocks = tokio::time::interval(UNBLOCK_PAUSE);
     unblocks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -81,9 +82,12 @@ async fn watch_once(shared: &Arc<Shared>) -> String {
                 surroundings_changed = false;
                 unblock(shared);
             }
-            _ = next_resync.tick() => if let Err(error) = resync(shared).await {
-                return chain(&error);
-            },
+            _ = next_resync.tick() => {
+                if let Err(error) = resync(shared).await {
+                    return chain(&error);
+                }
+                networks_check(shared);
+            }
             () = shared.suspect.notified() => if let Err(error) = runtime.info().await {
                 return chain(&error);
             },
@@ -111,6 +115,16 @@ async fn resync(shared: &Arc<Shared>) -> chassis_runtime::Result<()> {
     }
     shared.changed.send_replace(());
     Ok(())
+}
+
+/// Has what guards the networks looked at: a firewall that was reloaded has forgotten it.
+fn networks_check(shared: &Arc<Shared>) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        if let Err(error) = shared.runtime.networks_check().await {
+            tracing::warn!(error = chain(&error), "cannot look at what guards the networks");
+        }
+    });
 }
 
 /// Something happened to a container of this server's.

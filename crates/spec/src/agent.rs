@@ -10,11 +10,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::changes::changes;
 use crate::logs::LogsSpec;
+use crate::storage::Backend;
 use crate::text::{self, Text};
 use crate::value::EnvPrefix;
 use crate::{
-    AgentName, Bytes, ClusterId, Cpu, EnvName, FileName, FleetName, HostPath, ImageName, Labels, MountPath,
-    RolloutSpec, Seconds, SecretRef, Security, Signal, User, VolumeName,
+    AgentName, Bytes, ClusterId, Cpu, DockerVolume, EnvName, FileName, FleetName, HostPath, ImageName,
+    Labels, MountPath, Network, NfsVolume, RolloutSpec, Seconds, SecretRef, Security, Signal, User,
+    VolumeName,
 };
 
 /// The definition of one agent in a fleet.
@@ -69,6 +71,9 @@ pub struct AgentSpec {
     /// The ports that the agent listens on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    /// Whom the agent can reach.
+    #[serde(default, skip_serializing_if = "Network::is_default")]
+    pub network: Network,
     /// Put on every instance.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
@@ -172,8 +177,8 @@ pub struct EnvFrom {
     pub prefix: String,
 }
 
-/// A directory or file of the agent. Without `secret` and `hostPath` it is a directory of tier 1: the instance's own,
-/// kept across restarts, updates and deletion.
+/// A directory or file of the agent. Without `secret` and `hostPath` it belongs to tier 1: the instance's own, kept across
+/// restarts, updates and deletion; a directory on the host, unless `nfs` or `dockerVolume` say where else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Volume {
@@ -194,6 +199,29 @@ pub struct Volume {
     /// A path of the host, which the server's own configuration must allow.
     #[serde(default, alias = "host_path", skip_serializing_if = "Option::is_none")]
     pub host_path: Option<HostPath>,
+    /// The most that it holds, by a quota of the host's file system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Bytes>,
+    /// Keeps it on an NFS server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nfs: Option<NfsVolume>,
+    /// Keeps it in a named volume of Docker's; `{}` is one of the instance's own.
+    #[serde(default, alias = "docker_volume", skip_serializing_if = "Option::is_none")]
+    pub docker_volume: Option<DockerVolume>,
+}
+
+impl Volume {
+    /// What keeps the files of a volume of tier 1; none for a secret and a path of the host.
+    pub fn backend(&self) -> Option<Backend<'_>> {
+        if self.secret.is_some() || self.host_path.is_some() {
+            return None;
+        }
+        Some(match (&self.nfs, &self.docker_volume) {
+            (Some(nfs), _) => Backend::Nfs(nfs),
+            (None, Some(volume)) => Backend::Docker(volume),
+            (None, None) => Backend::Local,
+        })
+    }
 }
 
 /// A memory-backed path below a volume.

@@ -7,7 +7,7 @@ use crate::text::quoted;
 use crate::yaml::Step::{self, Field, Index};
 use crate::{
     AgentSpec, Bytes, EnvVar, ExecProbe, FleetSpec, HealthCheck, HttpProbe, LogsSpec, MountPath, Port,
-    Resources, Seconds, StopSpec, Volume, grammar,
+    Resources, Seconds, StopSpec, Volume, grammar, network, storage,
 };
 
 /// A spec whose fields contradict each other, or one whose value cannot be.
@@ -23,7 +23,7 @@ impl InvalidSpec {
         "invalid_value"
     }
 
-    fn under(mut self, around: &[Step]) -> Self {
+    pub(crate) fn under(mut self, around: &[Step]) -> Self {
         self.path.splice(0..0, around.iter().cloned());
         self
     }
@@ -44,7 +44,7 @@ impl fmt::Display for InvalidSpec {
 
 impl std::error::Error for InvalidSpec {}
 
-type Checked = Result<(), InvalidSpec>;
+pub(crate) type Checked = Result<(), InvalidSpec>;
 
 const REPLICAS_MAX: u32 = 10_000;
 /// Docker refuses less.
@@ -63,7 +63,7 @@ const LOG_KEEP_MAX: Seconds = Seconds(90 * 24 * 3600);
 const ARGUMENT_MAX: usize = 128 * 1024 - 1;
 /// More than any agent needs; pairs of them are compared with each other.
 const VOLUMES_MAX: usize = 256;
-const PORTS_MAX: usize = 256;
+pub(crate) const PORTS_MAX: usize = 256;
 const ENV_MAX: usize = 4096;
 /// Where the sandbox has mounts of its own.
 const RESERVED: [&str; 6] = ["/proc", "/sys", "/dev", "/.chassis", "/tmpfs", "/tmp"];
@@ -105,6 +105,7 @@ impl AgentSpec {
         check_ports(&self.ports, self.replicas)?;
         check_rollout(self)?;
         check_security(self)?;
+        network::check(self)?;
         check_day(self.stop.grace, "grace").map_err(|invalid| invalid.under(&[Field("stop")]))?;
         check_logs(&self.logs).map_err(|invalid| invalid.under(&[Field("logs")]))?;
         check_drain(&self.stop).map_err(|invalid| invalid.under(&[Field("stop"), Field("drain")]))?;
@@ -192,12 +193,10 @@ fn check_volume(volume: &Volume) -> Checked {
             format!("{reserved} is the sandbox's own; write another directory such as /data"),
         ));
     }
-    if volume.secret.is_some() && volume.host_path.is_some() {
-        return Err(wrong("hostPath", "write either `secret` or `hostPath`, not both"));
-    }
     if volume.secret.is_some() && !volume.scratch.is_empty() {
         return Err(wrong("scratch", "a secret is one file; there is nothing below it"));
     }
+    storage::check(volume)?;
     check_count(volume.scratch.len(), VOLUMES_MAX, "scratch")?;
     for (index, scratch) in volume.scratch.iter().enumerate() {
         let here = [Field("scratch"), Index(index)];
@@ -468,7 +467,7 @@ fn check_request(path: &str, port: u16, headers: &BTreeMap<String, String>) -> C
     Ok(())
 }
 
-fn check_count(count: usize, highest: usize, field: &'static str) -> Checked {
+pub(crate) fn check_count(count: usize, highest: usize, field: &'static str) -> Checked {
     if count > highest {
         Err(wrong(field, format!("{count} are too many: write at most {highest}")))
     } else {
@@ -480,16 +479,16 @@ fn check_day(time: Seconds, field: &'static str) -> Checked {
     if time > DAY { Err(wrong(field, format!("{time} is too long: write at most 24h"))) } else { Ok(()) }
 }
 
-fn check_positive(number: u64, field: &'static str, zero_is: &str) -> Checked {
+pub(crate) fn check_positive(number: u64, field: &'static str, zero_is: &str) -> Checked {
     if number == 0 { Err(wrong(field, format!("0 is {zero_is}"))) } else { Ok(()) }
 }
 
-fn wrong(field: &'static str, message: impl Into<String>) -> InvalidSpec {
+pub(crate) fn wrong(field: &'static str, message: impl Into<String>) -> InvalidSpec {
     InvalidSpec { path: vec![Field(field)], message: message.into() }
 }
 
 impl InvalidSpec {
-    fn then(mut self, step: Step) -> Self {
+    pub(crate) fn then(mut self, step: Step) -> Self {
         self.path.push(step);
         self
     }

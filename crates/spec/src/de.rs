@@ -84,7 +84,10 @@ impl<'de> Deserializer<'de> for &Node {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.content {
             Content::Null | Content::Scalar { .. } => self.text(visitor),
-            Content::List(_) | Content::Map(_) => Err(self.mismatch("text")),
+            Content::List(_) => {
+                visitor.visit_seq(Items([].iter())).map_err(|fault: Fault| fault.or_at(self.place))
+            }
+            Content::Map(_) => self.map(visitor, None),
         }
     }
 

@@ -83,6 +83,60 @@ pub(crate) fn relative_path(text: &str) -> Checked<'_> {
     })
 }
 
+/// As Docker names volumes. Those of instances are the server's: nobody mounts another's by its name.
+pub(crate) fn docker_volume(text: &str) -> Checked<'_> {
+    if text.starts_with("chassis-") {
+        return Err(InvalidValue(format!("{} is an instance's own volume; name another one", quoted(text))));
+    }
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let valid = (2..=200).contains(&text.len())
+        && text.chars().all(inner)
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    allow(valid, text, || {
+        format!("{} is not a name of a Docker volume: use letters, digits, `_`, `.` and `-`", quoted(text))
+    })
+}
+
+/// Nothing that could be taken for another mount option.
+pub(crate) fn nfs_server(text: &str) -> Checked<'_> {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-');
+    let valid = (1..=253).contains(&text.len()) && text.chars().all(inner) && !text.starts_with(['-', '.']);
+    allow(valid, text, || format!("{} is not the name or address of a server", quoted(text)))
+}
+
+pub(crate) fn nfs_path(text: &str) -> Checked<'_> {
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('{') {
+        let Some((_, behind)) = after
+            .split_once('}')
+            .filter(|(name, _)| matches!(*name, "fleet" | "agent" | "number" | "instance"))
+        else {
+            return Err(InvalidValue(format!(
+                "{} has a brace that stands for nothing: write {{fleet}}, {{agent}}, {{number}} or {{instance}}",
+                quoted(text)
+            )));
+        };
+        rest = behind;
+    }
+    absolute_path(text, "path on an NFS server")
+}
+
+/// Options that change what is mounted, or where, would reach the host's own files.
+pub(crate) fn nfs_options(text: &str) -> Checked<'_> {
+    const OURS: [&str; 7] = ["bind", "rbind", "move", "remount", "addr", "dev", "suid"];
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '=' | '.' | ':' | '/' | '-');
+    for option in text.split(',') {
+        let name = option.split('=').next().unwrap_or_default();
+        if option.is_empty() || !option.chars().all(inner) || OURS.contains(&name) {
+            return Err(InvalidValue(format!(
+                "{} is not an option of an NFS mount that may be set; write such as nfsvers=4.2,soft",
+                quoted(option)
+            )));
+        }
+    }
+    allow(text.len() < 1024, text, || "these are too many options".to_owned())
+}
+
 /// Whether a path without its leading slash says where it goes and nothing else.
 fn is_normal(path: &str) -> bool {
     path.len() < 4096

@@ -17,12 +17,14 @@ mod fault;
 mod fleet;
 mod grammar;
 mod logs;
+mod network;
 mod parse;
 mod quantity;
 mod rollout;
 mod same;
 mod schema;
 mod security;
+mod storage;
 mod suggest;
 mod text;
 mod value;
@@ -36,13 +38,15 @@ pub use changes::{Change, changes};
 pub use check::InvalidSpec;
 pub use fleet::FleetSpec;
 pub use logs::LogsSpec;
+pub use network::{Network, Reach};
 pub use parse::{Document, ParseError, parse};
 pub use quantity::{Bytes, Cpu, Seconds};
 pub use rollout::{Amount, RolloutSpec};
 pub use schema::schema;
 pub use security::{SeLinux, Security, UserNamespace};
+pub use storage::{Backend, DockerVolume, NfsVolume};
 pub use value::{
-    AgentName, AppArmorProfile, Capability, ClusterId, EnvName, FileName, FleetName, HostPath, ImageName,
-    InvalidValue, Labels, MountPath, SeLinuxWord, SeccompProfile, SecretName, SecretRef, Signal, User,
-    VolumeName,
+    AgentName, AppArmorProfile, Capability, ClusterId, DockerVolumeName, EnvName, FileName, FleetName,
+    HostPath, ImageName, InvalidValue, Labels, MountPath, NfsOptions, NfsPath, NfsServer, SeLinuxWord,
+    SeccompProfile, SecretName, SecretRef, Signal, User, VolumeName,
 };

@@ -37,6 +37,7 @@ impl AgentSpec {
                 files: self.resources.files,
             },
             ports: self.ports.clone(),
+            network: self.network.clone(),
             security: self.security.clone(),
             logs: LogsSpec {
                 max_size: self.logs.max_size,

@@ -54,7 +54,7 @@ pub(crate) fn structure(name: &str) -> Option<&'static str> {
     SHAPES.iter().find(|(shape, _)| *shape == name).map(|(_, instead)| *instead)
 }
 
-const SHAPES: [(&str, &str); 8] = [
+const SHAPES: [(&str, &str); 10] = [
     ("EnvVar", "write `- name: KEY` and below it `value: …` or `valueFrom: secret://<fleet>/<name>`"),
     ("EnvFrom", "write `- secret: secret://<fleet>/<name>`"),
     ("Volume", "write `- name: data` and below it `mountPath: /data`"),
@@ -62,6 +62,8 @@ const SHAPES: [(&str, &str); 8] = [
     ("Port", "write `- containerPort: 80` and, to publish it, `hostPort: 8080` below it"),
     ("Tmpfs", "write `size: 64Mi` below it"),
     ("TcpProbe", "write `port: 80` below it"),
+    ("NfsVolume", "write `server: nas` and `path: /export/data` below it"),
+    ("DockerVolume", "write `{}` for one of the instance's own, or `name: models` below it"),
     ("ExecProbe", "write `command: [\"/bin/check\"]` below it"),
 ];
 
@@ -71,7 +73,7 @@ const COMPOSE: &str =
 const QUANTITIES: &str = "write `cpu` and `memory` directly under `resources`; they are the limits";
 
 /// Fields of Compose, Docker and Kubernetes that have another name here, or none.
-const FOREIGN: [(&str, &str); 64] = [
+const FOREIGN: [(&str, &str); 66] = [
     ("apiVersion", KUBERNETES),
     ("kind", KUBERNETES),
     ("metadata", KUBERNETES),
@@ -95,8 +97,10 @@ const FOREIGN: [(&str, &str); 64] = [
     ("restart", "write `restart_policy`: always, on-failure or never"),
     ("depends_on", "agents start on their own; leave it out and let the agent try again"),
     ("links", "agents of a fleet share a network; leave it out"),
-    ("networks", "every fleet has its own network; leave it out"),
-    ("network_mode", "every fleet has its own network; leave it out"),
+    ("networks", "every fleet has its own network; `network: {fleets: [other]}` joins another's"),
+    ("network_mode", "every fleet has its own network; `network: none` takes an agent out of it"),
+    ("networkMode", "every fleet has its own network; `network: none` takes an agent out of it"),
+    ("extra_hosts", "write `network: {hostPorts: [5432]}`; the host is host.chassis.internal"),
     ("container_name", "write `name`"),
     ("hostname", "an instance's name is its host name; leave it out"),
     ("entrypoint", "write `command`"),

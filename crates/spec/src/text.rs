@@ -1,6 +1,7 @@
 //! Text where people also write numbers and booleans without quotes: `value: 8080`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -67,6 +68,12 @@ impl Visitor<'_> for TextVisitor {
 /// For `deserialize_with` on `Option<String>`.
 pub(crate) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<Text>::deserialize(deserializer)?.map(|text| text.0))
+}
+
+/// For `deserialize_with` on a mapping of text.
+pub(crate) fn map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let entries = BTreeMap::<String, Text>::deserialize(deserializer)?;
+    Ok(entries.into_iter().map(|(name, text)| (name, text.0)).collect())
 }
 
 /// For `deserialize_with` on `Vec<String>`.

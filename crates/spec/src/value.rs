@@ -125,6 +125,22 @@ checked_string!(
     HostPath, "string", "^/", |text| grammar::absolute_path(text, "path on the host")
 );
 checked_string!(
+    /// A named volume of Docker's that exists already.
+    DockerVolumeName, "string", "^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$", |text| grammar::docker_volume(text)
+);
+checked_string!(
+    /// The name or address of an NFS server.
+    NfsServer, "string", "^[A-Za-z0-9:][A-Za-z0-9.:-]{0,252}$", |text| grammar::nfs_server(text)
+);
+checked_string!(
+    /// An exported directory of an NFS server, in which `{fleet}`, `{agent}`, `{number}` and `{instance}` are replaced.
+    NfsPath, "string", "^/", |text| grammar::nfs_path(text)
+);
+checked_string!(
+    /// Mount options, separated by commas: `nfsvers=4.2,soft`.
+    NfsOptions, "string", "^[A-Za-z0-9_=.:/-]+(,[A-Za-z0-9_=.:/-]+)*$", |text| grammar::nfs_options(text)
+);
+checked_string!(
     /// A path relative to a volume, without `.`, `..`, `//` or a slash at either end.
     FileName, "string", "^[^/]", |text| grammar::relative_path(text)
 );

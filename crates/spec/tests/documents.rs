@@ -189,7 +189,7 @@ fn a_diff_names_each_field_once() {
     new.replicas = old.replicas;
     new.resources.memory = Bytes(2 << 30);
     new.env[2].value = Some("9090".to_owned());
-    new.volumes.pop();
+    new.volumes.retain(|volume| volume.name.as_str() != "feeds");
     assert!(!old.runs_same(&new));
     let change = |path: &str, old: Option<&str>, new: Option<&str>| Change {
         path: path.to_owned(),

@@ -41,6 +41,7 @@ fn made_anew() -> Vec<(&'static str, Value)> {
         ("resources", json!({"files": 99})),
         ("logs", json!({"maxFiles": 2})),
         ("ports", json!([{"containerPort": 80}])),
+        ("network", json!("none")),
         ("stop", json!({"grace": "3s"})),
         ("stop", json!({"signal": "SIGINT"})),
         ("security", json!({"writableRoot": true})),

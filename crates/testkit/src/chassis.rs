@@ -12,7 +12,7 @@ use chassis_api::{Instance, InstanceDetail, Phase, ServerInfo};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
-use crate::{Docker, Outcome, SOON, Server, eventually, expect, http};
+use crate::{Docker, Namespace, Outcome, SOON, Server, eventually, expect, http};
 
 /// Ends its servers and takes away its containers, networks and files when it is dropped.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub struct Chassis {
     prefix: String,
     env: Vec<(String, String)>,
     docker: Docker,
+    namespace: Option<Namespace>,
     id: OnceLock<String>,
 }
 
@@ -40,6 +41,7 @@ impl Chassis {
             prefix: format!("t{}-{count}", std::process::id()),
             env: Vec::new(),
             docker: Docker::of_machine(),
+            namespace: None,
             id: OnceLock::new(),
         }
     }
@@ -57,6 +59,13 @@ impl Chassis {
         self.docker = docker.clone();
         let host = format!("unix://{}", docker.socket().display());
         self.with_env("DOCKER_HOST", &host)
+    }
+
+    /// In another network, where its servers run too.
+    #[must_use]
+    pub fn in_namespace(mut self, namespace: Namespace) -> Chassis {
+        self.namespace = Some(namespace);
+        self
     }
 
     /// With a variable in the environment of every command, and so of the server.
@@ -99,7 +108,10 @@ impl Chassis {
     // === commands ===
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = match &self.namespace {
+            Some(namespace) => namespace.command(&self.binary.display().to_string()),
+            None => Command::new(&self.binary),
+        };
         command
             .args(args)
             .current_dir(self.home())

@@ -92,16 +92,51 @@ impl Docker {
         self.must("DELETE", &format!("/containers/{name}?force=1&v=1"), b"");
     }
 
+    /// `docker network create`.
+    pub fn create_network(&self, name: &str) {
+        self.must("POST", "/networks/create", json!({ "Name": name }).to_string().as_bytes());
+    }
+
+    /// `docker network disconnect -f`.
+    pub fn disconnect(&self, network: &str, container: &str) {
+        let body = json!({ "Container": container, "Force": true }).to_string();
+        self.must("POST", &format!("/networks/{network}/disconnect"), body.as_bytes());
+    }
+
+    pub fn inspect_network(&self, name: &str) -> Value {
+        self.get(&format!("/networks/{name}"))
+    }
+
+    /// `docker volume inspect`; `None` if there is no such volume.
+    pub fn inspect_volume(&self, name: &str) -> Option<Value> {
+        let (status, body) = self.ask("GET", &format!("/volumes/{name}"), b"").expect("Docker answers");
+        (status == 200).then(|| serde_json::from_str(&body).expect("JSON"))
+    }
+
+    /// `docker volume create`.
+    pub fn create_volume(&self, name: &str) {
+        self.must("POST", "/volumes/create", json!({ "Name": name }).to_string().as_bytes());
+    }
+
+    pub fn remove_volume(&self, name: &str) {
+        self.must("DELETE", &format!("/volumes/{name}"), b"");
+    }
+
     pub fn remove_network(&self, name: &str) {
         self.must("DELETE", &format!("/networks/{name}"), b"");
     }
 
     /// `docker run -d --network none`: a container of somebody else.
     pub fn run(&self, name: &str, image: &str, command: &[&str]) -> Container {
+        self.run_in("none", name, image, command)
+    }
+
+    /// `docker run -d --network …`: a container of somebody else.
+    pub fn run_in(&self, network: &str, name: &str, image: &str, command: &[&str]) -> Container {
         let body = json!({
             "Image": image,
             "Entrypoint": command,
-            "HostConfig": { "NetworkMode": "none" },
+            "HostConfig": { "NetworkMode": network },
         });
         let answer =
             self.must("POST", &format!("/containers/create?name={name}"), body.to_string().as_bytes());
@@ -133,6 +168,12 @@ impl Docker {
         for network in self.networks_labelled(label) {
             let id = network["Id"].as_str().unwrap_or_default();
             let _ = self.ask("DELETE", &format!("/networks/{id}"), b"");
+        }
+        let filter = encode(&json!({ "label": [label] }).to_string());
+        let volumes = self.get(&format!("/volumes?filters={filter}"));
+        for volume in volumes["Volumes"].as_array().into_iter().flatten() {
+            let name = volume["Name"].as_str().unwrap_or_default();
+            let _ = self.ask("DELETE", &format!("/volumes/{name}"), b"");
         }
     }
 

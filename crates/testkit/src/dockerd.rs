@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{Docker, SOON, eventually, expect, pause};
+use crate::{Docker, Namespace, SOON, eventually, expect, pause};
 
 /// A second dockerd beside the machine's: with its own containerd, files and socket. It lives in a network namespace of
 /// its own, because two that share one remove each other's bridges. It needs root.
@@ -16,15 +16,32 @@ use crate::{Docker, SOON, eventually, expect, pause};
 pub struct Dockerd {
     home: TempDir,
     child: Option<Child>,
+    /// It sets rules of iptables and publishes ports, as the machine's own does.
+    networked: bool,
 }
 
 impl Dockerd {
     /// Started, and answering.
     pub fn new() -> Dockerd {
+        Dockerd::with(false)
+    }
+
+    /// One whose containers reach beyond their network, as far as its namespace goes.
+    pub fn networked() -> Dockerd {
+        Dockerd::with(true)
+    }
+
+    fn with(networked: bool) -> Dockerd {
         let home = tempfile::Builder::new().prefix("dockerd").tempdir().expect("a directory");
-        let mut dockerd = Dockerd { home, child: None };
+        let mut dockerd = Dockerd { home, child: None, networked };
         dockerd.start();
         dockerd
+    }
+
+    /// The network that it and its bridges are in, while it runs.
+    #[track_caller]
+    pub fn namespace(&self) -> Namespace {
+        Namespace::of_process(self.child.as_ref().expect("it runs").id())
     }
 
     pub fn docker(&self) -> Docker {
@@ -67,7 +84,11 @@ impl Dockerd {
                 "/bin/busybox ip link set lo up; exec dockerd \"$@\"",
                 "dockerd",
             ])
-            .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"])
+            .args(if self.networked {
+                [].as_slice()
+            } else {
+                &["--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"]
+            })
             .args(["--bridge=none", "--log-level=warn"])
             .arg(format!("--host=unix://{}", self.path("sock").display()))
             .arg(format!("--data-root={}", self.path("root").display()))

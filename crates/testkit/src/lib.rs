@@ -11,6 +11,7 @@ mod dockerd;
 mod http;
 mod image;
 mod mount;
+mod namespace;
 mod outcome;
 mod server;
 
@@ -24,6 +25,7 @@ pub use docker::{Container, Docker};
 pub use dockerd::Dockerd;
 pub use image::{Image, Tag};
 pub use mount::TmpfsMount;
+pub use namespace::{Listener, Namespace, OwnNamespace};
 pub use outcome::Outcome;
 pub use server::Server;
 

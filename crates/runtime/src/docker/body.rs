@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, NetworkingConfig,
-    PortBinding, PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, NetworkingConfig, PortBinding,
+    PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
+use chassis_core::InstanceKey;
 use chassis_spec::{AgentSpec, LogsSpec, Port, Protocol};
 
 use super::mounts::{self, Sources};
-use super::{confine, labels, networks};
-use crate::tier1::is_tier1;
+use super::{confine, labels, links};
 use crate::{Error, Image, InstanceConfig, Result};
 
 /// The user of an agent that runs as nobody in particular.
@@ -21,6 +21,24 @@ const DEFAULT_USER: &str = "64646:64646";
 const CPU_SHARES: i64 = 1024;
 /// Docker's own size of `/dev/shm`, whatever the daemon's configuration says.
 const SHARED_MEMORY: i64 = 64 << 20;
+/// The name by which an agent reaches ports of the host.
+const HOST_NAME: &str = "host.chassis.internal";
+
+/// The networks of a container, as far as it is told of them when it is made.
+#[derive(Debug, Default)]
+pub(crate) struct Net {
+    /// The fleet's own; without it the container has none.
+    pub(crate) name: Option<String>,
+    /// The host's address, for an agent that reaches ports of it.
+    pub(crate) host: Option<String>,
+}
+
+impl Net {
+    fn mode(&self, spec: &AgentSpec) -> String {
+        let without = if spec.security.host_network { "host" } else { "none" };
+        self.name.clone().unwrap_or_else(|| without.to_owned())
+    }
+}
 
 /// True if the agent gets secrets in its environment, which travel over init's standard input.
 pub(crate) fn takes_secrets(spec: &AgentSpec) -> bool {
@@ -50,16 +68,12 @@ pub(crate) fn container_body(
     server_id: &str,
     user: &str,
     sources: &Sources,
+    net: &Net,
 ) -> Result<ContainerCreateBody> {
     let (key, spec, image) = (&config.key, &*config.spec, &*config.image);
-    let network = networks::name(&key.fleet);
     let secrets = takes_secrets(spec);
     let published = spec.ports.iter().filter(|port| port.host_port.is_some());
-    let endpoint = EndpointSettings {
-        aliases: Some(vec![key.agent.to_string(), key.short_name()]),
-        ..EndpointSettings::default()
-    };
-    let joined = !spec.security.host_network;
+    let endpoint = net.name.iter().map(|name| (name.clone(), links::endpoint(key)));
     Ok(ContainerCreateBody {
         image: Some(image.id.clone()),
         hostname: Some(key.short_name()),
@@ -80,10 +94,8 @@ pub(crate) fn container_body(
         exposed_ports: Some(published.map(port_name).collect()),
         // The server makes the image's check too, so that one place decides what unhealthy means.
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
-        networking_config: joined.then(|| NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(network.clone(), endpoint)])),
-        }),
-        host_config: Some(host_config(spec, if joined { network } else { "host".to_owned() }, sources)),
+        networking_config: Some(NetworkingConfig { endpoints_config: Some(endpoint.collect()) }),
+        host_config: Some(host_config(key, spec, net, sources)),
         ..ContainerCreateBody::default()
     })
 }
@@ -101,7 +113,7 @@ fn entrypoint(config: &InstanceConfig) -> Result<Vec<String>> {
     }
     let mut line = vec![chassis_init::PROGRAM.to_owned(), "--instance".to_owned(), config.key.to_string()];
     line.extend(["--files".to_owned(), spec.resources.files.to_string()]);
-    for volume in spec.volumes.iter().filter(|volume| is_tier1(volume) && !volume.read_only) {
+    for volume in spec.volumes.iter().filter(|volume| volume.backend().is_some() && !volume.read_only) {
         line.extend(["--volume".to_owned(), format!("{}={}", volume.name, volume.mount_path)]);
     }
     if takes_secrets(spec) {
@@ -119,7 +131,7 @@ fn plain_env(spec: &AgentSpec) -> Vec<String> {
         .collect()
 }
 
-fn host_config(spec: &AgentSpec, network: String, sources: &Sources) -> HostConfig {
+fn host_config(key: &InstanceKey, spec: &AgentSpec, net: &Net, sources: &Sources) -> HostConfig {
     let memory = i64::try_from(spec.resources.memory.0).unwrap_or(i64::MAX);
     let security = &spec.security;
     let of_host = |shared: bool| shared.then(|| "host".to_owned());
@@ -152,8 +164,9 @@ fn host_config(spec: &AgentSpec, network: String, sources: &Sources) -> HostConf
         }),
         init: Some(false),
         ipc_mode: of_host(security.host_ipc).or_else(|| Some("private".to_owned())),
-        network_mode: Some(network),
-        mounts: Some(mounts::binds(spec, sources)),
+        network_mode: Some(net.mode(spec)),
+        extra_hosts: net.host.as_ref().map(|address| vec![format!("{HOST_NAME}:{address}")]),
+        mounts: Some(mounts::binds(key, spec, sources)),
         tmpfs: Some(mounts::memory(spec, sources.owner)),
         port_bindings: Some(port_bindings(&spec.ports)),
         ..HostConfig::default()

@@ -10,15 +10,29 @@ use futures_util::{StreamExt, future};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
-use super::images::Images;
-use super::{Daemon, labels};
+use super::{Daemon, instances, labels};
 use crate::{Error, Result, RuntimeEvent};
 
-const KINDS: [&str; 3] = ["container", "image", "network"];
+const KINDS: [&str; 4] = ["container", "image", "network", "volume"];
 /// Without exec and attach, which come in masses and change nothing.
-const ACTIONS: [&str; 16] = [
-    "create", "start", "die", "stop", "kill", "oom", "destroy", "rename", "pause", "unpause", "pull", "tag",
-    "load", "import", "delete", "untag",
+const ACTIONS: [&str; 17] = [
+    "create",
+    "start",
+    "die",
+    "stop",
+    "kill",
+    "oom",
+    "destroy",
+    "rename",
+    "pause",
+    "unpause",
+    "pull",
+    "tag",
+    "load",
+    "import",
+    "delete",
+    "untag",
+    "disconnect",
 ];
 
 /// How far the clock of a daemon on another machine may be ahead of ours. Its events of that time may come twice.
@@ -45,18 +59,20 @@ pub(crate) async fn events(daemon: &Arc<Daemon>) -> Result<BoxStream<'static, Re
     let daemon = Arc::clone(daemon);
     let events = stream::iter(first.map(Ok)).chain(messages).filter_map(move |message| {
         future::ready(match message {
-            Ok(message) => event(&daemon.server_id, &daemon.images, message).map(Ok),
+            Ok(message) => event(&daemon, message).map(Ok),
             Err(error) => Some(Err(daemon.explain(error))),
         })
     });
     Ok(events.boxed())
 }
 
-fn event(server_id: &str, images: &Images, message: EventMessage) -> Option<RuntimeEvent> {
+fn event(daemon: &Daemon, message: EventMessage) -> Option<RuntimeEvent> {
+    let images = &daemon.images;
     let actor = message.actor?;
     let action = message.action?;
     match (message.typ?, action.as_str()) {
-        (Kind::CONTAINER, _) => match labels::owner(server_id, &actor.attributes.unwrap_or_default()) {
+        (Kind::CONTAINER, _) => match labels::owner(&daemon.server_id, &actor.attributes.unwrap_or_default())
+        {
             Some(key) => Some(RuntimeEvent::Instance { key, id: actor.id?.into() }),
             // A name became free.
             None => matches!(action.as_str(), "destroy" | "rename").then_some(RuntimeEvent::Surroundings),
@@ -69,7 +85,13 @@ fn event(server_id: &str, images: &Images, message: EventMessage) -> Option<Runt
             images.forget();
             Some(RuntimeEvent::Surroundings)
         }
-        (Kind::NETWORK, "destroy") => Some(RuntimeEvent::Surroundings),
+        // A container that ends leaves its networks too; one that still runs is brought back when it is looked at.
+        (Kind::NETWORK, "disconnect") => {
+            let id = actor.attributes?.remove("container")?;
+            let key = instances::known_key(daemon, &id)?;
+            Some(RuntimeEvent::Instance { key, id: id.into() })
+        }
+        (Kind::NETWORK, "create" | "destroy") | (Kind::VOLUME, "create") => Some(RuntimeEvent::Surroundings),
         _ => None,
     }
 }

@@ -64,6 +64,14 @@ fn refused(words: &str) -> Error {
     if has("no space left on device") || has("read-only file system") || has("disk quota exceeded") {
         return Error::storage(format!("{words}; make room on the disk of Docker and of the data directory"));
     }
+    if has("error while mounting volume") || has("failed to mount local volume") {
+        let next = if has("no such device") || has("unknown filesystem") {
+            "the kernel of Docker's machine cannot mount it: load its module, as in `modprobe nfs`"
+        } else {
+            "is its server reachable from Docker's machine, does it export the path to it, and are the options right?"
+        };
+        return Error::storage(format!("Docker cannot mount the volume: {words}; {next}"));
+    }
     let hint = if has("port is already allocated") || has("address already in use") {
         "; choose another `hostPort`, or stop what uses it"
     } else if has("unable to find user") || has("unable to find group") || has("no matching entries in") {

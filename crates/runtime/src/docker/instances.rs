@@ -12,12 +12,16 @@ use bollard::query_parameters::{
     RenameContainerOptions, StartContainerOptions, StopContainerOptions,
 };
 use chassis_core::{InstanceKey, Observed, Reason, RunState};
-use chassis_spec::AgentSpec;
+use chassis_spec::{AgentSpec, FleetName};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::body::Net;
 use super::facts::Facts;
+use super::links::{self, Link};
 use super::mounts::Sources;
-use super::{Daemon, body, confine, facts, failure, images, labels, locked, networks, observe, secrets};
+use super::{
+    Daemon, body, confine, facts, failure, images, labels, locked, networks, observe, secrets, volumes,
+};
 use crate::tier1::Owner;
 use crate::{Error, InstanceConfig, InstanceSecrets, Owned, Result};
 
@@ -41,6 +45,8 @@ pub(crate) struct Known {
     takes_secrets: bool,
     /// This server made it: nobody else can have begun to hand it secrets.
     made_here: bool,
+    /// The networks that it belongs in.
+    links: Vec<Link>,
 }
 
 /// What of a spec this node cannot or may not give, as far as that is known without the daemon while it does not answer.
@@ -54,6 +60,7 @@ pub(crate) async fn check(daemon: &Arc<Daemon>, spec: &AgentSpec) -> Result<()> 
         .blocking(move |daemon| {
             let root = facts.as_ref().map_or_else(|| Path::new(""), |facts| &facts.root_dir);
             daemon.host_paths.resolve(&spec, root)?;
+            daemon.tier1.check_limits(&spec)?;
             confine::seccomp(&spec, &daemon.seccomp_dir).map(drop)
         })
         .await
@@ -71,8 +78,10 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Res
         ));
     }
     let sources = sources(daemon, config, owner, &facts).await?;
-    let body = body::container_body(config, &daemon.server_id, &user, &sources)?;
-    networks::prepare_once(daemon, &config.key.fleet).await?;
+    volumes::prepare(daemon, config, sources.owner).await?;
+    let links = Link::of_spec(&config.key, &config.spec);
+    let net = net(daemon, &config.key, &links).await?;
+    let body = body::container_body(config, &daemon.server_id, &user, &sources, &net)?;
     let name = config.key.container_name();
     let options = CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
     let create = || async {
@@ -80,8 +89,9 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Res
         Result::Ok(client.create_container(Some(options.clone()), body.clone()).await)
     };
     let mut created = create().await?;
-    if created.as_ref().is_err_and(|error| networks::is_amiss(error, &config.key.fleet)) {
-        networks::prepare(daemon, &config.key.fleet).await?;
+    if created.as_ref().is_err_and(|error| networks::is_amiss(error, &links)) {
+        forget_networks(daemon, &links);
+        links::prepare(daemon, &config.key, &links).await?;
         created = create().await?;
     }
     if created.as_ref().is_err_and(|error| failure::status(error) == Some(409)) {
@@ -99,8 +109,11 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Res
         host_paths: sources.host_paths.into_values().collect(),
         takes_secrets: body::takes_secrets(&config.spec),
         made_here: true,
+        links,
     };
-    locked(&daemon.known).insert(id.clone(), Arc::new(known));
+    let known = Arc::new(known);
+    locked(&daemon.known).insert(id.clone(), Arc::clone(&known));
+    join_more(daemon, &id, &known).await?;
     Ok(Observed {
         id: id.into(),
         revision: config.revision,
@@ -129,9 +142,11 @@ pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, secrets: InstanceSecre
             daemon.secret_files.write(key, &files, owner)
         })
         .await?;
+    join_more(daemon, id, &known).await?;
     let mut started = start_once(daemon, id, &known, &secrets.env).await?;
-    if started.as_ref().is_err_and(|error| networks::is_amiss(error, &known.key.fleet)) {
-        networks::prepare(daemon, &known.key.fleet).await?;
+    if started.as_ref().is_err_and(|error| networks::is_amiss(error, &known.links)) {
+        forget_networks(daemon, &known.links);
+        links::prepare(daemon, &known.key, &known.links).await?;
         started = start_once(daemon, id, &known, &secrets.env).await?;
     }
     if started.as_ref().is_err_and(networks::is_of_old) {
@@ -184,6 +199,9 @@ pub(crate) async fn remove(daemon: &Arc<Daemon>, id: &str) -> Result<()> {
     let Some(known) = known(daemon, id).await? else { return Ok(()) };
     remove_by_force(daemon, id).await?;
     locked(&daemon.known).remove(id);
+    for door in known.links.iter().filter(|link| matches!(link, Link::Door { .. })) {
+        networks::remove_door(daemon, door).await?;
+    }
     let key = known.key.clone();
     daemon.blocking(move |daemon| daemon.secret_files.remove(&key)).await
 }
@@ -219,7 +237,57 @@ pub(crate) async fn rename(daemon: &Arc<Daemon>, id: &str, key: &InstanceKey) ->
 }
 
 pub(crate) async fn inspect(daemon: &Arc<Daemon>, id: &str) -> Result<Option<Owned>> {
-    Ok(look(daemon, id).await?.and_then(|container| note(daemon, container)))
+    let Some(container) = look(daemon, id).await? else { return Ok(None) };
+    links::mend(daemon, &container).await;
+    Ok(note(daemon, container))
+}
+
+/// Whose container this is, if it has been seen.
+pub(crate) fn known_key(daemon: &Daemon, id: &str) -> Option<InstanceKey> {
+    locked(&daemon.known).get(id).map(|known| known.key.clone())
+}
+
+/// True if the container is this server's.
+pub(crate) async fn is_own(daemon: &Daemon, id: &str) -> Result<bool> {
+    let labels = look(daemon, id).await?.and_then(|container| container.config?.labels);
+    Ok(labels.is_none_or(|labels| labels.get(labels::SERVER) == Some(&daemon.server_id)))
+}
+
+/// Looks at the containers of other fleets that belong in this fleet's network, which was just made.
+pub(crate) async fn look_at_guests(daemon: &Arc<Daemon>, fleet: &FleetName) {
+    let link = Link::Fleet(fleet.clone());
+    let is_guest = |known: &Known| known.key.fleet != *fleet && known.links.contains(&link);
+    let all = locked(&daemon.known).clone();
+    for id in all.into_iter().filter(|(_, known)| is_guest(known)).map(|(id, _)| id) {
+        if let Ok(Some(container)) = look(daemon, &id).await {
+            links::mend(daemon, &container).await;
+        }
+    }
+}
+
+/// Makes the networks, and says what a container is told of them when it is made.
+async fn net(daemon: &Arc<Daemon>, key: &InstanceKey, links: &[Link]) -> Result<Net> {
+    links::prepare(daemon, key, links).await?;
+    let host = match links.iter().find(|link| matches!(link, Link::Door { .. })) {
+        Some(door) => networks::gateway(daemon, door).await?,
+        None => None,
+    };
+    Ok(Net { name: links.first().map(Link::name), host })
+}
+
+/// The networks besides its own that a container belongs in.
+async fn join_more(daemon: &Arc<Daemon>, id: &str, known: &Known) -> Result<()> {
+    match known.links.get(1..) {
+        None | Some([]) => Ok(()),
+        Some(more) => links::complete(daemon, id, &known.key, more).await,
+    }
+}
+
+fn forget_networks(daemon: &Daemon, links: &[Link]) {
+    let mut networks = locked(&daemon.networks);
+    for link in links {
+        networks.remove(&link.name());
+    }
 }
 
 pub(crate) async fn list(daemon: &Arc<Daemon>) -> Result<Vec<Owned>> {
@@ -375,7 +443,10 @@ fn note(daemon: &Daemon, container: ContainerInspectResponse) -> Option<Owned> {
     let host = container.host_config.as_ref();
     let keeps_users = host.is_some_and(|host| host.userns_mode.as_deref() == Some("host"));
     let image = container.image.clone().unwrap_or_default();
+    let labels = config.and_then(|config| config.labels.clone()).unwrap_or_default();
+    let isolated = host.and_then(|host| host.network_mode.as_deref()).is_some_and(links::is_no_bridge);
     let mut owned = observe::owned(&daemon.server_id, container)?;
+    let links = if isolated { Vec::new() } else { Link::of_labels(&owned.key, &labels) };
     let known = Known {
         key: owned.key.clone(),
         image,
@@ -384,6 +455,7 @@ fn note(daemon: &Daemon, container: ContainerInspectResponse) -> Option<Owned> {
         host_paths,
         takes_secrets,
         made_here: false,
+        links,
     };
     let mut all = locked(&daemon.known);
     let known = all.entry(owned.observed.id.to_string()).or_insert_with(|| Arc::new(known));

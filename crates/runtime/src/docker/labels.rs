@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use chassis_core::InstanceKey;
 use chassis_spec::{FleetName, HostPath};
 use serde_json::json;
 
 use super::image_check;
+use super::links::Link;
 use crate::InstanceConfig;
 
 /// Whose it is: the id of the server that made it.
@@ -20,6 +22,10 @@ const CLUSTER: &str = "chassis.cluster";
 /// Paths of the host that the agent sees: a JSON list.
 const HOST_PATHS: &str = "chassis.host-paths";
 const PROBE: &str = "chassis.probe";
+/// The fleets besides its own whose networks a container is in.
+pub(crate) const FLEETS: &str = "chassis.fleets";
+/// The ports of the host that a container reaches, or a network opens.
+pub(crate) const HOST_PORTS: &str = "chassis.host-ports";
 
 pub(crate) type Labels = HashMap<String, String>;
 
@@ -35,6 +41,9 @@ pub(crate) fn of_instance(server_id: &str, config: &InstanceConfig) -> Labels {
     if let Some(cluster) = &config.spec.cluster_id {
         labels.insert(CLUSTER.to_owned(), cluster.to_string());
     }
+    let network = &config.spec.network;
+    insert_list(&mut labels, FLEETS, network.fleets());
+    insert_list(&mut labels, HOST_PORTS, network.host_ports());
     labels
 }
 
@@ -54,6 +63,43 @@ pub(crate) fn host_paths(labels: &Labels) -> Vec<PathBuf> {
 }
 
 /// The labels of a network.
+pub(crate) fn of_network(server_id: &str, link: &Link) -> Labels {
+    match link {
+        Link::Fleet(fleet) => of_fleet(server_id, fleet),
+        Link::Door { fleet, ports, .. } => {
+            let mut labels = of_fleet(server_id, fleet);
+            insert_list(&mut labels, HOST_PORTS, ports);
+            labels
+        }
+    }
+}
+
+/// The labels of a volume of one instance's.
+pub(crate) fn of_volume(server_id: &str, key: &InstanceKey) -> Labels {
+    let mut labels = of_fleet(server_id, &key.fleet);
+    labels.insert(AGENT.to_owned(), key.agent.to_string());
+    labels.insert(INSTANCE.to_owned(), key.number.to_string());
+    labels
+}
+
+/// The words of a label that holds several.
+pub(crate) fn list<T: FromStr>(labels: &Labels, name: &str) -> Vec<T> {
+    labels
+        .get(name)
+        .into_iter()
+        .flat_map(|list| list.split(','))
+        .filter_map(|word| word.parse().ok())
+        .collect()
+}
+
+fn insert_list(labels: &mut Labels, name: &str, list: &[impl ToString]) {
+    if !list.is_empty() {
+        let words: Vec<String> = list.iter().map(ToString::to_string).collect();
+        labels.insert(name.to_owned(), words.join(","));
+    }
+}
+
+/// The labels of all that belongs to a fleet.
 pub(crate) fn of_fleet(server_id: &str, fleet: &FleetName) -> Labels {
     HashMap::from([(SERVER.to_owned(), server_id.to_owned()), (FLEET.to_owned(), fleet.to_string())])
 }

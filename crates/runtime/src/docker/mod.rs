@@ -9,11 +9,13 @@ mod events;
 mod exec;
 mod facts;
 mod failure;
+mod firewall;
 mod host_paths;
 mod image_check;
 mod images;
 mod instances;
 mod labels;
+mod links;
 mod logs;
 mod mounts;
 mod networks;
@@ -24,6 +26,7 @@ mod secrets;
 mod stats;
 mod transport;
 mod users;
+mod volumes;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -40,9 +43,11 @@ use tokio::sync::Notify;
 pub use self::report::{DockerReport, docker_containers, docker_report};
 
 use self::facts::Facts;
+use self::firewall::Firewall;
 use self::host_paths::HostPaths;
 use self::images::Images;
 use self::instances::Known;
+use self::links::Link;
 use self::secrets::SecretFiles;
 use self::transport::Address;
 use self::users::Users;
@@ -88,8 +93,11 @@ pub(crate) struct Daemon {
     users: Users,
     /// Containers of this server's, by id.
     known: Mutex<HashMap<String, Arc<Known>>>,
-    /// Fleets whose network was there when it was last looked at.
-    networks: Mutex<HashSet<FleetName>>,
+    firewall: Firewall,
+    /// Networks that were there when they were last looked at.
+    networks: Mutex<HashSet<String>>,
+    /// Networks that are being removed: no container is brought back into them.
+    closing: Mutex<HashSet<String>>,
     /// Held while a network is made.
     network_making: tokio::sync::Mutex<()>,
     /// Container names with secret files from before this server started, until it is known whose they are.
@@ -119,7 +127,9 @@ impl DockerRuntime {
             images: Images::default(),
             users: Users::default(),
             known: Mutex::default(),
+            firewall: Firewall::new(&options.server_id),
             networks: Mutex::default(),
+            closing: Mutex::default(),
             network_making: tokio::sync::Mutex::default(),
             leftovers: Mutex::new(secret_files.list().into_iter().collect()),
             secret_files,
@@ -185,13 +195,12 @@ impl Runtime for DockerRuntime {
     async fn fleet_prepare(&self, fleet: &FleetName) -> Result<()> {
         let name = fleet.clone();
         self.0.blocking(move |daemon| daemon.tier1.fleet_prepare(&name)).await?;
-        networks::prepare(&self.0, fleet).await?;
-        locked(&self.0.networks).insert(fleet.clone());
+        networks::prepare(&self.0, &Link::Fleet(fleet.clone())).await?;
+        instances::look_at_guests(&self.0, fleet).await;
         Ok(())
     }
 
     async fn fleet_remove(&self, fleet: &FleetName) -> Result<()> {
-        locked(&self.0.networks).remove(fleet);
         networks::remove(&self.0, fleet).await?;
         let fleet = fleet.clone();
         self.0.blocking(move |daemon| daemon.tier1.fleet_remove(&fleet)).await
@@ -199,6 +208,14 @@ impl Runtime for DockerRuntime {
 
     async fn fleet_list(&self) -> Result<Vec<FleetName>> {
         networks::fleets(&self.0).await
+    }
+
+    async fn networks_check(&self) -> Result<()> {
+        firewall::check(&self.0).await
+    }
+
+    fn open_paths(&self, fleet: &FleetName) -> Vec<String> {
+        self.0.firewall.open_paths(fleet)
     }
 
     async fn instance_create(&self, config: &InstanceConfig) -> Result<Observed> {
@@ -222,11 +239,16 @@ impl Runtime for DockerRuntime {
     }
 
     async fn data_list(&self, fleet: &FleetName) -> Result<Vec<InstanceKey>> {
+        let mut keys = volumes::list(&self.0, fleet).await?;
         let fleet = fleet.clone();
-        self.0.blocking(move |daemon| daemon.tier1.list(&fleet)).await
+        keys.extend(self.0.blocking(move |daemon| daemon.tier1.list(&fleet)).await?);
+        keys.sort();
+        keys.dedup();
+        Ok(keys)
     }
 
     async fn data_remove(&self, key: &InstanceKey) -> Result<()> {
+        volumes::remove(&self.0, key).await?;
         let key = key.clone();
         self.0.blocking(move |daemon| daemon.tier1.remove(&key)).await
     }

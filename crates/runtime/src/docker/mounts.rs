@@ -3,9 +3,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use bollard::models::{Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountType};
+use bollard::models::{
+    Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountType, MountVolumeOptions,
+};
+use chassis_core::InstanceKey;
 use chassis_spec::{AgentSpec, HostPath, MountPath};
 
+use super::volumes;
 use crate::tier1::{Owner, is_tier1};
 
 /// What the host has for one container: where its mounts come from, and what depends on the daemon.
@@ -26,9 +30,12 @@ pub(crate) struct Sources {
 }
 
 /// Binds: init's directory, and the volumes.
-pub(crate) fn binds(spec: &AgentSpec, sources: &Sources) -> Vec<Mount> {
+pub(crate) fn binds(key: &InstanceKey, spec: &AgentSpec, sources: &Sources) -> Vec<Mount> {
     let own = bind(&sources.tier1.join(".chassis"), chassis_init::DIRECTORY, true);
     let volumes = spec.volumes.iter().filter_map(|volume| {
+        if let Some(name) = volumes::name(key, volume) {
+            return Some(named(name, volume.mount_path.as_str(), volume.read_only));
+        }
         let (source, read_only) = match (&volume.secret, &volume.host_path) {
             (Some(_), _) => (sources.secret_files.get(&volume.mount_path)?.clone(), true),
             (None, Some(path)) => (sources.host_paths.get(path)?.clone(), volume.read_only),
@@ -55,6 +62,18 @@ pub(crate) fn memory(spec: &AgentSpec, owner: Owner) -> HashMap<String, String> 
             .map(|scratch| (format!("{}/{}", volume.mount_path, scratch.path), options(scratch.size.0)))
     });
     shared.into_iter().chain(scratch).collect()
+}
+
+/// A volume of Docker's, as it is: nothing of the image is copied into it.
+fn named(name: String, target: &str, read_only: bool) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(name),
+        target: Some(target.to_owned()),
+        read_only: Some(read_only),
+        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
+        ..Mount::default()
+    }
 }
 
 fn bind(source: &Path, target: &str, read_only: bool) -> Mount {

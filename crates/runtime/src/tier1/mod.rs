@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/.server/init/<version>/chassis-init   the program, linked into every instance's directory
 //! <root>/.server/trash/                        what is being deleted
+//! <root>/.server/limits/                       which volumes have a quota
 //! <root>/<fleet>/                    0711      the server's
 //! <root>/<fleet>/<agent>-<n>/        0700      the agent's
 //! <root>/<fleet>/<agent>-<n>/.chassis/         the server's: `instance`, `chassis-init`; /.chassis in the sandbox
@@ -12,6 +13,8 @@
 //! a volume the agent may have put anything, so no step ever follows a symbolic link below the root.
 
 mod directory;
+mod limits;
+mod quota;
 mod tree;
 
 use std::io;
@@ -21,7 +24,7 @@ use std::sync::{Mutex, PoisonError};
 
 use chassis_core::InstanceKey;
 use chassis_core::key::parse_instance_name;
-use chassis_spec::{AgentSpec, FleetName, Volume};
+use chassis_spec::{AgentSpec, Backend, FleetName, Volume};
 
 pub(crate) use self::directory::unused_name;
 use self::directory::{Directory, create_root};
@@ -41,16 +44,18 @@ pub(crate) struct Tier1 {
     trash: Mutex<()>,
     /// One at a time puts init in its place: a second writer would take away the file that the first one links.
     program: Mutex<()>,
+    /// One at a time takes a number for a limit.
+    limits: Mutex<()>,
 }
 
-/// True for a volume that lives in tier 1.
+/// True for a volume that is a directory in tier 1.
 pub(crate) fn is_tier1(volume: &Volume) -> bool {
-    volume.secret.is_none() && volume.host_path.is_none()
+    volume.backend() == Some(Backend::Local)
 }
 
 impl Tier1 {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Tier1 { root, trash: Mutex::default(), program: Mutex::default() }
+        Tier1 { root, trash: Mutex::default(), program: Mutex::default(), limits: Mutex::default() }
     }
 
     pub(crate) fn instance_path(&self, key: &InstanceKey) -> PathBuf {
@@ -103,7 +108,9 @@ impl Tier1 {
             .map_err(failed)?;
         self.identify(&instance, key)?;
         for volume in spec.volumes.iter().filter(|volume| is_tier1(volume)) {
+            self.limit_begin(key, volume)?;
             let directory = instance.create(volume.name.as_str(), 0o700).map_err(failed)?;
+            self.limit(key, volume)?;
             for scratch in &volume.scratch {
                 directory.create_mount_point(scratch.path.as_str()).map_err(failed)?;
             }
@@ -146,6 +153,7 @@ impl Tier1 {
         if !path.exists() && !trash_path.exists() {
             return Ok(());
         }
+        self.limits_remove(key)?;
         let failed = |error| unusable(&path, error);
         let _alone = self.trash.lock().unwrap_or_else(PoisonError::into_inner);
         let trash = self.server().and_then(|server| server.create("trash", 0o700)).map_err(failed)?;
@@ -195,6 +203,17 @@ impl Tier1 {
         }
         Ok(directory)
     }
+}
+
+/// Gives a directory and all that is in it to the agent's user, if this server may.
+pub(crate) fn give_directory(path: &Path, owner: Owner) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let given = Directory::open(path).and_then(|directory| {
+        if directory.owner()? == owner { Ok(()) } else { tree::give(&directory, owner) }
+    });
+    given.map_err(|error| unusable(path, error))
 }
 
 fn unusable(path: &Path, error: io::Error) -> Error {

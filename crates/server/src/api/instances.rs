@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::agents::agent_find;
 use super::failure::{Failure, Result};
 use super::fleets::DeleteQuery;
-use super::{SharedState, to_end};
+use super::{SharedState, reach, to_end};
 use crate::controller::agents_reload;
 use crate::failpoint::failpoint;
 use crate::shared::{Health, Shared};
@@ -75,7 +75,7 @@ pub(crate) async fn show(
         spec: AgentSpec::clone(&state.spec),
         agent_revision: state.revision,
         mounts: mounts(&shared, &key, &state.spec),
-        open: opened(&state.spec),
+        open: [opened(&state.spec), reach::network(&shared, &key, &state.spec)].concat(),
         events,
         exits,
     }))
@@ -193,7 +193,6 @@ pub(crate) fn no_instance(key: &InstanceKey) -> Failure {
 
 /// What the agent sees where.
 fn mounts(shared: &Shared, key: &InstanceKey, spec: &AgentSpec) -> Vec<MountInfo> {
-    let tier1 = shared.data_dir.root().join(key.fleet.as_str()).join(key.short_name());
     let memory = |path: String, size: chassis_spec::Bytes| MountInfo {
         path,
         kind: "tier 2".to_owned(),
@@ -202,11 +201,7 @@ fn mounts(shared: &Shared, key: &InstanceKey, spec: &AgentSpec) -> Vec<MountInfo
     };
     let mut mounts = Vec::new();
     for volume in &spec.volumes {
-        let (kind, source) = match (&volume.secret, &volume.host_path) {
-            (Some(secret), _) => ("secret", secret.to_string()),
-            (None, Some(host)) => ("host", host.to_string()),
-            (None, None) => ("tier 1", tier1.join(volume.name.as_str()).display().to_string()),
-        };
+        let (kind, source) = reach::source(shared, key, volume);
         mounts.push(MountInfo {
             path: volume.mount_path.to_string(),
             kind: kind.to_owned(),

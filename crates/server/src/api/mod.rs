@@ -11,6 +11,7 @@ mod instances;
 mod log_follow;
 mod logs;
 mod progress;
+mod reach;
 mod secrets;
 mod server;
 mod stats;

@@ -8,9 +8,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use chassis_api::{Progress, ProgressQuery, ProgressState, Scope, Stuck};
+use chassis_api::{FleetStuck, Progress, ProgressQuery, ProgressState, Scope, Stuck};
 use chassis_core::{HealthState, InstanceKey, Phase, RunState, Wanted};
-use chassis_spec::AgentSpec;
+use chassis_spec::{AgentSpec, FleetName};
 use futures_util::stream::{self, Stream};
 use jiff::{SignedDuration, Timestamp};
 
@@ -76,6 +76,7 @@ fn progress(shared: &Arc<Shared>, scopes: &[Scope]) -> Progress {
         ready: 0,
         pulls: shared.pulls().values().cloned().collect(),
         stuck: Vec::new(),
+        fleets: Vec::new(),
     };
     let (mut working, mut stuck) = (0, 0);
     let mut seen = |key: InstanceKey, phase: Phase, standing: Standing| {
@@ -108,8 +109,11 @@ fn progress(shared: &Arc<Shared>, scopes: &[Scope]) -> Progress {
             }
         }
     }
+    progress.fleets = fleets_stuck(shared, scopes);
     progress.state = if progress.ready == progress.total && !is_ending(shared, scopes) {
         ProgressState::Done
+    } else if progress.ready == progress.total && !progress.fleets.is_empty() {
+        ProgressState::Stuck
     } else if working == 0 && stuck > 0 {
         ProgressState::Stuck
     } else {
@@ -118,11 +122,22 @@ fn progress(shared: &Arc<Shared>, scopes: &[Scope]) -> Progress {
     progress
 }
 
+/// Fleets that cannot be taken away as things are.
+fn fleets_stuck(shared: &Shared, scopes: &[Scope]) -> Vec<FleetStuck> {
+    let ending = shared.ending();
+    let whole = scopes.iter().filter(|scope| scope.agent.is_none());
+    let stuck = |fleet: &FleetName| Some((fleet.clone(), ending.get(fleet)?.clone()?));
+    whole
+        .filter_map(|scope| stuck(&scope.fleet))
+        .map(|(fleet, message)| FleetStuck { fleet, message })
+        .collect()
+}
+
 /// True if the deletion of a fleet or agent is not at its end, though all instances may be gone.
 fn is_ending(shared: &Arc<Shared>, scopes: &[Scope]) -> bool {
     let whole = scopes.iter().filter(|scope| scope.number.is_none());
     whole.into_iter().any(|scope| {
-        (scope.agent.is_none() && shared.ending().contains(&scope.fleet))
+        (scope.agent.is_none() && shared.ending().contains_key(&scope.fleet))
             || agents_in(shared, scope).iter().any(|agent| agent.state().deleting)
     })
 }

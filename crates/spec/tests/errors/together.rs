@@ -68,6 +68,136 @@ volumes:
         r"name: a
 image: b
 volumes:
+  - {name: data, mountPath: /data, dockerVolume: {}, nfs: {server: nas, path: /x}}
+",
+        r"write either `nfs` or `dockerVolume`, not both
+  --> agent.yaml:4:36
+   |
+ 4 |   - {name: data, mountPath: /data, dockerVolume: {}, nfs: {server: nas, path: /x}}
+   |                                    ^^^^^^^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+volumes:
+  - {name: data, mountPath: /data, nfs: {server: nas, path: /x}, size: 2Gi}
+",
+        r"chassis cannot limit a volume with `nfs`; leave it out
+  --> agent.yaml:4:72
+   |
+ 4 |   - {name: data, mountPath: /data, nfs: {server: nas, path: /x}, size: 2Gi}
+   |                                                                        ^^^",
+    ),
+    (
+        r"name: a
+image: b
+volumes:
+  - name: data
+    mountPath: /data
+    dockerVolume:
+      options: {type: none, o: bind, device: /etc}
+",
+        r"a device of the host cannot be mounted this way; write `hostPath` for a directory of it
+  --> agent.yaml:7:7
+   |
+ 7 |       options: {type: none, o: bind, device: /etc}
+   |       ^^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+volumes:
+  - name: data
+    mountPath: /data
+    dockerVolume:
+      options:
+        type: nfs
+        o: addr=1.2.3.4,bind
+        device: /etc
+",
+        r"`bind` would reach the host's own files; write `hostPath` for that
+  --> agent.yaml:7:7
+   |
+ 7 |       options:
+   |       ^^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+network: none
+ports:
+  - {containerPort: 80, hostPort: 8080}
+",
+        r"an agent with `network: none` has no port to publish
+  --> agent.yaml:5:35
+   |
+ 5 |   - {containerPort: 80, hostPort: 8080}
+   |                                   ^^^^",
+    ),
+    (
+        r"name: a
+fleet: one
+image: b
+network:
+  fleets: [two, one]
+",
+        r"`one` is the agent's own fleet, whose network it is in anyway
+  --> agent.yaml:5:17
+   |
+ 5 |   fleets: [two, one]
+   |                 ^^^",
+    ),
+    (
+        r"name: a
+image: b
+network: host
+",
+        r"`host` is not one of fleet, none
+  --> agent.yaml:3:10
+   |
+ 3 | network: host
+   |          ^^^^",
+    ),
+    (
+        r"name: a
+image: b
+network: [tools]
+",
+        r"expected `fleet`, `none`, or a mapping with `fleets` and `hostPorts`, found a list
+  --> agent.yaml:3:10
+   |
+ 3 | network: [tools]
+   |          ^",
+    ),
+    (
+        r"name: a
+image: b
+network:
+  fleet: tools
+",
+        r"unknown field `fleet`
+  --> agent.yaml:4:3
+   |
+ 4 |   fleet: tools
+   |   ^^^^^
+   = did you mean `fleets`?",
+    ),
+    (
+        r"name: a
+image: b
+volumes:
+  - {name: data, mountPath: /data, nfs: {server: nas, path: '/x/{name}'}}
+",
+        r"`/x/{name}` has a brace that stands for nothing: write {fleet}, {agent}, {number} or {instance}
+  --> agent.yaml:4:61
+   |
+ 4 |   - {name: data, mountPath: /data, nfs: {server: nas, path: '/x/{name}'}}
+   |                                                             ^^^^^^^^^^^",
+    ),
+    (
+        r"name: a
+image: b
+volumes:
   - name: key
     mountPath: /key
     secret: secret://f/k

@@ -1,0 +1,45 @@
+//! What an instance has beyond the sandbox's own, as `chassis describe` words it: whom it reaches, where its files are.
+
+use chassis_core::InstanceKey;
+use chassis_spec::{AgentSpec, Backend, Network, Volume};
+
+use crate::shared::Shared;
+
+/// What of the network is open to an agent: what its YAML opens, and what the node cannot close.
+pub(super) fn network(shared: &Shared, key: &InstanceKey, spec: &AgentSpec) -> Vec<String> {
+    if spec.network == Network::None {
+        return Vec::new();
+    }
+    let fleets = spec.network.fleets().iter();
+    let mut open: Vec<String> = fleets
+        .map(|fleet| format!("network.fleets: {fleet} (its agents and this one reach each other)"))
+        .collect();
+    let ports = spec.network.host_ports().iter();
+    open.extend(ports.map(|port| format!("network.hostPorts: {port} of the host, as host.chassis.internal")));
+    open.extend(shared.runtime.open_paths(&key.fleet));
+    open
+}
+
+/// Where a volume's files are: its kind, and the place.
+pub(super) fn source(shared: &Shared, key: &InstanceKey, volume: &Volume) -> (&'static str, String) {
+    if let Some(secret) = &volume.secret {
+        return ("secret", secret.to_string());
+    }
+    if let Some(host) = &volume.host_path {
+        return ("host", host.to_string());
+    }
+    let own = || format!("{}-{}", key.container_name(), volume.name);
+    let place = match volume.backend() {
+        Some(Backend::Nfs(nfs)) => format!("{}:{} by NFS (Docker volume {})", nfs.server, nfs.path, own()),
+        Some(Backend::Docker(docker)) => match &docker.name {
+            Some(name) => format!("Docker volume {name}, perhaps shared"),
+            None => format!("Docker volume {}", own()),
+        },
+        Some(Backend::Local) | None => {
+            let path = shared.data_dir.root().join(key.fleet.as_str()).join(key.short_name());
+            let path = path.join(volume.name.as_str()).display().to_string();
+            volume.size.map_or(path.clone(), |size| format!("{path}, at most {size}"))
+        }
+    };
+    ("tier 1", place)
+}
