@@ -1,11 +1,17 @@
-//! The agent of the benchmarks: idles, or with `tick <milliseconds>` writes the time in nanoseconds that often.
+//! The agent of the benchmarks: idles, with `tick <milliseconds>` writes the time in nanoseconds that often, or with `serve
+//! <port>` answers HTTP, well until somebody asks for `/break`.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let tick = args.next().filter(|mode| mode == "tick").and(args.next());
+    let (mode, value) = (args.next(), args.next());
+    if mode.as_deref() == Some("serve") {
+        serve(value.and_then(|port| port.parse().ok()).expect("a port"));
+    }
+    let tick = mode.filter(|mode| mode == "tick").and(value);
     let Some(interval) = tick.and_then(|milliseconds| milliseconds.parse().ok()) else {
         loop {
             std::thread::sleep(Duration::from_secs(3600));
@@ -17,5 +23,18 @@ fn main() {
         stdout.write_all(format!("{}\n", now.as_nanos()).as_bytes()).expect("somebody to write to");
         stdout.flush().expect("somebody to write to");
         std::thread::sleep(Duration::from_millis(interval));
+    }
+}
+
+fn serve(port: u16) -> ! {
+    let listener = TcpListener::bind(("0.0.0.0", port)).expect("a free port");
+    let mut broken = false;
+    loop {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut request = [0; 1024];
+        let length = stream.read(&mut request).unwrap_or(0);
+        broken |= request[..length].starts_with(b"GET /break");
+        let status = if broken { "500 Broken" } else { "200 OK" };
+        let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
 }

@@ -26,6 +26,11 @@ fn operations() {
 }
 
 #[test]
+fn health() {
+    Session::new().run_file("docs/health.md");
+}
+
+#[test]
 fn example_agents() {
     Session::new().run_file("docs/examples.md");
 }

@@ -85,10 +85,21 @@ impl Chassis {
         self.server.id().context("the server has ended")
     }
 
+    /// Deletes the fleet and begins another.
+    pub(crate) async fn fleet_renew(&mut self, fleet: &str) -> Result<()> {
+        self.fleet_delete().await?;
+        fleet.clone_into(&mut self.fleet);
+        self.run(&["create", "fleet", fleet]).await.map(drop)
+    }
+
+    async fn fleet_delete(&self) -> Result<()> {
+        let confirm = format!("--confirm={}", self.fleet);
+        self.run(&["delete", "fleet", &self.fleet, "--cleanup", &confirm]).await.map(drop)
+    }
+
     /// Deletes the fleet and ends the server.
     pub(crate) async fn end(mut self) -> Result<()> {
-        self.run(&["delete", "fleet", &self.fleet, "--cleanup", &format!("--confirm={}", self.fleet)])
-            .await?;
+        self.fleet_delete().await?;
         let mut stop = self.command();
         // The command waits until the server is gone, which it is only once it was waited for.
         let (stopped, ended) = tokio::join!(finish(stop.args(["server", "stop"])), self.server.wait());

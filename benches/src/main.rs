@@ -41,6 +41,7 @@ enum Row {
     Memory,
     Plan,
     Logs,
+    Health,
 }
 
 #[tokio::main]
@@ -72,6 +73,7 @@ async fn measure(world: &World, rows: &[Row], report: &mut Report) -> Result<()>
             Row::Scale => rows::scale::measure(world, report).await,
             Row::Memory => rows::memory::measure(world, report).await,
             Row::Plan => rows::plan::measure(report),
+            Row::Health => rows::health::measure(world, report).await,
             Row::Logs => rows::logs::measure(world, report).await,
         };
         if let Err(error) = measured {

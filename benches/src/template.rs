@@ -14,11 +14,21 @@ use crate::world::World;
 ///
 /// Each has directories of its own, linked to the same files as chassis does it: an agent's init refuses to share.
 pub(crate) async fn bodies(world: &World, chassis: &Chassis, count: u32) -> Result<Vec<Value>> {
+    bodies_of_round(world, chassis, count, 0).await
+}
+
+/// The same, for one of several rounds.
+pub(crate) async fn bodies_of_round(
+    world: &World,
+    chassis: &Chassis,
+    count: u32,
+    round: usize,
+) -> Result<Vec<Value>> {
     let answer: Value = serde_json::from_str(&docker(&["inspect", &chassis.container(1)]).await?.stdout)?;
     let inspected = answer.get(0).context("the deployed instance has no container")?;
     let mut bodies = Vec::new();
     for number in 0..count {
-        let copy = world.directory(&format!("{}-copy-{number}", chassis.fleet))?;
+        let copy = world.directory(&format!("{}-copy-{round}-{number}", chassis.fleet))?;
         let mut copying = Command::new("cp");
         copying.args(["--archive", "--link"]).arg(chassis.fleet_dir().join(".")).arg(&copy);
         finish(&mut copying).await?;

@@ -1,6 +1,7 @@
 //! The rows of the report: one file each.
 
 pub(crate) mod deploy;
+pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod memory;
 pub(crate) mod plan;
