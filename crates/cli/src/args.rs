@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Events(Events),
     /// Show what instances use: processor, memory, network, disk
     Stats(Stats),
+    /// Watch what instances use, as a picture
+    Top(Top),
     /// Wait until instances are in a state
     Wait(WaitFor),
     /// Start what was stopped
@@ -327,6 +329,15 @@ pub(crate) struct Stats {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Only this fleet, agent or instance
+    pub(crate) name: Option<String>,
+    /// Print one picture as plain text; so does a pipe
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct WaitFor {
     /// Fleets, agents or instances, as with `start`
     #[arg(value_name = "[KIND] NAME", required = true, num_args = 1..)]
@@ -343,8 +354,10 @@ pub(crate) struct WaitFor {
 pub(crate) enum WaitState {
     /// Each runs
     Running,
-    /// Each runs at the agent's present revision, and has not just crashed
+    /// Each runs at the agent's present revision, is healthy if it has a check, and has not just crashed
     Ready,
+    /// Each runs, and its health check succeeds
+    Healthy,
     /// None runs, and none is about to
     Stopped,
     /// None is there any more

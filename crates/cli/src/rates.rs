@@ -1,6 +1,6 @@
 //! Rates, from two samples of counters. Pure.
 
-use chassis_api::Usage;
+use chassis_api::{NodeStats, Usage};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -27,6 +27,12 @@ pub(crate) fn rates(before: &Usage, after: &Usage) -> Option<Rates> {
         disk_read_bytes_per_second: rate(|usage| usage.disk_read_bytes)?,
         disk_written_bytes_per_second: rate(|usage| usage.disk_written_bytes)?,
     })
+}
+
+/// Cores of a machine that were busy.
+pub(crate) fn busy_cores(before: &NodeStats, after: &NodeStats) -> Option<f64> {
+    let seconds = seconds_between(before.read_at, after.read_at)?;
+    per_second(before.cpu_nanoseconds, after.cpu_nanoseconds, seconds).map(|rate| rate / 1e9)
 }
 
 fn seconds_between(before: Timestamp, after: Timestamp) -> Option<f64> {

@@ -13,6 +13,7 @@ mod image;
 mod mount;
 mod namespace;
 mod outcome;
+mod pty;
 mod server;
 
 use std::fmt::Display;
@@ -27,6 +28,7 @@ pub use image::{Image, Tag};
 pub use mount::TmpfsMount;
 pub use namespace::{Listener, Namespace, OwnNamespace};
 pub use outcome::Outcome;
+pub use pty::Pty;
 pub use server::Server;
 
 /// Long enough for whatever should happen soon, also on a busy machine.

@@ -18,6 +18,7 @@ mod secret;
 pub(crate) mod serve;
 mod server;
 mod stats;
+mod top;
 pub(crate) mod validate;
 mod wait;
 
@@ -39,6 +40,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Logs(logs) => logs::run(context, logs).await,
         Command::Events(events) => events::run(context, events).await,
         Command::Stats(stats) => stats::run(context, stats).await,
+        Command::Top(top) => top::run(context, top).await,
         Command::Wait(wait) => wait::run(context, wait).await,
         Command::Start(args) => change::run(context, args, ChangeKind::Start).await,
         Command::Stop(args) => change::run(context, args, ChangeKind::Stop).await,

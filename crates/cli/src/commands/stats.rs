@@ -7,6 +7,7 @@ use chassis_client::Client;
 use serde::Serialize;
 
 use crate::args::{Format, Stats as Args};
+use crate::commands::health;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Cell, Table, Terminal, clean, percent, size, state};
@@ -95,7 +96,7 @@ fn table(terminal: Terminal, rows: &[Row], wide: bool) -> String {
     let mut header =
         vec!["NAME", "STATE", "CPU", "MEMORY", "LIMIT", "NET IN/OUT", "DISK IN/OUT", "PROCESSES", "RESTARTS"];
     if wide {
-        header.extend(["CORES", "NET IN/OUT PER S", "DISK IN/OUT PER S", "PROCESS LIMIT", "NODE"]);
+        header.extend(["HEALTH", "CORES", "NET IN/OUT PER S", "DISK IN/OUT PER S", "PROCESS LIMIT", "NODE"]);
     }
     let mut table = Table::new(terminal, &header);
     let several = rows.iter().any(|row| row.stats.instance.fleet != rows[0].stats.instance.fleet);
@@ -124,6 +125,7 @@ fn cells(row: &Row, several: bool, wide: bool) -> Vec<Cell> {
         instance.restarts.into(),
     ];
     if wide {
+        cells.push(health::state(instance.health));
         cells.push(cpu_limit_cores.map_or_else(|| "all".into(), Cell::from));
         cells.push(rated(&|rates| {
             rate_pair(rates.network_received_bytes_per_second, rates.network_sent_bytes_per_second)

@@ -6,7 +6,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use chassis_api::{Agent, EventQuery, Instance, Phase, Progress, ProgressQuery, ProgressState, Scope};
+use chassis_api::{
+    Agent, EventQuery, HealthState, Instance, Phase, Progress, ProgressQuery, ProgressState, Scope,
+};
 use chassis_client::Client;
 use chassis_spec::RestartPolicy;
 use futures_util::StreamExt;
@@ -156,18 +158,21 @@ fn verdict(state: WaitState, picture: &Picture) -> Verdict {
         WaitState::Deleted => true,
         // Whether it is the present revision, and has not just crashed, only the server knows.
         WaitState::Ready => picture.progress.state != ProgressState::Done,
-        WaitState::Running | WaitState::Stopped | WaitState::Completed => false,
+        WaitState::Running | WaitState::Healthy | WaitState::Stopped | WaitState::Completed => false,
     };
     if missing.is_empty() && !unready {
         return Verdict::Done(instances.len());
     }
     if missing.is_empty() && state != WaitState::Deleted {
-        let Progress { ready, total, .. } = picture.progress;
-        return Verdict::Waiting(format!("{ready} of {} ready", count(total, "instance")));
+        let Progress { ready, total, stuck, .. } = &picture.progress;
+        let why =
+            stuck.iter().map(|one| format!("\n  {}: {}", one.instance.short_name(), clean(&one.message)));
+        return Verdict::Waiting(format!("{ready} of {} ready{}", count(*total, "instance"), listed(why)));
     }
     let named = missing.iter().map(|instance| {
         let why = instance.message.as_deref().map(|why| format!(": {}", clean(why))).unwrap_or_default();
-        format!("\n  {}-{} is {:?}{why}", instance.agent, instance.number, instance.phase)
+        let health = instance.health.map(|health| format!(", {health:?}")).unwrap_or_default();
+        format!("\n  {}-{} is {:?}{health}{why}", instance.agent, instance.number, instance.phase)
     });
     Verdict::Waiting(format!("{} missing{}", missing.len(), listed(named)))
 }
@@ -175,6 +180,9 @@ fn verdict(state: WaitState, picture: &Picture) -> Verdict {
 fn is_so(state: WaitState, instance: &Instance) -> bool {
     match state {
         WaitState::Running | WaitState::Ready => instance.phase == Phase::Running,
+        WaitState::Healthy => {
+            instance.phase == Phase::Running && instance.health == Some(HealthState::Healthy)
+        }
         WaitState::Stopped => matches!(instance.phase, Phase::Stopped | Phase::Completed | Phase::Failed),
         WaitState::Completed => instance.phase == Phase::Completed,
         WaitState::Deleted => false,
@@ -183,7 +191,7 @@ fn is_so(state: WaitState, instance: &Instance) -> bool {
 
 /// Why nothing that is under way leads there, if that is so: behind a blank, or in lines of their own.
 fn impossible(state: WaitState, picture: &Picture, missing: &[&Instance]) -> Option<String> {
-    let runs = matches!(state, WaitState::Running | WaitState::Ready | WaitState::Completed);
+    let runs = !matches!(state, WaitState::Stopped | WaitState::Deleted);
     if runs && picture.instances.is_empty() {
         return Some(" there is no instance; deploy or scale it first".to_owned());
     }
@@ -199,6 +207,9 @@ fn impossible(state: WaitState, picture: &Picture, missing: &[&Instance]) -> Opt
     let ended = missing.iter().filter_map(|instance| {
         let name = format!("{}-{}", instance.agent, instance.number);
         match instance.phase {
+            Phase::Running if state == WaitState::Healthy && instance.health.is_none() => {
+                Some(format!("\n  {name} has no health check; `--for ready` asks for none"))
+            }
             Phase::Stopped if runs => {
                 Some(format!("\n  {name} is stopped; `chassis start {name}` starts it"))
             }
@@ -210,7 +221,9 @@ fn impossible(state: WaitState, picture: &Picture, missing: &[&Instance]) -> Opt
     });
     let stuck = picture.progress.stuck.iter().filter(|stuck| {
         let key = &stuck.instance;
+        // What runs may yet become healthy: to wait for that is what was asked for.
         picture.progress.state == ProgressState::Stuck
+            && stuck.phase != Phase::Running
             && missing
                 .iter()
                 .any(|one| (&one.fleet, &one.agent, one.number) == (&key.fleet, &key.agent, key.number))
@@ -233,6 +246,7 @@ fn word(state: WaitState) -> &'static str {
     match state {
         WaitState::Running => "running",
         WaitState::Ready => "ready",
+        WaitState::Healthy => "healthy",
         WaitState::Stopped => "stopped",
         WaitState::Deleted => "deleted",
         WaitState::Completed => "completed",

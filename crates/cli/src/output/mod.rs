@@ -1,5 +1,6 @@
 //! How results are printed: tables for people, JSON and YAML with the API's own field names for programs.
 
+mod raw;
 mod size;
 mod state;
 mod style;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use crate::args::Format;
 use crate::failure::Failure;
 
+pub(crate) use raw::{RawMode, terminal_size};
 pub(crate) use size::{percent, size};
 pub(crate) use state::{exit_text, reason, state};
 pub(crate) use style::Color;

@@ -74,6 +74,11 @@ impl Cell {
         Cell { text: text.into(), color: Some(color) }
     }
 
+    /// For those who lay it out themselves.
+    pub(crate) fn into_parts(self) -> (String, Option<Color>) {
+        (self.text, self.color)
+    }
+
     fn width(&self) -> usize {
         self.text.chars().count()
     }

@@ -45,6 +45,11 @@ impl Terminal {
         self.stderr && io::stdin().is_terminal()
     }
 
+    /// Whether there is a person with a screen and a keyboard.
+    pub(crate) fn interactive(self) -> bool {
+        self.stdout && io::stdin().is_terminal()
+    }
+
     /// What was done: one line on stdout, unless only data is wanted.
     pub(crate) fn done(self, line: &str) -> Result<(), Failure> {
         if self.quiet { Ok(()) } else { data(&format!("{line}\n")) }
