@@ -36,6 +36,18 @@ fn validate_tells_everything_that_is_wrong() {
         ran(0, "<stdin>: ok, agent data-collector\n", "")
     );
     assert_eq!(place.run("validate -q -f good.yaml"), ran(0, "", ""));
+    // The same agent in two documents would be one deployed over the other.
+    place.write("twice.yaml", &format!("{AGENT}---\n{AGENT}"));
+    let twice = "agent data-collector is declared twice";
+    assert_eq!(
+        place.run("validate -f twice.yaml"),
+        ran(1, "", &format!("error: twice.yaml: {twice}; leave one out or rename it\n"))
+    );
+    place.write("again.yaml", AGENT);
+    assert_eq!(
+        place.run("validate -q -f good.yaml -f again.yaml"),
+        ran(1, "", &format!("error: again.yaml: {twice}, first in good.yaml; leave one out or rename it\n"))
+    );
 }
 
 #[test]
@@ -88,6 +100,11 @@ fn wrong_usage_exits_2_and_says_what_is_right() {
     for (line, stderr) in cases {
         assert_eq!(place.run(line), ran(2, "", stderr), "{line}");
     }
+    // What comes from the environment is no part of what was typed.
+    let usage = place.run("scale fleet");
+    assert!(usage.stderr.contains("Usage: chassis scale fleet <NAME> <COUNT>"), "{}", usage.stderr);
+    assert!(place.ok("help").contains("Look for what stands in the way of agents"));
+    assert!(place.ok("help deploy agent").contains("--replicas"));
     let misspelt = place.run("depoly agent -f agent.yaml");
     assert_eq!(misspelt.code, 2);
     assert!(misspelt.stderr.contains("unrecognized subcommand 'depoly'"), "{}", misspelt.stderr);

@@ -112,6 +112,23 @@ fn a_fleet_from_its_creation_to_its_end() {
     place.ok("create fleet collector");
 }
 
+/// The simulation uses nothing that could be shown, and says so.
+#[test]
+fn a_runtime_that_cannot_tell_what_is_used_is_no_failure() {
+    let server = collector();
+    server.place.ok("deploy agent -f agent.yaml");
+    let stats = server.place.run("stats data-collector-1");
+    assert_eq!(stats.code, 0);
+    let row: Vec<&str> = stats.stdout.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..5], ["data-collector-1", "Running", "-", "-", "-"]);
+    assert!(
+        stats.stderr.starts_with("warning: this runtime cannot tell what instances use"),
+        "{}",
+        stats.stderr
+    );
+    assert!(server.place.ok("top --once").contains("1 running"));
+}
+
 fn first_words(line: &str) -> String {
     line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
@@ -127,6 +144,15 @@ fn names_that_are_nothing_exit_3_with_a_suggestion() {
             ran(3, "", suggestion),
             "{command}"
         );
+    }
+    // A fleet that is not there is made by who wants something put into it, not by who wants to be rid of it.
+    for (command, hint) in [
+        ("delete fleet other --confirm=other", "`chassis ps --fleets` shows those that are there"),
+        ("stop fleet other", "`chassis ps --fleets` shows those that are there"),
+        ("deploy agent -f agent.yaml --fleet other", "make it with `chassis create fleet other`"),
+    ] {
+        let refused = format!("error: there is no fleet `other`; {hint}\n");
+        assert_eq!(server.place.run(command), ran(3, "", &refused), "{command}");
     }
     let usage = [
         ("stop", "fleet", "which fleet? Write its name behind it"),

@@ -12,6 +12,7 @@ use chassis_api::{
 use chassis_client::Client;
 use chassis_spec::RestartPolicy;
 use futures_util::StreamExt;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::args::{WaitFor, WaitState};
 use crate::context::Context;
@@ -22,6 +23,8 @@ use crate::scope::{find_words, not_found, short_names};
 const REFRESH: Duration = Duration::from_secs(1);
 /// Events come in bursts; one look is enough for each.
 const BURST: Duration = Duration::from_millis(50);
+/// When an instance that has a check shows it.
+const SETTLED: SignedDuration = SignedDuration::from_secs(5);
 /// Instances that are named when a wait ends badly.
 const MOST_NAMED: usize = 10;
 
@@ -207,7 +210,7 @@ fn impossible(state: WaitState, picture: &Picture, missing: &[&Instance]) -> Opt
     let ended = missing.iter().filter_map(|instance| {
         let name = format!("{}-{}", instance.agent, instance.number);
         match instance.phase {
-            Phase::Running if state == WaitState::Healthy && instance.health.is_none() => {
+            Phase::Running if state == WaitState::Healthy && is_unchecked(instance) => {
                 Some(format!("\n  {name} has no health check; `--for ready` asks for none"))
             }
             Phase::Stopped if runs => {
@@ -231,6 +234,12 @@ fn impossible(state: WaitState, picture: &Picture, missing: &[&Instance]) -> Opt
     let stuck = stuck.map(|stuck| format!("\n  {}: {}", stuck.instance.short_name(), clean(&stuck.message)));
     let why = listed(ended.chain(stuck));
     (!why.is_empty()).then_some(why)
+}
+
+/// True if nothing asks after its health: known a moment after its start, when an image's own check has been found.
+fn is_unchecked(instance: &Instance) -> bool {
+    let runs_for = instance.started_at.map(|started_at| Timestamp::now().duration_since(started_at));
+    instance.health.is_none() && runs_for.is_some_and(|time| time > SETTLED)
 }
 
 fn listed(lines: impl Iterator<Item = String>) -> String {
