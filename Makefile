@@ -1,6 +1,6 @@
 # Each target is one line here; what needs more than a line is a script in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo clean-demo test check bench build install
+.PHONY: help demo clean-demo test check bench soak build install
 
 PREFIX ?= /usr/local
 
@@ -22,6 +22,9 @@ check: ## Format and lint only
 
 bench: ## Measure against Docker, Compose and Swarm, side by side
 	cargo run --release -p chassis-bench
+
+soak: ## Let everything go wrong for SOAK_MINUTES (60) on a hundred instances, and count what is left
+	SOAK_MINUTES=$${SOAK_MINUTES:-60} cargo test --release -p chassis-cli --test soak
 
 build: ## Build the release binary
 	cargo build --release -p chassis-cli --bin chassis

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use chassis_testkit::api::Phase;
-use chassis_testkit::{Chassis, Image, SOON, Server, eventually, expect};
+use chassis_testkit::{Chassis, Image, SOON, Server, eventually, expect, process};
 use serde_json::Value;
 
+use crate::FLAT;
 use crate::neighbours::Neighbours;
-use crate::{FLAT, process};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
 
@@ -71,11 +71,9 @@ impl Ground {
         u32::try_from(pid).expect("a process id")
     }
 
-    /// How many processes and threads a container has, as the kernel counts them.
-    pub(crate) fn processes(&self, container: &str) -> u32 {
-        let container = self.chassis.docker().inspect(container).expect("a container");
-        let pid = container["State"]["Pid"].as_u64().expect("a process id");
-        process::count_in_cgroup(pid)
+    /// How many processes and threads an instance has, as the kernel counts them.
+    pub(crate) fn processes(&self, name: &str) -> u32 {
+        process::count_in_cgroup(self.main_process(name)).expect("its cgroup counts processes")
     }
 
     /// Waits for words on either stream.
@@ -96,7 +94,7 @@ impl Ground {
 
     /// The server's resident memory, in KiB.
     pub(crate) fn server_memory(&self) -> u64 {
-        process::resident_memory(self.server.pid())
+        process::usage(self.server.pid()).expect("a server that runs").memory
     }
 
     pub(crate) fn expect_flat(&self, before: u64) {
@@ -138,7 +136,7 @@ impl Ground {
     /// Bytes in the container's own layer and in tier 1, but for init, which is there once for all.
     pub(crate) fn written_to_disk(&self, name: &str) -> u64 {
         let layer = self.chassis.docker().layer_size(&self.container(name));
-        layer + process::size_of_files(&self.chassis.data_dir().join(&self.fleet).join(name))
+        layer + size_of_files(&self.chassis.data_dir().join(&self.fleet).join(name))
     }
 
     /// The neighbours noticed nothing, and nothing is left when the fleet is deleted.
@@ -149,6 +147,19 @@ impl Ground {
         assert!(self.chassis.docker().labelled(&label).is_empty(), "containers are left");
         assert!(self.chassis.docker().networks_labelled(&label).is_empty(), "a network is left");
         assert!(!self.chassis.data_dir().join(&self.fleet).exists(), "tier 1 is left");
-        assert_eq!(process::of_fleet(&self.fleet), 0, "processes are left");
+        assert_eq!(process::inits(&format!("{}/", self.fleet)).len(), 0, "processes are left");
     }
+}
+
+/// Bytes in the files of an instance's directory, without what chassis put there.
+fn size_of_files(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name() != ".chassis")
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size_of_files(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
 }

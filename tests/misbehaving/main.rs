@@ -3,12 +3,11 @@
 
 mod ground;
 mod neighbours;
-mod process;
 
 use std::time::{Duration, Instant};
 
 use chassis_testkit::api::{Event, EventKind, Phase};
-use chassis_testkit::{SOON, eventually, expect, pause};
+use chassis_testkit::{SOON, eventually, expect, pause, process};
 
 use ground::Ground;
 
@@ -61,15 +60,15 @@ fn leak_until_out_of_memory() {
 fn fork_bomb() {
     let ground = Ground::new("fork-bomb.yaml");
     let limit = 64;
-    let bomb = ground.container("fork-bomb-1");
+    let bomb = "fork-bomb-1";
     eventually(LATER, || {
-        let count = ground.processes(&bomb);
+        let count = ground.processes(bomb);
         expect(count == limit, || format!("{count} processes, of {limit} that it may have"))
     });
     ground.until_log_shows("fork-bomb-1", "can't fork");
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(5) {
-        assert!(ground.processes(&bomb) <= limit, "it has more processes than its limit");
+        assert!(ground.processes(bomb) <= limit, "it has more processes than its limit");
         let others = std::process::Command::new("/bin/true").status().expect("the host can fork");
         assert!(others.success());
         pause(Duration::from_millis(50));
@@ -214,7 +213,7 @@ fn zombies() {
     unreaped.sort_unstable();
     let usual = unreaped[unreaped.len() / 2];
     assert!(usual <= 3, "orphans are not reaped: {unreaped:?}");
-    assert!(ground.processes(&ground.container("zombies-1")) <= 64);
+    assert!(ground.processes("zombies-1") <= 64);
     ground.expect_untouched("zombies-1");
     ground.end();
 }

@@ -49,6 +49,37 @@ impl Docker {
         self.get(&format!("/containers/json?all=1&filters={filter}")).as_array().cloned().unwrap_or_default()
     }
 
+    /// The names of all containers, whoever's they are.
+    pub fn containers(&self) -> Vec<String> {
+        let name =
+            |container: &Value| Some(container["Names"][0].as_str()?.trim_start_matches('/').to_owned());
+        self.get("/containers/json?all=1").as_array().into_iter().flatten().filter_map(name).collect()
+    }
+
+    /// The names of all networks but those that every Engine has.
+    pub fn networks(&self) -> Vec<String> {
+        let name = |network: &Value| Some(network["Name"].as_str()?.to_owned());
+        let own = |name: &String| !["none", "host", "bridge"].contains(&name.as_str());
+        self.get("/networks").as_array().into_iter().flatten().filter_map(name).filter(own).collect()
+    }
+
+    /// The names of all volumes.
+    pub fn volumes(&self) -> Vec<String> {
+        let name = |volume: &Value| Some(volume["Name"].as_str()?.to_owned());
+        self.get("/volumes")["Volumes"].as_array().into_iter().flatten().filter_map(name).collect()
+    }
+
+    /// What `docker info` says, as JSON.
+    pub fn info(&self) -> Value {
+        self.get("/info")
+    }
+
+    /// Asks for something that may well fail, such as to pause what has just ended. True if it was done.
+    pub fn attempt(&self, method: &str, target: &str, body: &Value) -> bool {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.ask(method, target, body.as_bytes()).is_ok_and(|(status, _)| (200..300).contains(&status))
+    }
+
     pub fn networks_labelled(&self, label: &str) -> Vec<Value> {
         let filter = encode(&json!({ "label": [label] }).to_string());
         self.get(&format!("/networks?filters={filter}")).as_array().cloned().unwrap_or_default()

@@ -48,6 +48,11 @@ impl Dockerd {
         Docker::at(self.path("sock"))
     }
 
+    /// Its process; none while it is stopped.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Makes the images of the examples, by `examples/images.sh`.
     pub fn make_example_images(&self, repository: &Path) {
         let output = Command::new("examples/images.sh")

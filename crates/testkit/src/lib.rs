@@ -14,6 +14,7 @@ mod mount;
 mod namespace;
 mod outcome;
 mod pty;
+pub mod process;
 mod server;
 
 use std::fmt::Display;
