@@ -191,7 +191,10 @@ pub(crate) fn check_growth(world: &mut World, samples: &[Sample]) -> Growth {
     let tenth = (own.len() / 10).max(1).min(own.len());
     let memory = |samples: &[&Sample]| median(samples.iter().map(|sample| sample.server.memory).collect());
     let (first, last) = (memory(&own[..tenth]), memory(&own[own.len() - tenth..]));
-    let over = own.first().zip(own.last()).map_or(Duration::ZERO, |(first, last)| last.after - first.after);
+    let over = own
+        .first()
+        .zip(own.last())
+        .map_or(Duration::ZERO, |(first, last)| last.after.saturating_sub(first.after));
     if last > first + MORE_MEMORY {
         world
             .violations

@@ -257,7 +257,7 @@ impl Faults {
                     world.container_do(&target, "unpause");
                 }
                 Undo::Start(target) if frozen => {
-                    self.undo.push((now + Duration::from_secs(1), Undo::Start(target)))
+                    self.undo.push((now + Duration::from_secs(1), Undo::Start(target)));
                 }
                 Undo::Start(target) => {
                     // It may have been scaled away since.

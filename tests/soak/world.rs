@@ -15,7 +15,7 @@ use crate::watch::Pids;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
 /// A command that takes longer hangs: none of them waits for anything but the server's answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct World {
     pub(crate) chassis: Chassis,
@@ -129,9 +129,9 @@ impl World {
     pub(crate) fn engine_restart(&mut self, killed: bool) {
         self.pids.dockerd.store(0, Ordering::Relaxed);
         if killed {
-            self.dockerd.kill()
+            self.dockerd.kill();
         } else {
-            self.dockerd.stop()
+            self.dockerd.stop();
         }
         self.dockerd.start();
         self.note_engine();

@@ -291,7 +291,8 @@ impl Chassis {
 
 /// Where a server keeps secret files: in memory.
 fn secret_dirs(id: &str) -> [PathBuf; 2] {
-    ["/run/chassis", "/dev/shm/chassis"].map(|path| Path::new(path).join(id))
+    let shared = format!("/dev/shm/chassis-{}", rustix::process::geteuid().as_raw());
+    ["/run/chassis", &shared].map(|path| Path::new(path).join(id))
 }
 
 impl Drop for Chassis {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{Docker, Namespace, SOON, eventually, expect, pause};
+use crate::{Docker, Namespace, SOON, eventually, expect, pause, process};
 
 /// A second dockerd beside the machine's: with its own containerd, files and socket. It lives in a network namespace of
 /// its own, because two that share one remove each other's bridges. It needs root.
@@ -147,6 +147,9 @@ impl Drop for Dockerd {
             }
         }
         self.end(Signal::TERM);
+        // Those of an Engine that was killed may be nobody's any more.
+        let home = self.home.path().display().to_string();
+        process::end_all(|line| line.contains("containerd-shim") && line.contains(&home));
         for directory in ["root", "exec/netns"] {
             unmount_below(&self.path(directory));
         }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// What one process holds at a moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
@@ -50,6 +52,15 @@ pub fn inits(begin: &str) -> Vec<u32> {
     let argument = format!("--instance\0{begin}");
     let is_one = |pid: &u32| command_line(*pid).contains(&argument);
     numbers().filter(is_one).collect()
+}
+
+/// Kills all processes whose arguments, each ended by a zero, are such.
+pub(crate) fn end_all(is_such: impl Fn(&str) -> bool) {
+    for pid in numbers().filter(|pid| is_such(&command_line(*pid))) {
+        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
 }
 
 /// The children of a process.

@@ -32,6 +32,15 @@ pub(crate) fn is_not_found(error: &DockerError) -> bool {
     status(error) == Some(404)
 }
 
+/// True if a start failed because of what the container's last run left in containerd or runc when dockerd was killed.
+/// Docker never takes that away; only a container made anew, with an id of its own, can be started.
+pub(crate) fn is_left_over(error: &DockerError) -> bool {
+    let words = words(error).to_lowercase();
+    status(error).is_some()
+        && ((words.starts_with("task ") && words.ends_with(": already exists"))
+            || words.contains("container with given id already exists"))
+}
+
 /// What a refusal or a failed pull says, without the wrapping.
 pub(crate) fn words(error: &DockerError) -> String {
     match error {
@@ -116,6 +125,22 @@ pub(crate) fn unwrapped(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_daemon_left_is_known() {
+        let refused = |status_code, message: &str| DockerError::DockerResponseServerError {
+            status_code,
+            message: message.to_owned(),
+        };
+        // Engine 20.10 with containerd 1.6, and 24 with runc 1.1.
+        assert!(is_left_over(&refused(409, "task 448fc2eac12a28f2: already exists: unknown")));
+        assert!(is_left_over(&refused(
+            500,
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create \
+             failed: container with given ID already exists: unknown"
+        )));
+        assert!(!is_left_over(&refused(409, "network chassis-a already exists")));
+    }
 
     #[test]
     fn the_reason_is_left_without_its_wrapping() {

@@ -153,6 +153,9 @@ pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, secrets: InstanceSecre
         // Its network was removed. Only a container made anew is put into one made since: the caller finds this one gone.
         return remove(daemon, id).await;
     }
+    if started.as_ref().is_err_and(failure::is_left_over) {
+        return remove(daemon, id).await;
+    }
     let Err(error) = started else { return Ok(()) };
     // Whatever was in the way: what counts is whether it runs.
     match inspect(daemon, id).await? {
