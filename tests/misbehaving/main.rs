@@ -6,7 +6,7 @@ mod neighbours;
 
 use std::time::{Duration, Instant};
 
-use chassis_testkit::api::{Event, EventKind, Phase};
+use chassis_testkit::api::{Event, EventKind, HealthState, Phase};
 use chassis_testkit::{SOON, eventually, expect, pause, process};
 
 use ground::Ground;
@@ -15,6 +15,48 @@ use ground::Ground;
 const LATER: Duration = Duration::from_secs(90);
 /// What a run may add to the server's memory, in KiB.
 const FLAT: u64 = 10 << 10;
+
+#[test]
+fn hang() {
+    let ground = Ground::adapted("hang.yaml", |yaml| yaml.replace("value: 20", "value: 4"));
+    let name = ground.name("hang-1");
+    eventually(SOON, || {
+        let found = ground.chassis.instance(&name).instance;
+        expect(found.health == Some(HealthState::Healthy), || format!("{found:?}"))
+    });
+    let found = eventually(LATER, || {
+        let found = ground.chassis.instance(&name).instance;
+        expect(found.restarts >= 1, || format!("{found:?}")).map(|()| found)
+    });
+    assert!(found.last_exit.is_some_and(|exit| exit.unhealthy && !exit.out_of_memory), "{found:?}");
+    ground.chassis.ok(&["events", &name]).shows(&["unhealthy: ", "restarted because it is unhealthy"]);
+    ground.end();
+}
+
+#[test]
+fn slow_health() {
+    let ground = Ground::new("slow-health.yaml");
+    let name = ground.name("slow-health-1");
+    eventually(LATER, || {
+        let found = ground.chassis.instance(&name).instance;
+        expect(found.restarts >= 1 && found.last_exit.is_some_and(|exit| exit.unhealthy), || {
+            format!("{found:?}")
+        })
+    });
+    ground.chassis.ok(&["events", &name]).shows(&["unhealthy: ", "restarted because it is unhealthy"]);
+    ground.end();
+
+    let patient = Ground::adapted("slow-health.yaml", |yaml| {
+        yaml.replace("timeout: 1s", "timeout: 20s").replace("interval: 1s", "interval: 20s")
+    });
+    let name = patient.name("slow-health-1");
+    eventually(LATER, || {
+        let found = patient.chassis.instance(&name).instance;
+        expect(found.health == Some(HealthState::Healthy), || format!("{found:?}"))
+    });
+    patient.expect_untouched("slow-health-1");
+    patient.end();
+}
 
 #[test]
 fn leak_until_out_of_memory() {

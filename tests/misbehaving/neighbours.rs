@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use chassis_testkit::api::Phase;
+use chassis_testkit::api::{HealthState, Phase};
 use chassis_testkit::{Chassis, pause};
 
 const REPLICAS: u32 = 2;
@@ -76,6 +76,7 @@ impl Neighbours {
             );
             let found = chassis.instance(&format!("{}/{name}", self.fleet)).instance;
             assert_eq!((found.phase, found.restarts), (Phase::Running, 0), "{found:?}");
+            assert_eq!(found.health, Some(HealthState::Healthy), "{found:?}");
             let beats = chassis.read(&self.fleet, &name, "data/beats");
             let beats: Vec<u64> = beats.lines().map(|beat| beat.parse().expect("a time")).collect();
             let gap = beats.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().expect("some beats");

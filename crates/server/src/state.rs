@@ -46,6 +46,8 @@ pub(crate) struct Slot {
     seen: Instant,
     /// Memory that differs from the store's.
     unsaved: bool,
+    /// What is wanted changed while a step was under way: that it fails says nothing about what is wanted now.
+    overtaken: bool,
     pub(crate) checks: Checks,
     /// What happened and is not stored yet.
     events: Vec<EventKind>,
@@ -250,6 +252,7 @@ impl AgentState {
         let key = self.key.instance(number);
         let slot = self.slots.get_mut(&number)?;
         slot.instance.busy = false;
+        let overtaken = std::mem::take(&mut slot.overtaken);
         match outcome {
             Outcome::Seen { observed, asked } => {
                 slot.set_observed(observed);
@@ -258,6 +261,10 @@ impl AgentState {
                     slot.instance.memory = slot.instance.memory.note_unblocked();
                     slot.unsaved = true;
                 }
+                None
+            }
+            Outcome::Failed { .. } if overtaken => {
+                slot.look = Some(Instant::now());
                 None
             }
             Outcome::Failed { reason, message } => {
@@ -330,6 +337,7 @@ impl Slot {
             look: None,
             seen: Instant::now(),
             unsaved: false,
+            overtaken: false,
             checks: Checks::default(),
             events: Vec::new(),
         }
@@ -377,6 +385,7 @@ impl Slot {
         let memory = &self.instance.memory;
         self.instance.memory = Memory { failures: 0, retry_at: None, blocked: None, ..memory.clone() };
         self.unsaved = true;
+        self.overtaken = self.instance.busy;
     }
 
     /// True while what failed is not to be tried again.

@@ -37,7 +37,8 @@ pub(crate) fn is_not_found(error: &DockerError) -> bool {
 pub(crate) fn is_left_over(error: &DockerError) -> bool {
     let words = words(error).to_lowercase();
     status(error).is_some()
-        && ((words.starts_with("task ") && words.ends_with(": already exists"))
+        && (words == "id already in use"
+            || (words.starts_with("task ") && words.ends_with(": already exists"))
             || words.contains("container with given id already exists"))
 }
 
@@ -134,6 +135,7 @@ mod tests {
         };
         // Engine 20.10 with containerd 1.6, and 24 with runc 1.1.
         assert!(is_left_over(&refused(409, "task 448fc2eac12a28f2: already exists: unknown")));
+        assert!(is_left_over(&refused(409, "id already in use")));
         assert!(is_left_over(&refused(
             500,
             "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create \
