@@ -69,11 +69,6 @@ impl Docker {
         self.get("/volumes")["Volumes"].as_array().into_iter().flatten().filter_map(name).collect()
     }
 
-    /// What `docker info` says, as JSON.
-    pub fn info(&self) -> Value {
-        self.get("/info")
-    }
-
     /// Asks for something that may well fail, such as to pause what has just ended. True if it was done.
     pub fn attempt(&self, method: &str, target: &str, body: &Value) -> bool {
         let body = if body.is_null() { String::new() } else { body.to_string() };
