@@ -13,8 +13,8 @@ mod image;
 mod mount;
 mod namespace;
 mod outcome;
-mod pty;
 pub mod process;
+mod pty;
 mod server;
 
 use std::fmt::Display;
