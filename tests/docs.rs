@@ -31,6 +31,11 @@ fn health() {
 }
 
 #[test]
+fn security() {
+    Session::new().run_file("docs/security.md");
+}
+
+#[test]
 fn example_agents() {
     Session::new().run_file("docs/examples.md");
 }

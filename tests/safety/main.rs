@@ -2,6 +2,8 @@
 //! fails, and `chassis audit` tells how things are.
 
 mod attempts;
+mod audits;
+mod mapped;
 mod refusals;
 
 use chassis_testkit::{Chassis, Image, Outcome, SOON, eventually};

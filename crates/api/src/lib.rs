@@ -30,12 +30,14 @@
 //! | `GET /v1/logs?…` ([`LogQuery`]) | | lines of [`LogLine`] |
 //! | `GET /v1/events?…` ([`EventQuery`]) | | `[`[`Event`]`]`, or server-sent events with `follow=true` |
 //! | `GET /v1/stats?…` ([`StatsQuery`]) | | [`Stats`] |
+//! | `GET /v1/audit?…` ([`AuditQuery`]) | | `[`[`InstanceAudit`]`]` |
 //! | `GET /v1/secrets?fleet=` | | `[`[`Secret`]`]` |
 //! | `PUT /v1/secrets/{fleet}/{name}?replace=` | the value's bytes | [`Secret`] |
 //! | `DELETE /v1/secrets/{fleet}/{name}` | | [`SecretDeleted`] |
 //! | `POST /v1/secrets/rotate-key` | [`KeyRotate`] | [`KeyRotated`] |
 //! | `GET /livez`, `GET /readyz` | | 200 |
 
+mod audit;
 pub mod hands;
 mod health;
 mod logs;
@@ -43,6 +45,8 @@ mod problem;
 mod stats;
 mod types;
 
+pub use audit::{AuditQuery, InstanceAudit};
+pub use chassis_core::audit::{AuditVerdict, Finding};
 pub use chassis_core::{
     CheckKind, Event, EventKind, Exit, ExitLine, ExitReason, ExitRecord, HealthState, InstanceKey, Phase,
     Probe, Reason, Usage, Verdict,

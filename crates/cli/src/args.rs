@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Show what happened
     Events(Events),
+    /// Check how closed the sandboxes really are; exits 1 if something is open
+    Audit(Audit),
     /// Show what instances use: processor, memory, network, disk
     Stats(Stats),
     /// Watch what instances use, as a picture
@@ -315,6 +317,17 @@ pub(crate) struct Events {
     pub(crate) since_id: Option<u64>,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Only this fleet, agent or instance
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    /// Show what passes too
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

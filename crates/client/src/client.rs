@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis_api::{
-    Agent, Applied, Apply, Change, Event, EventQuery, Fleet, FleetCreate, HealthReport, Instance,
-    InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogLine, LogQuery, Problem, Progress, ProgressQuery,
-    Scale, Secret, SecretDeleted, ServerInfo, Stats, StatsQuery, Target,
+    Agent, Applied, Apply, AuditQuery, Change, Event, EventQuery, Fleet, FleetCreate, HealthReport, Instance,
+    InstanceAudit, InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogLine, LogQuery, Problem, Progress,
+    ProgressQuery, Scale, Secret, SecretDeleted, ServerInfo, Stats, StatsQuery, Target,
 };
 use chassis_spec::{AgentName, FleetName, SecretRef};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
@@ -160,6 +160,11 @@ impl Client {
     }
 
     /// What instances use.
+    /// How closed the sandboxes really are.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<InstanceAudit>, Error> {
+        self.get(&with_query("/v1/audit", &self.pairs(query)?)).await
+    }
+
     pub async fn stats(&self, query: &StatsQuery) -> Result<Stats, Error> {
         self.get(&with_query("/v1/stats", &self.pairs(query)?)).await
     }

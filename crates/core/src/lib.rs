@@ -3,6 +3,7 @@
 //! The server observes a fleet, asks [`plan()`] what to do about it, carries the actions out, and asks again. That a
 //! fleet converges, that no number is ever run twice and that nothing foreign is touched is decided, and tested, here.
 
+pub mod audit;
 pub mod backoff;
 pub mod budget;
 pub mod event;

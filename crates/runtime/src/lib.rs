@@ -27,6 +27,7 @@ pub use types::{
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chassis_core::audit::Posture;
 use chassis_core::{InstanceKey, Observed, Usage};
 use chassis_spec::{AgentSpec, FleetName, ImageName};
 use futures_util::stream::BoxStream;
@@ -97,6 +98,12 @@ pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
     /// What running containers use, in any order. One that cannot be read has its own error, and hides no other.
     async fn stats(&self, _ids: &[Box<str>]) -> Result<Vec<(Box<str>, Result<Usage>)>> {
         Err(Error::unsupported("tell what instances use"))
+    }
+
+    /// What a container really is, as far as its safety is concerned, held against its spec where only the node can do
+    /// that; `None` if it is gone.
+    async fn posture(&self, _id: &str, _spec: &AgentSpec) -> Result<Option<Posture>> {
+        Err(Error::unsupported("audit an instance"))
     }
 
     /// Runs a command in a running container, as the agent's user and with no more rights than the agent has.

@@ -98,6 +98,25 @@ impl Docker {
         (state["Running"] == true).then(|| state["StartedAt"].as_str().unwrap_or_default().to_owned())
     }
 
+    /// `docker update`, with the API's own fields.
+    pub fn update(&self, name: &str, changes: &Value) {
+        self.must("POST", &format!("/containers/{name}/update"), changes.to_string().as_bytes());
+    }
+
+    /// `docker network connect`.
+    pub fn connect(&self, network: &str, container: &str) {
+        let body = json!({ "Container": container }).to_string();
+        self.must("POST", &format!("/networks/{network}/connect"), body.as_bytes());
+    }
+
+    /// `docker exec -d --user`.
+    pub fn exec_as(&self, name: &str, user: &str, command: &[&str]) {
+        let body = json!({ "Cmd": command, "User": user }).to_string();
+        let exec = self.must("POST", &format!("/containers/{name}/exec"), body.as_bytes());
+        let id = exec["Id"].as_str().expect("an id");
+        self.must("POST", &format!("/exec/{id}/start"), br#"{"Detach": true}"#);
+    }
+
     pub fn rename(&self, name: &str, new: &str) {
         self.must("POST", &format!("/containers/{name}/rename?name={new}"), b"");
     }

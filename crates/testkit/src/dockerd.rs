@@ -1,6 +1,8 @@
 //! An Engine of the test's own, which may be stopped and killed as it likes.
 
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,22 +20,42 @@ pub struct Dockerd {
     child: Option<Child>,
     /// It sets rules of iptables and publishes ports, as the machine's own does.
     networked: bool,
+    maps_users: bool,
 }
+
+/// The first of the host's users and groups that those of a mapping Engine's containers are.
+pub const MAPPED: u32 = 231_072;
 
 impl Dockerd {
     /// Started, and answering.
     pub fn new() -> Dockerd {
-        Dockerd::with(false)
+        Dockerd::begin(false, false)
     }
 
     /// One whose containers reach beyond their network, as far as its namespace goes.
     pub fn networked() -> Dockerd {
-        Dockerd::with(true)
+        Dockerd::begin(true, false)
     }
 
-    fn with(networked: bool) -> Dockerd {
+    /// One that maps users (`userns-remap`). Whom it maps to stands in files that only it sees: those of the machine are
+    /// left alone. `None`, and a word about it, where that cannot be.
+    pub fn mapping_users() -> Option<Dockerd> {
+        let files = ["/etc/subuid", "/etc/subgid"];
+        if let Some(missing) = files.iter().find(|file| !Path::new(file).exists()) {
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: no Engine that maps users without {missing}; `touch {missing}` and run the test again"
+            );
+            return None;
+        }
+        Some(Dockerd::begin(false, true))
+    }
+
+    fn begin(networked: bool, maps_users: bool) -> Dockerd {
         let home = tempfile::Builder::new().prefix("dockerd").tempdir().expect("a directory");
-        let mut dockerd = Dockerd { home, child: None, networked };
+        // What is mapped passes through to its own files.
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o711)).expect("a mode");
+        let mut dockerd = Dockerd { home, child: None, networked, maps_users };
         dockerd.start();
         dockerd
     }
@@ -76,6 +98,10 @@ impl Dockerd {
 
     fn launch(&mut self) {
         let log = File::options().create(true).append(true).open(self.path("log")).expect("a log file");
+        if self.maps_users {
+            let mapping = format!("nobody:{MAPPED}:65536\nnogroup:{MAPPED}:65536\n");
+            fs::write(self.path("mapping"), mapping).expect("a file");
+        }
         // One that was killed leaves these behind. Where nobody reaps orphans, they seem to name living processes.
         for stale in ["pid", "exec/containerd/containerd.pid"] {
             let _ = fs::remove_file(self.path(stale));
@@ -83,12 +109,18 @@ impl Dockerd {
         let child = Command::new("unshare")
             .args([
                 "--net",
+                if self.maps_users { "--mount" } else { "--net" },
                 "--",
                 "/bin/sh",
                 "-c",
-                "/bin/busybox ip link set lo up; exec dockerd \"$@\"",
-                "dockerd",
+                "set -e; /bin/busybox ip link set lo up; cd \"$0\"
+                 if [ -e mapping ]; then
+                     mount --bind mapping /etc/subuid; mount --bind mapping /etc/subgid
+                     set -- --userns-remap=nobody:nogroup \"$@\"
+                 fi
+                 exec dockerd \"$@\"",
             ])
+            .arg(self.home.path())
             .args(if self.networked {
                 [].as_slice()
             } else {

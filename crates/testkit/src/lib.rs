@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 pub use chassis::Chassis;
 pub use chassis_api as api;
 pub use docker::{Container, Docker};
-pub use dockerd::Dockerd;
+pub use dockerd::{Dockerd, MAPPED};
 pub use image::{Image, Tag};
 pub use mount::TmpfsMount;
 pub use namespace::{Listener, Namespace, OwnNamespace};

@@ -1,6 +1,7 @@
 //! One file for each group of commands.
 
 mod apply;
+mod audit;
 mod change;
 mod create;
 mod delete;
@@ -39,6 +40,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Health(health) => health::run(context, health).await,
         Command::Logs(logs) => logs::run(context, logs).await,
         Command::Events(events) => events::run(context, events).await,
+        Command::Audit(audit) => audit::run(context, audit).await,
         Command::Stats(stats) => stats::run(context, stats).await,
         Command::Top(top) => top::run(context, top).await,
         Command::Wait(wait) => wait::run(context, wait).await,

@@ -79,6 +79,23 @@ impl HostPaths {
         )))
     }
 
+    /// Why a path is sensitive, whatever is allowed.
+    pub(crate) fn why_sensitive(&self, path: &Path, docker_root: &Path) -> Option<String> {
+        self.touches(path, docker_root, |_| true)
+    }
+
+    /// The first sensitive path that holds `path`, if that counts, or is held by it.
+    fn touches(&self, path: &Path, docker_root: &Path, counts: impl Fn(&Path) -> bool) -> Option<String> {
+        let docker_root = with_resolved(docker_root.to_owned());
+        self.sensitive.iter().chain(&docker_root).find_map(|sensitive| {
+            if path.starts_with(sensitive) && counts(sensitive) {
+                Some(format!("is in {}", sensitive.display()))
+            } else {
+                sensitive.starts_with(path).then(|| format!("holds {}", sensitive.display()))
+            }
+        })
+    }
+
     fn resolve_one(&self, path: &Path, docker_root: &Path) -> std::result::Result<PathBuf, Refused> {
         let resolved = fs::canonicalize(path).map_err(|error| Refused::NotThere { error })?;
         let shown =
@@ -94,18 +111,7 @@ impl HostPaths {
             .filter(|entry| resolved.starts_with(entry))
             .max_by_key(|entry| entry.components().count());
         let Some(entry) = entry else { return Err(Refused::NotAllowed { shown, resolved }) };
-        let docker_root = with_resolved(docker_root.to_owned());
-        let mut sensitive = self.sensitive.iter().chain(&docker_root);
-        let reached = sensitive.find(|sensitive| {
-            let inside = resolved.starts_with(sensitive) && !entry.starts_with(sensitive);
-            inside || sensitive.starts_with(&resolved)
-        });
-        if let Some(sensitive) = reached {
-            let why = if resolved.starts_with(sensitive) {
-                format!("is in {}", sensitive.display())
-            } else {
-                format!("holds {}", sensitive.display())
-            };
+        if let Some(why) = self.touches(&resolved, docker_root, |sensitive| !entry.starts_with(sensitive)) {
             return Err(Refused::Sensitive { shown, resolved, why });
         }
         let kind = fs::symlink_metadata(&resolved).map_err(|error| Refused::NotThere { error })?.file_type();

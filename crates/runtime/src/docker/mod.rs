@@ -21,6 +21,7 @@ mod mounts;
 mod networks;
 mod observe;
 mod port;
+mod posture;
 mod report;
 mod secrets;
 mod stats;
@@ -29,12 +30,13 @@ mod users;
 mod volumes;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
+use chassis_core::audit::Posture;
 use chassis_core::{InstanceKey, Observed, Usage};
 use chassis_spec::{AgentSpec, FleetName, ImageName};
 use futures_util::stream::BoxStream;
@@ -151,6 +153,15 @@ impl Daemon {
         self.address.notifying_client(answered).map_err(|error| self.explain(error))
     }
 
+    /// True if a path of the host is, or holds, the socket of a container engine.
+    fn has_socket(&self, path: &Path) -> bool {
+        let socket = self.address.socket();
+        let resolved = socket.and_then(|socket| socket.canonicalize().ok());
+        let name = path.file_name().and_then(|name| name.to_str());
+        matches!(name, Some("docker.sock" | "containerd.sock" | "podman.sock" | "crio.sock"))
+            || socket.into_iter().chain(resolved.as_deref()).any(|socket| socket.starts_with(path))
+    }
+
     fn explain(&self, error: DockerError) -> Error {
         failure::explain(&self.address, error)
     }
@@ -178,6 +189,10 @@ impl Runtime for DockerRuntime {
             version: info.server_version.unwrap_or_default(),
             node: info.name.unwrap_or_default(),
         })
+    }
+
+    async fn posture(&self, id: &str, spec: &AgentSpec) -> Result<Option<Posture>> {
+        posture::posture(&self.0, id, spec).await
     }
 
     async fn spec_check(&self, spec: &AgentSpec) -> Result<()> {

@@ -2,6 +2,7 @@
 //! answer; they never act on a runtime themselves, but to read logs and stats and to open streams into instances.
 
 mod agents;
+mod audit;
 mod events;
 mod failure;
 mod fleets;
@@ -71,6 +72,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/progress", post(progress::follow))
         .route("/v1/logs", get(logs::read))
         .route("/v1/stats", get(stats::read))
+        .route("/v1/audit", get(audit::read))
         .route("/v1/events", get(events::list))
         .route("/v1/secrets", get(secrets::list))
         .route("/v1/secrets/rotate-key", post(secrets::rotate_key))

@@ -1,0 +1,108 @@
+//! Audits: what containers really are, held against their YAML.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use chassis_api::{AuditQuery, InstanceAudit};
+use chassis_core::InstanceKey;
+use chassis_core::audit::{Finding, Subject, audit};
+use chassis_spec::AgentSpec;
+use futures_util::{StreamExt, stream};
+
+use super::SharedState;
+use super::failure::{Failure, Result};
+use super::instances::down_message;
+use crate::error::chain;
+use crate::shared::Shared;
+
+/// How many containers are looked at at once.
+const LOOKS: usize = 8;
+
+/// An instance to be audited.
+struct Candidate {
+    key: InstanceKey,
+    spec: Arc<AgentSpec>,
+    container_id: Option<Box<str>>,
+    has_health_check: bool,
+}
+
+pub(crate) async fn read(
+    State(shared): SharedState,
+    query: std::result::Result<Query<AuditQuery>, QueryRejection>,
+) -> Result<Json<Vec<InstanceAudit>>> {
+    let Query(query) = query?;
+    if query.number.is_some() && query.agent.is_none() {
+        let detail = "a number names an instance only together with its agent";
+        return Err(Failure::invalid("agent_needed", detail));
+    }
+    let down = down_message(&shared);
+    let audits = stream::iter(candidates(&shared, &query)).map(|candidate| {
+        let (shared, down) = (&shared, down.clone());
+        async move { examine(shared, candidate, down).await }
+    });
+    Ok(Json(audits.buffered(LOOKS).collect().await))
+}
+
+fn candidates(shared: &Shared, query: &AuditQuery) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    for agent in shared.agents() {
+        let key = agent.key();
+        if query.fleet.as_ref().is_some_and(|fleet| key.fleet != *fleet)
+            || query.agent.as_ref().is_some_and(|name| key.agent != *name)
+        {
+            continue;
+        }
+        let state = agent.state();
+        let has_own_check = state.spec.health_check.is_some() || state.spec.readiness_check.is_some();
+        let slots = state
+            .slots
+            .values()
+            .filter(|slot| query.number.is_none_or(|number| slot.instance.number == number));
+        candidates.extend(slots.map(|slot| {
+            let observed = slot.instance.observed.as_ref();
+            Candidate {
+                key: state.instance_key(slot.instance.number),
+                spec: Arc::clone(&state.spec),
+                container_id: observed.map(|observed| observed.id.clone()),
+                has_health_check: has_own_check
+                    || observed.is_some_and(|observed| observed.image_check.is_some()),
+            }
+        }));
+    }
+    candidates
+}
+
+async fn examine(shared: &Shared, candidate: Candidate, down: Option<String>) -> InstanceAudit {
+    let findings = match (&candidate.container_id, down) {
+        (_, Some(down)) => Err(down),
+        (None, None) => Err("it has no container yet".to_owned()),
+        (Some(id), None) => findings(shared, &candidate, id).await,
+    };
+    let (findings, skipped) = match findings {
+        Ok(findings) => (findings, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
+    let InstanceKey { fleet, agent, number } = candidate.key;
+    InstanceAudit {
+        fleet,
+        agent,
+        number,
+        container_id: candidate.container_id.map(String::from),
+        findings,
+        skipped,
+    }
+}
+
+async fn findings(
+    shared: &Shared,
+    candidate: &Candidate,
+    id: &str,
+) -> std::result::Result<Vec<Finding>, String> {
+    let posture = shared.runtime.posture(id, &candidate.spec).await.map_err(|error| chain(&error))?;
+    let posture = posture.ok_or("its container is gone; it is made anew")?;
+    let subject =
+        Subject { spec: &candidate.spec, posture: &posture, has_health_check: candidate.has_health_check };
+    Ok(audit(&subject))
+}
