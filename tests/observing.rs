@@ -147,6 +147,19 @@ fn wait_ends_as_the_instances_do() {
     chassis.ok(&["wait", &name("idle"), "--for", "stopped"]);
     chassis.run(&["wait", &fleet]).exits(1).says(&["idle-1 is stopped; `chassis start idle-1` starts it"]);
 
+    let image = Image::busybox().build();
+    chassis
+        .deploy(&format!(
+            "name: checked\nfleet: {fleet}\nimage: {image}\nhealthCheck: {{exec: {{command: [/bin/true]}}}}\n\
+             command: [/bin/sh, -c, \"trap 'exit 0' TERM; sleep 3600 & wait\"]\n"
+        ))
+        .exits(0);
+    chassis.ok(&["wait", &name("checked"), "--for", "healthy"]).shows(&["checked healthy: 1 instance"]);
+    chassis
+        .run(&["wait", &name("burn-1"), "--for", "healthy"])
+        .exits(1)
+        .says(&["burn-1 has no health check"]);
+
     // It sees what others do while it waits.
     let (mut waiting, output) = chassis.spawn(&["wait", &burn, "--for", "deleted"]);
     chassis.ok(&["delete", "agent", &burn]);
@@ -156,7 +169,6 @@ fn wait_ends_as_the_instances_do() {
     assert_eq!(status.code(), Some(0));
     assert_eq!(fs::read_to_string(output).expect("its output"), "burn deleted\n");
 
-    let image = Image::busybox().build();
     let brief = |name: &str, code: u32| {
         format!(
             "name: {name}\nfleet: {fleet}\nimage: {image}\nrestartPolicy: never\ncommand: [/bin/sh, -c, \"sleep 1; exit {code}\"]\n"

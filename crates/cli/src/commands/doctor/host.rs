@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use super::facts::Facts;
 use super::{Check, Finding};
@@ -9,6 +10,7 @@ use super::{Check, Finding};
 pub(super) const CHECKS: &[Check] = &[
     Check { name: "forwarding", look: forwarding },
     Check { name: "firewall-program", look: firewall_program },
+    Check { name: "firewall-rules", look: firewall_rules },
     Check { name: "processes", look: processes },
     Check { name: "inotify", look: inotify },
 ];
@@ -41,6 +43,28 @@ fn firewall_program(facts: &Facts) -> Finding {
             "there is no iptables: nothing keeps agents from the host's own services",
             "install it (Debian, Ubuntu: `sudo apt install iptables`; Fedora, RHEL: `sudo dnf install iptables-nft`), then restart \
              Docker",
+        ),
+    }
+}
+
+/// The rules of all servers hang on this one; it is there as long as one of them has a network.
+fn firewall_rules(_: &Facts) -> Finding {
+    let bridges = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    if !bridges.into_iter().any(|link| link.file_name().to_string_lossy().starts_with("chs-")) {
+        return Finding::skipped("no fleet has a network of its own just now");
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Finding::skipped("only root may look at them");
+    }
+    let Some(iptables) = program("iptables") else { return Finding::skipped("there is no iptables") };
+    let listing = Command::new(iptables).args(["-w", "2", "-S", "INPUT"]).stdin(Stdio::null()).output();
+    match listing {
+        Ok(output) if String::from_utf8_lossy(&output.stdout).contains("-j CHASSIS-INPUT") => {
+            Finding::ok("agents are kept from the host's own services")
+        }
+        _ => Finding::warning(
+            "nothing keeps agents from the host's own services: the rules are gone, or cannot be set",
+            "`chassis describe` of an instance says why; a server sets them again at its start and every five minutes",
         ),
     }
 }
