@@ -107,6 +107,9 @@ fn output_outlives_its_container() {
 
     ground.deploy("none", &format!("echo secret; {stay}"), "logs: {keep: 0}");
     ground.until_it_said("none-1", "secret");
+    ground.chassis.ok(&["restart", &ground.name("none-1")]);
+    ground.deploy("none", &format!("echo other; {stay}"), "logs: {keep: 0}");
+    ground.chassis.run(&["logs", &ground.name("none-1"), "-p"]).exits(3).says(&["nothing is left of it"]);
     ground.chassis.ok(&["delete", "agent", &ground.name("none")]);
     assert_eq!(ground.kept("none-1").len(), 0);
 }
@@ -117,7 +120,10 @@ fn the_reason_of_the_last_exit_is_kept() {
     let script = "n=$(cat /data/n 2>/dev/null || echo 0); echo $((n+1)) > /data/n; echo run $n begins; \
                   for i in $(seq 60); do echo run $n line $i >&2; done; \
                   [ $n -lt 2 ] || exec sleep 99999; [ $n = 0 ] && exit 3; kill -SEGV $$; sleep 9";
-    ground.deploy("a", script, "volumes: [{name: data, mountPath: /data}]");
+    // Nobody waits for it, because it fails at first.
+    let yaml = ground.agent("a", script, "volumes: [{name: data, mountPath: /data}]");
+    let file = ground.chassis.write("fails.yaml", &yaml).display().to_string();
+    ground.chassis.ok(&["deploy", "agent", "-f", &file, "--no-wait"]);
     let name = ground.name("a-1");
     eventually(SOON, || {
         let found = ground.chassis.instance(&name);

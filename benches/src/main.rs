@@ -42,6 +42,9 @@ enum Row {
     Plan,
     Logs,
     Health,
+    LogBurst,
+    #[value(name = "logs-100")]
+    LogsMany,
 }
 
 #[tokio::main]
@@ -75,6 +78,8 @@ async fn measure(world: &World, rows: &[Row], report: &mut Report) -> Result<()>
             Row::Plan => rows::plan::measure(report),
             Row::Health => rows::health::measure(world, report).await,
             Row::Logs => rows::logs::measure(world, report).await,
+            Row::LogBurst => rows::log_burst::measure(world, report).await,
+            Row::LogsMany => rows::logs_many::measure(world, report).await,
         };
         if let Err(error) = measured {
             progress(&format!("{row:?} failed: {error:#}"));

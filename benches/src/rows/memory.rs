@@ -79,7 +79,7 @@ async fn running_expect(chassis: &Chassis, expected: u32) -> Result<()> {
 }
 
 /// A size that the kernel gives for a process.
-fn status_mib(pid: u32, field: &str) -> Result<f64> {
+pub(crate) fn status_mib(pid: u32, field: &str) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let kib = line.and_then(|line| line.split_whitespace().next()).with_context(|| format!("no {field}"))?;

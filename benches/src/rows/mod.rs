@@ -2,7 +2,9 @@
 
 pub(crate) mod deploy;
 pub(crate) mod health;
+pub(crate) mod log_burst;
 pub(crate) mod logs;
+pub(crate) mod logs_many;
 pub(crate) mod memory;
 pub(crate) mod plan;
 pub(crate) mod scale;

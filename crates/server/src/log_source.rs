@@ -94,6 +94,8 @@ fn previous(
         Place::Container(exit.container.as_str().into())
     } else if let Some(kept) = shared.kept_logs.of_container(key, &exit.container) {
         Place::File(kept)
+    } else if exit.log.is_empty() {
+        return None;
     } else {
         Place::Exit(Box::new(exit.clone()))
     };
