@@ -82,7 +82,6 @@ impl Shared {
         options: &Options,
     ) -> Arc<Self> {
         let kept_logs = KeptLogs::new(data_dir.kept_logs(), options.kept_logs_max);
-        let kept_logs = KeptLogs::new(data_dir.kept_logs(), options.kept_logs_max);
         Arc::new(Shared {
             store,
             runtime,
