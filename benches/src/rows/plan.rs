@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 use chassis_core::{
-    AgentDesired, Blocked, Desired, Exit, Health, Instance, Memory, Observed, Reason, RunState, Wanted, plan,
+    AgentDesired, Blocked, Desired, Exit, Health, Instance, Limits, Memory, Observed, Reason, RunState,
+    Wanted, plan,
 };
-use chassis_spec::RestartPolicy;
+use chassis_spec::{Resources, RestartPolicy, RolloutSpec};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::report::{Report, progress};
@@ -21,7 +22,13 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
     progress("plan");
     let now: Timestamp = "2026-11-22T12:00:00Z".parse()?;
     let instances: Vec<Instance> = (1..=INSTANCES).map(|number| instance(number, now)).collect();
-    let agent = AgentDesired { revision: 2, restart_policy: RestartPolicy::Always };
+    let agent = AgentDesired {
+        serving: &[2],
+        restart_policy: RestartPolicy::Always,
+        limits: limits(),
+        rollout: &RolloutSpec::default(),
+        paused: false,
+    };
     let mut series = Series::default();
     for _ in 0..ROUNDS {
         let began = Instant::now();
@@ -30,6 +37,10 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
     }
     report.bounded(ROW, "one plan over 10 000 instances", "ms", series, 20.0);
     Ok(())
+}
+
+fn limits() -> Limits {
+    Limits::from(&Resources::default())
 }
 
 /// Half of them run as they should; the others are spread over what can be the matter.
@@ -63,6 +74,7 @@ fn instance(number: u32, now: Timestamp) -> Instance {
         id: format!("{number:064x}").into(),
         revision,
         name_is_right: true,
+        limits: limits(),
         state,
         image_check: None,
     });

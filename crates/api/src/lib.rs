@@ -17,6 +17,11 @@
 //! | `GET /v1/agents?fleet=` | | `[`[`Agent`]`]` |
 //! | `GET /v1/fleets/{fleet}/agents/{agent}` | | [`Agent`] |
 //! | `DELETE /v1/fleets/{fleet}/agents/{agent}?cleanup=` | | 202 |
+//! | `POST /v1/fleets/{fleet}/agents/{agent}/upgrade` | [`Upgrade`] | [`Upgraded`] |
+//! | `GET /v1/fleets/{fleet}/agents/{agent}/revisions` | | `[`[`Revision`]`]`, oldest first |
+//! | `GET /v1/fleets/{fleet}/agents/{agent}/rollout` | | [`RolloutStatus`] |
+//! | `POST /v1/fleets/{fleet}/agents/{agent}/rollout/undo` | [`RolloutUndo`] | [`AgentOutcome`] |
+//! | `POST /v1/fleets/{fleet}/agents/{agent}/rollout/pause`, `…/resume` | | [`Changed`] |
 //! | `GET /v1/instances?fleet=&agent=` | | `[`[`Instance`]`]` |
 //! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}` | | [`InstanceDetail`] |
 //! | `DELETE /v1/fleets/{fleet}/agents/{agent}/instances/{number}?cleanup=` | | 202 |
@@ -42,6 +47,7 @@ pub mod hands;
 mod health;
 mod logs;
 mod problem;
+mod rollout;
 mod stats;
 mod types;
 
@@ -49,11 +55,12 @@ pub use audit::{AuditQuery, InstanceAudit};
 pub use chassis_core::audit::{AuditVerdict, Finding};
 pub use chassis_core::{
     CheckKind, Event, EventKind, Exit, ExitLine, ExitReason, ExitRecord, HealthState, InstanceKey, Phase,
-    Probe, Reason, Usage, Verdict,
+    Pin, Probe, Reason, Rollout, RolloutState, Undone, Usage, Verdict,
 };
 pub use health::{CheckReport, HealthReport};
 pub use logs::{LogLevel, LogLine, LogQuery, NoLevel};
 pub use problem::{PROBLEM_JSON, Problem};
+pub use rollout::{Changed, Revision, RevisionOutcome, RolloutStatus, RolloutUndo, Upgrade, Upgraded};
 pub use stats::{InstanceStats, NodeStats, Stats, StatsQuery};
 pub use types::{
     Agent, AgentChange, AgentOutcome, Applied, Apply, Change, ChangeKind, EventQuery, Fleet, FleetCreate,

@@ -1,6 +1,6 @@
 //! The bodies and queries of the API.
 
-use chassis_core::{Exit, HealthState, InstanceKey, Phase, Reason};
+use chassis_core::{Exit, HealthState, InstanceKey, Phase, Reason, Rollout};
 use chassis_spec::{AgentName, AgentSpec, FleetName, Labels, SecretName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -161,7 +161,10 @@ pub struct Agent {
     pub deployed_at: Timestamp,
     pub deleting: bool,
     pub spec: AgentSpec,
-    /// Instances that should exist, that should run, and that do run at the present revision.
+    /// How far the present revision is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// Instances that should exist, that should run, and that do run, at whatever revision.
     pub replicas: u32,
     pub wanted: u32,
     pub running: u32,
@@ -198,6 +201,9 @@ pub struct Instance {
     pub last_exit: Option<Exit>,
     pub node: String,
     pub image: String,
+    /// It is there only during a rollout.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extra: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
 }
@@ -250,6 +256,9 @@ pub struct Progress {
     /// As wanted: running at the present revision, stopped, or gone.
     pub ready: u32,
     pub pulls: Vec<Pull>,
+    /// Those that run as an earlier revision has them, and wait for their turn.
+    #[serde(default)]
+    pub held: u32,
     /// Instances that cannot get there as things are, with the reason. At most ten; they are tried again all the same.
     pub stuck: Vec<Stuck>,
     /// Fleets whose deletion cannot end as things are, though their instances are gone.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use chassis_api::LogLevel;
 use chassis_client::ServerAddress;
 use chassis_server::Opening;
-use chassis_spec::{AgentName, Bytes, FleetName};
+use chassis_spec::{AgentName, Bytes, FleetName, ImageName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::{SignedDuration, Timestamp};
@@ -61,6 +61,12 @@ pub(crate) enum Command {
     /// Change how many instances run
     #[command(subcommand)]
     Scale(Scale),
+    /// Give an agent another image
+    #[command(subcommand)]
+    Upgrade(Upgrade),
+    /// Show, undo and pause how new revisions take over
+    #[command(subcommand)]
+    Rollout(Rollout),
     /// Show fleets, agents and instances
     Ps(Ps),
     /// Show everything about an instance, an agent or a fleet
@@ -182,6 +188,91 @@ pub(crate) enum Scale {
         #[command(flatten)]
         wait: Wait,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Upgrade {
+    /// Give an agent another image, or what its image's name means by now
+    Agent(UpgradeAgent),
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false, args = ["image", "refresh"])]
+pub(crate) struct UpgradeAgent {
+    /// `data-collector`, or `collector/data-collector`
+    pub(crate) name: String,
+    /// Image to run from now on
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<ImageName>,
+    /// Ask the registry what the image's name means by now
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rollout {
+    /// Show how far the present revision is, and wait for its end
+    Status(RolloutStatusArgs),
+    /// List the revisions of an agent
+    History(RolloutHistory),
+    /// Go back to an earlier revision
+    Undo(RolloutUndoArgs),
+    /// Replace no further instance for now
+    Pause {
+        #[command(flatten)]
+        target: AgentTarget,
+    },
+    /// Go on with a rollout that was paused
+    Resume {
+        #[command(flatten)]
+        target: AgentTarget,
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AgentTarget {
+    /// An agent: `data-collector`, `agent data-collector`, `collector/data-collector`
+    #[arg(value_name = "[agent] NAME", num_args = 1..=2, required = true)]
+    pub(crate) target: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutStatusArgs {
+    #[command(flatten)]
+    pub(crate) target: AgentTarget,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutHistory {
+    #[command(flatten)]
+    pub(crate) target: AgentTarget,
+    /// Show the definition of this revision, as YAML
+    #[arg(long, value_name = "N")]
+    pub(crate) revision: Option<u64>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutUndoArgs {
+    #[command(flatten)]
+    pub(crate) target: AgentTarget,
+    /// Revision to go back to [default: the last other one that was complete]
+    #[arg(long, value_name = "N")]
+    pub(crate) to_revision: Option<u64>,
+    /// Show what would change, and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

@@ -162,6 +162,10 @@ fn describe(what: &str, state: &str, progress: &Progress) -> String {
 fn so_far(state: &str, progress: &Progress) -> String {
     match state {
         GONE => format!("{} left", count(progress.total, "instance")),
+        state if progress.held > 0 => {
+            let held = count(progress.held, "instance");
+            format!("{}/{} {state} as wanted, {held} as before", progress.ready, progress.total)
+        }
         state => format!("{}/{} {state}", progress.ready, progress.total),
     }
 }

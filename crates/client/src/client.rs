@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis_api::{
-    Agent, Applied, Apply, AuditQuery, Change, Event, EventQuery, Fleet, FleetCreate, HealthReport, Instance,
-    InstanceAudit, InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogLine, LogQuery, Problem, Progress,
-    ProgressQuery, Scale, Secret, SecretDeleted, ServerInfo, Stats, StatsQuery, Target,
+    Agent, AgentOutcome, Applied, Apply, AuditQuery, Change, Changed, Event, EventQuery, Fleet, FleetCreate, HealthReport, Instance, InstanceAudit, InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogLine, LogQuery, Problem, Progress, ProgressQuery, Revision, RolloutStatus, RolloutUndo, Scale, Secret, SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
 };
 use chassis_spec::{AgentName, FleetName, SecretRef};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
@@ -110,6 +108,45 @@ impl Client {
         cleanup: bool,
     ) -> Result<(), Error> {
         self.delete(&format!("/v1/fleets/{fleet}/agents/{agent}"), cleanup).await
+    }
+
+    pub async fn agent_upgrade(
+        &self,
+        fleet: &FleetName,
+        agent: &AgentName,
+        upgrade: &Upgrade,
+    ) -> Result<Upgraded, Error> {
+        self.post(&format!("/v1/fleets/{fleet}/agents/{agent}/upgrade"), upgrade).await
+    }
+
+    /// Every revision that is kept, oldest first.
+    pub async fn revision_list(&self, fleet: &FleetName, agent: &AgentName) -> Result<Vec<Revision>, Error> {
+        self.get(&format!("/v1/fleets/{fleet}/agents/{agent}/revisions")).await
+    }
+
+    pub async fn rollout_get(&self, fleet: &FleetName, agent: &AgentName) -> Result<RolloutStatus, Error> {
+        self.get(&format!("/v1/fleets/{fleet}/agents/{agent}/rollout")).await
+    }
+
+    pub async fn rollout_undo(
+        &self,
+        fleet: &FleetName,
+        agent: &AgentName,
+        undo: &RolloutUndo,
+    ) -> Result<AgentOutcome, Error> {
+        self.post(&format!("/v1/fleets/{fleet}/agents/{agent}/rollout/undo"), undo).await
+    }
+
+    /// Pauses the agent's rollouts, or lets them go on.
+    pub async fn rollout_pause(
+        &self,
+        fleet: &FleetName,
+        agent: &AgentName,
+        paused: bool,
+    ) -> Result<Changed, Error> {
+        let what = if paused { "pause" } else { "resume" };
+        let path = format!("/v1/fleets/{fleet}/agents/{agent}/rollout/{what}");
+        self.parse(&self.send(Method::POST, &path, Body::None).await?)
     }
 
     pub async fn instance_list(

@@ -25,11 +25,12 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use chassis_spec::{HealthCheck, RestartPolicy};
+use chassis_spec::{Bytes, Cpu, HealthCheck, Resources, RestartPolicy};
 
 use crate::backoff;
 use crate::event::EventKind;
 use crate::health::{Health, HealthState};
+use crate::plan::AgentDesired;
 
 /// An instance that nothing checks counts as ready when it has run for this long.
 pub const SETTLED: SignedDuration = SignedDuration::from_secs(1);
@@ -77,9 +78,19 @@ pub struct Observed {
     pub revision: u64,
     /// False if somebody renamed the container.
     pub name_is_right: bool,
+    pub limits: Limits,
     pub state: RunState,
     /// What its image says about how its health is checked.
     pub image_check: Option<Arc<HealthCheck>>,
+}
+
+/// The limits of a container that can be changed while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// None if it may use all cores of the node.
+    pub cpu: Option<Cpu>,
+    pub memory: Bytes,
+    pub pids: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,6 +220,14 @@ impl Wanted {
     }
 }
 
+// === impl Limits ===
+
+impl From<&Resources> for Limits {
+    fn from(resources: &Resources) -> Self {
+        Limits { cpu: resources.cpu, memory: resources.memory, pids: resources.pids }
+    }
+}
+
 // === impl RunState ===
 
 impl RunState {
@@ -247,13 +266,12 @@ impl Desired {
 impl Memory {
     /// Notes what the node shows. Returns the new memory and the events to append with it, or `None` if nothing is new.
     ///
-    /// `seed` is for the jitter of the backoff; `revision` and `policy` are the agent's present ones.
+    /// `seed` is for the jitter of the backoff.
     pub fn note(
         &self,
         desired: &Desired,
         observed: Option<&Observed>,
-        revision: u64,
-        policy: RestartPolicy,
+        agent: AgentDesired<'_>,
         seed: u64,
     ) -> Option<(Memory, Vec<EventKind>)> {
         let state = observed.map(|observed| observed.state);
@@ -280,11 +298,11 @@ impl Memory {
         }
         if let Some((started_at, exit)) = exited {
             let asked = desired.wanted != Wanted::Running
-                || observed.is_some_and(|observed| observed.revision != revision)
+                || observed.is_some_and(|observed| !agent.keeps(observed))
                 || !desired.satisfied_by(started_at);
             let unhealthy = observed.is_some_and(|observed| next.condemns(&observed.id, started_at));
             let exit = Exit { unhealthy: unhealthy && !asked, ..exit };
-            next.note_exit(exit, started_at, asked, policy, seed, &mut events);
+            next.note_exit(exit, started_at, asked, agent.restart_policy, seed, &mut events);
         }
         Some((next, events))
     }

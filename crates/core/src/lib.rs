@@ -22,7 +22,8 @@ pub use event::{Event, EventKind};
 pub use exit_record::{ExitLine, ExitReason, ExitRecord};
 pub use health::{Check, CheckKind, Health, HealthState, Probe, Verdict};
 pub use instance::{
-    Blocked, Condemned, Desired, Exit, Instance, Memory, Observed, Phase, Reason, Run, RunState, Wanted,
+    Blocked, Condemned, Desired, Exit, Instance, Limits, Memory, Observed, Phase, Reason, Run, RunState,
+    Wanted,
 };
 pub use key::{AgentKey, InstanceKey};
 pub use plan::{Action, AgentDesired, Plan, plan};

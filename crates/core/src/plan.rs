@@ -5,20 +5,27 @@
 //!
 //! - an instance gets at most one action, and none while an earlier one is under way;
 //! - a number's container is created only when the node shows none for it;
-//! - an instance that runs is taken down for a newer revision or a restart only while all others that should run are
-//!   ready: one at a time. Those that are not ready anyway are replaced at once;
+//! - an instance that is ready is taken down for another revision or a restart only if no more than the agent's
+//!   `maxUnavailable` are away then; one that fails or does not run is replaced at once;
+//! - a container that serves the present revision stays, whatever revision it was made for;
 //! - when wanted and observed agree the answer is empty, but for the time of the next try.
 
-use chassis_spec::RestartPolicy;
+use chassis_spec::{RestartPolicy, RolloutSpec};
 use jiff::Timestamp;
 
-use crate::instance::{Instance, Observed, RunState, Wanted, restarts};
+use crate::instance::{Instance, Limits, Observed, RunState, Wanted, restarts};
+use crate::rollout::is_extra;
 
 /// What is wanted of an agent as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AgentDesired {
-    pub revision: u64,
+pub struct AgentDesired<'a> {
+    /// The revisions whose containers serve the present one, which is among them.
+    pub serving: &'a [u64],
     pub restart_policy: RestartPolicy,
+    pub limits: Limits,
+    pub rollout: &'a RolloutSpec,
+    /// Containers of other revisions are kept for now.
+    pub paused: bool,
 }
 
 /// One step for one instance.
@@ -45,6 +52,11 @@ pub enum Action {
         number: u32,
         id: Box<str>,
     },
+    /// Give the container its present limits.
+    Update {
+        number: u32,
+        id: Box<str>,
+    },
     /// The container is gone: remove the data if `cleanup`, then the instance itself.
     Forget {
         number: u32,
@@ -68,15 +80,21 @@ enum Step {
 }
 
 /// Decides the next step of every instance of one agent.
-pub fn plan<'a>(agent: AgentDesired, instances: impl Iterator<Item = &'a Instance>, now: Timestamp) -> Plan {
+pub fn plan<'a>(
+    agent: AgentDesired<'_>,
+    instances: impl Iterator<Item = &'a Instance>,
+    now: Timestamp,
+) -> Plan {
     let mut plan = Plan::default();
     let mut disruptions = Vec::new();
-    let mut all_up = true;
+    let (mut wanted, mut up) = (0_u32, 0_u32);
     let mut up_at = None;
     for instance in instances {
-        if !is_up(instance, agent, now) {
-            all_up = false;
-            up_at = earlier(up_at, instance.settles_at());
+        let is_up = is_up(instance, agent, now);
+        if instance.desired.wanted == Wanted::Running {
+            wanted += u32::from(!is_extra(instance.number));
+            up += u32::from(is_up);
+            up_at = earlier(up_at, instance.settles_at().filter(|at| *at > now));
         }
         if instance.busy {
             continue;
@@ -84,16 +102,24 @@ pub fn plan<'a>(agent: AgentDesired, instances: impl Iterator<Item = &'a Instanc
         match decide(agent, instance, now) {
             Step::Nothing => {}
             Step::Act(action) => plan.actions.push(action),
-            // Nothing is lost with one that fails.
+            // Nothing is lost with one that fails. Of one that may be ready soon nobody can say that: after a restart of
+            // the server that is every one that has a check.
             Step::Disrupt(action) if instance.is_failing() => plan.actions.push(action),
-            Step::Disrupt(action) => disruptions.push(action),
+            Step::Disrupt(action) => disruptions.push((is_up, action)),
             Step::Wait(until) => plan.wake_at = earlier(plan.wake_at, Some(until)),
         }
     }
-    if all_up {
-        plan.actions.extend(disruptions.into_iter().next());
-    } else if !disruptions.is_empty() {
-        plan.wake_at = earlier(plan.wake_at, up_at.filter(|at| *at > now));
+    let most = agent.rollout.unavailable_of(wanted).saturating_add(up).saturating_sub(wanted);
+    let (ready, mut waiting): (Vec<_>, Vec<_>) = disruptions.into_iter().partition(|(is_up, _)| *is_up);
+    for (index, disruption) in ready.into_iter().enumerate() {
+        if index < most as usize {
+            plan.actions.push(disruption.1);
+        } else {
+            waiting.push(disruption);
+        }
+    }
+    if !waiting.is_empty() {
+        plan.wake_at = earlier(plan.wake_at, up_at);
     }
     plan
 }
@@ -102,16 +128,14 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
     one.into_iter().chain(other).min()
 }
 
-/// An instance that should run and is ready, or has done all that it should, or should not and so takes nothing away.
-fn is_up(instance: &Instance, agent: AgentDesired, now: Timestamp) -> bool {
-    if instance.desired.wanted != Wanted::Running {
-        return true;
-    }
+/// An instance that should run and is ready, or has done all that it should.
+pub(crate) fn is_up(instance: &Instance, agent: AgentDesired<'_>, now: Timestamp) -> bool {
     let Some(observed) = instance.observed.as_ref().filter(|_| !instance.busy) else { return false };
     match observed.state {
+        _ if instance.desired.wanted != Wanted::Running => false,
         RunState::Running { .. } => instance.is_ready(now),
         RunState::Exited { started_at, .. } => {
-            observed.revision == agent.revision
+            agent.keeps(observed)
                 && instance.desired.satisfied_by(started_at)
                 && instance.exit().is_some_and(|exit| !restarts(agent.restart_policy, exit))
         }
@@ -119,7 +143,7 @@ fn is_up(instance: &Instance, agent: AgentDesired, now: Timestamp) -> bool {
     }
 }
 
-fn decide(agent: AgentDesired, instance: &Instance, now: Timestamp) -> Step {
+fn decide(agent: AgentDesired<'_>, instance: &Instance, now: Timestamp) -> Step {
     let number = instance.number;
     if let Some(blocked) = &instance.memory.blocked
         && now < blocked.retry_at
@@ -143,10 +167,10 @@ fn decide(agent: AgentDesired, instance: &Instance, now: Timestamp) -> Step {
     }
 }
 
-fn decide_running(agent: AgentDesired, instance: &Instance, observed: &Observed, now: Timestamp) -> Step {
+fn decide_running(agent: AgentDesired<'_>, instance: &Instance, observed: &Observed, now: Timestamp) -> Step {
     let number = instance.number;
     let id = observed.id.clone();
-    let stale = observed.revision != agent.revision;
+    let stale = !agent.keeps(observed);
     match observed.state {
         RunState::Running { started_at } if stale || !instance.desired.satisfied_by(started_at) => {
             Step::Disrupt(Action::Stop { number, id })
@@ -157,6 +181,7 @@ fn decide_running(agent: AgentDesired, instance: &Instance, observed: &Observed,
             Step::Act(Action::Stop { number, id })
         }
         _ if !observed.name_is_right => Step::Act(Action::Rename { number, id }),
+        _ if !agent.paused && observed.limits != agent.limits => Step::Act(Action::Update { number, id }),
         RunState::Running { .. } => Step::Nothing,
         RunState::Created => Step::Act(Action::Start { number, id }),
         RunState::Exited { started_at, .. } if !instance.desired.satisfied_by(started_at) => {
@@ -174,6 +199,18 @@ fn decide_running(agent: AgentDesired, instance: &Instance, observed: &Observed,
     }
 }
 
+impl AgentDesired<'_> {
+    /// True of a container that the present revision would not make otherwise, but perhaps for its limits.
+    pub fn serves(&self, observed: &Observed) -> bool {
+        self.serving.contains(&observed.revision)
+    }
+
+    /// True of a container that is not to be made anew for now.
+    pub fn keeps(&self, observed: &Observed) -> bool {
+        self.paused || self.serves(observed)
+    }
+}
+
 impl Action {
     pub fn number(&self) -> u32 {
         match self {
@@ -182,6 +219,7 @@ impl Action {
             | Action::Stop { number, .. }
             | Action::Remove { number, .. }
             | Action::Rename { number, .. }
+            | Action::Update { number, .. }
             | Action::Forget { number, .. } => *number,
         }
     }

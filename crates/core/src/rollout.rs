@@ -18,6 +18,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::event::EventKind;
+use crate::instance::{Instance, Observed, Reason, RunState, Wanted, restarts};
+use crate::plan::{AgentDesired, is_up};
 
 /// Crashes in a row, of one instance, after which a revision is given up.
 pub const CRASHES: u32 = 3;
@@ -27,7 +29,7 @@ pub const UNHEALTHY: u32 = 2;
 pub const ATTEMPTS: u32 = 3;
 /// Extra instances of a rollout have numbers from here on: above those of instances that are kept, so that no data of
 /// these is ever met.
-pub const SURGE_FIRST: u32 = 100_001;
+pub const EXTRA_FIRST: u32 = 100_001;
 
 /// Which image a revision runs, whatever its name means by now. At least one of the two is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,8 +104,8 @@ pub struct Tally {
     pub wanted: u32,
     /// Those of them that are there as the present revision wants them, and ready.
     pub ready: u32,
-    /// Those that must still be taken down for it.
-    pub stale: u32,
+    /// Those that run, and must still be taken down for it or for a restart.
+    pub outdated: u32,
     /// Why it cannot succeed: the instance, and what became of it.
     pub failure: Option<(u32, String)>,
 }
@@ -158,10 +160,11 @@ pub fn advance(
     now: Timestamp,
 ) -> Option<Decision> {
     let revision = rollout.revision;
-    if !matches!(rollout.state, RolloutState::Progressing | RolloutState::Failed) {
+    // With nothing that should run, nothing is proven.
+    if !matches!(rollout.state, RolloutState::Progressing | RolloutState::Failed) || tally.wanted == 0 {
         return None;
     }
-    if tally.ready >= tally.wanted && tally.stale == 0 {
+    if tally.ready >= tally.wanted {
         let state = if rollout.undoes.is_some() { RolloutState::RolledBack } else { RolloutState::Complete };
         let message = rollout.undoes.as_ref().map(|undone| undone.why.clone());
         let rollout = Rollout { state, ready: tally.ready, progressed_at: now, message, ..rollout.clone() };
@@ -195,7 +198,71 @@ pub fn advance(
     }
 }
 
-/// How many extra instances there should be: never more than those that must still be taken down.
-pub fn surge(rules: &RolloutSpec, tally: &Tally, paused: bool) -> u32 {
-    if paused { 0 } else { rules.surge_of(tally.wanted).min(tally.stale) }
+/// How the instances stand to what is wanted of their agent.
+pub fn tally<'a>(
+    agent: AgentDesired<'_>,
+    instances: impl Iterator<Item = &'a Instance>,
+    now: Timestamp,
+) -> Tally {
+    let mut tally = Tally::default();
+    for instance in instances.filter(|instance| instance.desired.wanted == Wanted::Running) {
+        let is_present = instance.observed.as_ref().is_some_and(|observed| {
+            agent.serves(observed)
+                && observed.limits == agent.limits
+                && observed.state.started_at().is_some_and(|at| instance.desired.satisfied_by(at))
+        });
+        let is_ready = is_present && is_up(instance, agent, now);
+        if !is_ready && tally.failure.is_none() {
+            tally.failure = failure(agent, instance).map(|what| (instance.number, what));
+        }
+        if !is_extra(instance.number) {
+            tally.wanted += 1;
+            tally.ready += u32::from(is_ready);
+            let stays =
+                |observed: &Observed, since| agent.serves(observed) && instance.desired.satisfied_by(since);
+            let observed = instance.observed.as_ref().zip(instance.running_since());
+            tally.outdated += u32::from(observed.is_some_and(|(observed, since)| !stays(observed, since)));
+        }
+    }
+    tally
+}
+
+/// Why an instance will not get ready with the present revision.
+fn failure(agent: AgentDesired<'_>, instance: &Instance) -> Option<String> {
+    let memory = &instance.memory;
+    if let Some(blocked) = &memory.blocked {
+        let is_final = match blocked.reason {
+            Reason::Rejected => true,
+            Reason::ImageUnavailable | Reason::SecretMissing => blocked.attempts >= ATTEMPTS,
+            // What the machine lacks is not the revision's fault.
+            _ => false,
+        };
+        return is_final.then(|| format!("cannot be run: {}", blocked.message));
+    }
+    let observed = instance.observed.as_ref().filter(|observed| agent.serves(observed))?;
+    let exit = memory.exit.or(memory.last_exit)?;
+    let how = EventKind::Exited(exit);
+    if exit.unhealthy && memory.failures >= UNHEALTHY {
+        return Some(format!("was unhealthy {} times in a row: {how}", memory.failures));
+    }
+    if memory.failures >= CRASHES {
+        return Some(format!("crashed {} times in a row: {how}", memory.failures));
+    }
+    let is_over = matches!(observed.state, RunState::Exited { .. })
+        && memory.exit.is_some_and(|exit| exit.code != 0 && !restarts(agent.restart_policy, exit));
+    is_over.then(|| format!("{how}, and its restart policy does not start it again"))
+}
+
+/// How many extra instances there should be, of `present` that there are. They come when one that runs must be taken down,
+/// and stay until all are ready.
+pub fn extras(rules: &RolloutSpec, tally: &Tally, present: u32, paused: bool) -> u32 {
+    if paused || (tally.outdated == 0 && present == 0) {
+        return 0;
+    }
+    rules.surge_of(tally.wanted).min(tally.wanted.saturating_sub(tally.ready))
+}
+
+/// Whether a number is that of an extra instance of a rollout.
+pub fn is_extra(number: u32) -> bool {
+    number >= EXTRA_FIRST
 }

@@ -2,18 +2,35 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by where it panics")]
 
+use chassis_core::instance::restarts;
 use chassis_core::instance::{
-    Blocked, Condemned, Desired, Exit, Instance, Memory, Observed, Reason, Run, RunState, Wanted,
+    Blocked, Condemned, Desired, Exit, Instance, Limits, Memory, Observed, Reason, Run, RunState, Wanted,
 };
 use chassis_core::scale::scale;
 use chassis_core::{
     Action, AgentDesired, Check, EventKind, Health, Probe, RestartBudget, Verdict, backoff, plan,
 };
-use chassis_spec::{HealthCheck, RestartPolicy};
+use chassis_spec::{Amount, Bytes, HealthCheck, RestartPolicy, RolloutSpec};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-const REVISION: u64 = 2;
+/// The present revision, and the one before it, whose containers serve it.
+const SERVING: [u64; 2] = [2, 3];
+const LIMITS: Limits = Limits { cpu: None, memory: Bytes(64 << 20), pids: 9 };
+
+/// What is wanted of an agent of revision 3, replaced one at a time.
+fn desired(restart_policy: RestartPolicy, rollout: &RolloutSpec) -> AgentDesired<'_> {
+    AgentDesired { serving: &SERVING, restart_policy, limits: LIMITS, rollout, paused: false }
+}
+
+fn any_rollout() -> impl Strategy<Value = RolloutSpec> {
+    let amount = || prop_oneof![(0..4u32).prop_map(Amount::Count), (0..101u32).prop_map(Amount::Percent)];
+    (amount(), amount()).prop_map(|(max_unavailable, max_surge)| RolloutSpec {
+        max_unavailable,
+        max_surge,
+        ..RolloutSpec::default()
+    })
+}
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + second).unwrap()
@@ -39,9 +56,17 @@ fn any_state() -> impl Strategy<Value = RunState> {
 }
 
 fn any_observed() -> impl Strategy<Value = Observed> {
-    ("[ab]", 1..=REVISION, any::<bool>(), any_state()).prop_map(|(id, revision, name_is_right, state)| {
-        Observed { id: id.into(), revision, name_is_right, state, image_check: None }
-    })
+    let limits = prop_oneof![3 => Just(LIMITS), 1 => Just(Limits { pids: 1, ..LIMITS })];
+    ("[ab]", 1..4u64, any::<bool>(), limits, any_state()).prop_map(
+        |(id, revision, name_is_right, limits, state)| Observed {
+            id: id.into(),
+            revision,
+            name_is_right,
+            limits,
+            state,
+            image_check: None,
+        },
+    )
 }
 
 fn any_memory() -> impl Strategy<Value = Memory> {
@@ -116,8 +141,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_plan_keeps_its_rules(instances in any_instances(), policy in any_policy(), second in 0..300i64) {
-        let agent = AgentDesired { revision: REVISION, restart_policy: policy };
+    fn a_plan_keeps_its_rules(
+        instances in any_instances(),
+        policy in any_policy(),
+        rollout in any_rollout(),
+        paused in prop::bool::weighted(0.2),
+        second in 0..300i64,
+    ) {
+        let agent = AgentDesired { paused, ..desired(policy, &rollout) };
         let plan = plan(agent, instances.iter(), at(second));
         let mut acted = std::collections::BTreeSet::new();
         let mut taken_down = 0;
@@ -137,7 +168,7 @@ proptest! {
                 }
                 Action::Start { .. } => {
                     prop_assert!(instance.desired.wanted == Wanted::Running);
-                    prop_assert_eq!(instance.observed.as_ref().unwrap().revision, REVISION);
+                    prop_assert!(agent.keeps(instance.observed.as_ref().unwrap()));
                     let startable = matches!(state, Some(RunState::Created | RunState::Exited { .. }));
                     prop_assert!(startable, "starts {state:?}");
                 }
@@ -145,12 +176,21 @@ proptest! {
                     let runs = matches!(state, Some(RunState::Running { .. }));
                     prop_assert!(runs, "stops what does not run");
                     let failing = instance.is_failing();
-                    taken_down += u32::from(instance.desired.wanted == Wanted::Running && !failing);
+                    if instance.desired.wanted == Wanted::Running && !failing {
+                        taken_down += 1;
+                        let serves = agent.keeps(instance.observed.as_ref().unwrap());
+                        let since = instance.running_since().unwrap();
+                        prop_assert!(!serves || !instance.desired.satisfied_by(since), "takes down what may stay");
+                    }
                 }
                 Action::Remove { .. } => {
                     let idle = !matches!(state, Some(RunState::Running { .. }) | None);
                     prop_assert!(idle, "removes what runs");
                     prop_assert!(instance.desired.wanted != Wanted::Stopped, "a stopped instance keeps its container");
+                }
+                Action::Update { .. } => {
+                    let observed = instance.observed.as_ref().unwrap();
+                    prop_assert!(!paused && agent.serves(observed) && observed.limits != LIMITS);
                 }
                 Action::Rename { .. } => prop_assert!(!instance.observed.as_ref().unwrap().name_is_right),
             }
@@ -158,16 +198,23 @@ proptest! {
                 prop_assert_eq!(id, &instance.observed.as_ref().unwrap().id);
             }
         }
-        prop_assert!(taken_down <= 1, "takes {taken_down} down at once");
-        if taken_down == 1 {
-            let down = instances.iter().filter(|instance| {
-                instance.desired.wanted == Wanted::Running
-                    && (instance.busy
-                        || matches!(instance.observed.as_ref().map(|o| o.state), None | Some(RunState::Created))
-                        || (instance.running_since().is_some() && !instance.is_ready(at(second))))
+        let wanted = instances.iter().filter(|instance| instance.desired.wanted == Wanted::Running);
+        let (mut count, mut up) = (0, 0);
+        for instance in wanted {
+            count += 1;
+            let done = instance.exit().is_some_and(|exit| {
+                let since = instance.observed.as_ref().unwrap().state.started_at().unwrap();
+                agent.keeps(instance.observed.as_ref().unwrap())
+                    && instance.desired.satisfied_by(since)
+                    && !restarts(policy, exit)
             });
-            prop_assert_eq!(down.count(), 0, "takes one down while another is not ready");
+            up += u32::from(!instance.busy && (instance.is_ready(at(second)) || done));
         }
+        let away = rollout.unavailable_of(count);
+        prop_assert!(
+            taken_down == 0 || up - taken_down + away >= count,
+            "takes {taken_down} down of {up} that are up, of {count} that should be: {away} may be away"
+        );
         if let Some(wake_at) = plan.wake_at {
             prop_assert!(wake_at > at(second), "a wake-up in the past would spin");
         }
@@ -175,15 +222,17 @@ proptest! {
 
     #[test]
     fn what_was_noted_is_not_noted_again(
-        desired in any_desired(),
+        wanted in any_desired(),
         observed in prop::option::of(any_observed()),
         memory in any_memory(),
         policy in any_policy(),
         seed: u64,
     ) {
-        let noted = memory.note(&desired, observed.as_ref(), REVISION, policy, seed);
+        let rollout = RolloutSpec::default();
+        let agent = desired(policy, &rollout);
+        let noted = memory.note(&wanted, observed.as_ref(), agent, seed);
         if let Some((memory, _)) = noted {
-            prop_assert_eq!(memory.note(&desired, observed.as_ref(), REVISION, policy, seed), None);
+            prop_assert_eq!(memory.note(&wanted, observed.as_ref(), agent, seed), None);
         }
     }
 
@@ -224,7 +273,8 @@ proptest! {
 
 #[test]
 fn a_crash_is_restarted_at_once_then_after_one_second_doubling_and_a_good_run_forgives() {
-    let desired = Desired::running();
+    let wanted = Desired::running();
+    let rollout = RolloutSpec::default();
     let mut memory = Memory::default();
     let mut started = at(0);
     let mut waits = Vec::new();
@@ -233,12 +283,14 @@ fn a_crash_is_restarted_at_once_then_after_one_second_doubling_and_a_good_run_fo
         let exit = Exit { code: 1, out_of_memory: false, unhealthy: false, finished_at };
         let observed = Observed {
             id: "a".into(),
-            revision: 1,
+            revision: 3,
             name_is_right: true,
+            limits: LIMITS,
             image_check: None,
             state: RunState::Exited { started_at: started, exit },
         };
-        (memory, _) = memory.note(&desired, Some(&observed), 1, RestartPolicy::Always, 0).unwrap();
+        (memory, _) =
+            memory.note(&wanted, Some(&observed), desired(RestartPolicy::Always, &rollout), 0).unwrap();
         let wait = memory.retry_at.unwrap().duration_since(finished_at);
         waits.push((wait.as_millis() + 999) / 1000);
         started = memory.retry_at.unwrap().checked_add(SignedDuration::from_millis(1)).unwrap();
@@ -290,8 +342,9 @@ fn a_fleet_is_restarted_by_a_quarter_in_a_minute() {
 fn an_unhealthy_run_counts_as_a_failure_whatever_its_code() {
     let run = |started: i64, state| Observed {
         id: "a".into(),
-        revision: 1,
+        revision: 3,
         name_is_right: true,
+        limits: LIMITS,
         image_check: None,
         state: match state {
             None => RunState::Running { started_at: at(started) },
@@ -301,15 +354,17 @@ fn an_unhealthy_run_counts_as_a_failure_whatever_its_code() {
             },
         },
     };
-    let desired = Desired::running();
+    let wanted = Desired::running();
+    let rollout = RolloutSpec::default();
     let policy = RestartPolicy::OnFailure;
-    let (memory, _) = Memory::default().note(&desired, Some(&run(0, None)), 1, policy, 0).unwrap();
+    let (memory, _) =
+        Memory::default().note(&wanted, Some(&run(0, None)), desired(policy, &rollout), 0).unwrap();
     let (memory, _) = memory.note_unhealthy(false, "no answer".to_owned()).unwrap();
     assert_eq!(memory.note_unhealthy(false, String::new()), None, "condemned twice");
-    let agent = AgentDesired { revision: 1, restart_policy: policy };
+    let agent = desired(policy, &rollout);
     let instance = |memory: &Memory, observed| Instance {
         number: 1,
-        desired,
+        desired: wanted,
         observed: Some(observed),
         memory: memory.clone(),
         health: Health::default(),
@@ -317,11 +372,12 @@ fn an_unhealthy_run_counts_as_a_failure_whatever_its_code() {
     };
     let stop = plan(agent, [instance(&memory, run(0, None))].iter(), at(700));
     assert_eq!(stop.actions, [Action::Stop { number: 1, id: "a".into() }]);
-    let (memory, events) = memory.note(&desired, Some(&run(0, Some(700))), 1, policy, 0).unwrap();
+    let (memory, events) =
+        memory.note(&wanted, Some(&run(0, Some(700))), desired(policy, &rollout), 0).unwrap();
     assert!(matches!(events[..], [EventKind::Exited(Exit { unhealthy: true, .. })]), "{events:?}");
     assert_eq!((memory.restarts, memory.failures), (1, 1));
     let start = plan(agent, [instance(&memory, run(0, Some(700)))].iter(), at(700));
     assert_eq!(start.actions, [Action::Start { number: 1, id: "a".into() }]);
-    let (memory, _) = memory.note(&desired, Some(&run(701, None)), 1, policy, 0).unwrap();
+    let (memory, _) = memory.note(&wanted, Some(&run(701, None)), desired(policy, &rollout), 0).unwrap();
     assert_eq!(memory.condemned, None);
 }

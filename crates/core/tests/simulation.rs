@@ -8,10 +8,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chassis_core::instance::{Desired, Exit, Instance, Memory, Observed, Reason, RunState, Wanted};
+use chassis_core::instance::{
+    Desired, Exit, Instance, Limits, Memory, Observed, Reason, RunState, Wanted, restarts,
+};
+use chassis_core::rollout::{Decision, EXTRA_FIRST, Tally, advance, extras, is_extra, tally};
 use chassis_core::scale::scale;
-use chassis_core::{Action, AgentDesired, EventKind, Health, RestartBudget, Verdict, plan};
-use chassis_spec::RestartPolicy;
+use chassis_core::{
+    Action, AgentDesired, EventKind, Health, Plan, RestartBudget, Rollout, RolloutState, Undone, Verdict,
+    plan,
+};
+use chassis_spec::{Amount, Bytes, RestartPolicy, RolloutSpec};
 use jiff::{SignedDuration, Timestamp};
 
 /// Enough to meet every pair of faults; the whole takes seconds.
@@ -19,6 +25,8 @@ const SEEDS: u64 = 10_000;
 /// Steps during which people and faults act, and steps after that within which everything must be well.
 const UNREST: u32 = 60;
 const PEACE: u32 = 400;
+
+const LIMITS: Limits = Limits { cpu: None, memory: Bytes(64 << 20), pids: 9 };
 
 /// A small generator with a good spread: the tests must be the same everywhere.
 struct Random(u64);
@@ -38,16 +46,31 @@ impl Random {
 struct Container {
     number: u32,
     revision: u64,
+    limits: Limits,
     renamed: bool,
     /// It runs, and does nothing any more.
     hung: bool,
     state: RunState,
 }
 
+/// A definition of the agent.
+#[derive(Clone, Copy)]
+struct Revision {
+    /// The revision at which containers were last to be made anew.
+    template: u64,
+    limits: Limits,
+    /// It ends as soon as it is started.
+    broken: bool,
+}
+
 /// What the store keeps.
 #[derive(Default)]
 struct Store {
     revision: u64,
+    revisions: BTreeMap<u64, Revision>,
+    rollout: Option<Rollout>,
+    /// The last revision that was complete.
+    complete: Option<u64>,
     wanted: BTreeMap<u32, (Desired, Memory)>,
     starts: u64,
 }
@@ -65,6 +88,9 @@ struct World {
     /// What a running server has in memory; `None` while it is dead.
     memory: Option<BTreeMap<u32, Instance>>,
     policy: RestartPolicy,
+    rules: RolloutSpec,
+    /// Rollouts that went back by themselves.
+    rollbacks: u32,
     /// The agent has a health check.
     checked: bool,
     budget: RestartBudget,
@@ -77,10 +103,17 @@ impl World {
         let policy =
             [RestartPolicy::Always, RestartPolicy::OnFailure][usize::try_from(random.below(2)).unwrap()];
         let checked = random.one_in(2);
-        World {
+        let rules = RolloutSpec {
+            max_unavailable: Amount::Count(u32::try_from(random.below(3)).unwrap()),
+            max_surge: Amount::Count(u32::try_from(random.below(3)).unwrap()),
+            ..RolloutSpec::default()
+        };
+        let mut world = World {
             random,
+            rules,
+            rollbacks: 0,
             now: Timestamp::from_second(1_000_000).unwrap(),
-            store: Store { revision: 1, ..Store::default() },
+            store: Store::default(),
             node: BTreeMap::new(),
             foreign: BTreeSet::new(),
             data: BTreeSet::new(),
@@ -90,7 +123,9 @@ impl World {
             checked,
             budget: RestartBudget::default(),
             started: 0,
-        }
+        };
+        world.deploy(Revision { template: 0, broken: false, limits: LIMITS }, None);
+        world
     }
 
     fn tick(&mut self, millis: i64) {
@@ -105,6 +140,7 @@ impl World {
             id: id.as_str().into(),
             revision: container.revision,
             name_is_right: !container.renamed,
+            limits: container.limits,
             state: container.state,
             image_check: None,
         })
@@ -120,7 +156,7 @@ impl World {
             .map(|(n, _)| *n)
             .collect();
         let pick = alive.iter().nth(usize::try_from(self.random.below(8)).unwrap()).copied();
-        match self.random.below(6) {
+        match self.random.below(8) {
             0 | 1 => {
                 let taken = self
                     .store
@@ -143,12 +179,102 @@ impl World {
                     self.store.wanted.get_mut(&number).unwrap().0.wanted = Wanted::Absent { cleanup };
                 }
             }
-            2 => self.store.revision += 1,
+            2 => {
+                let present = self.store.revisions[&self.store.revision];
+                let next = match self.random.below(4) {
+                    // Labels, or limits: no new container.
+                    0 => present,
+                    1 => Revision { limits: Limits { pids: present.limits.pids + 1, ..LIMITS }, ..present },
+                    2 if self.store.complete.is_some() => {
+                        Revision { template: 0, broken: true, limits: LIMITS }
+                    }
+                    _ => Revision { template: 0, broken: false, limits: LIMITS },
+                };
+                self.deploy(next, None);
+            }
+            6 => self.pause(true),
+            7 => self.pause(false),
             3 => self.want(pick, Desired { wanted: Wanted::Stopped, started_after: None }),
             4 => self.want(pick, Desired { wanted: Wanted::Running, started_after: Some(self.now) }),
             _ => {}
         }
         self.reload();
+    }
+
+    /// Makes a new revision; one without a template needs new containers.
+    fn deploy(&mut self, next: Revision, undoes: Option<Undone>) {
+        let paused = self.store.rollout.as_ref().is_some_and(Rollout::is_paused);
+        self.store.revision += 1;
+        let revision = self.store.revision;
+        let template = if next.template == 0 { revision } else { next.template };
+        self.store.revisions.insert(revision, Revision { template, ..next });
+        self.store.rollout = Some(Rollout::begin(revision, self.store.complete, paused, undoes, self.now));
+        self.try_afresh();
+    }
+
+    fn pause(&mut self, paused: bool) {
+        let state = if paused { RolloutState::Paused } else { RolloutState::Progressing };
+        if let Some(rollout) = self.store.rollout.as_mut().filter(|rollout| rollout.is_paused() != paused) {
+            rollout.state = state;
+            rollout.progressed_at = self.now;
+        }
+    }
+
+    fn try_afresh(&mut self) {
+        let saved = self.store.wanted.values_mut().map(|(_, memory)| memory);
+        let live =
+            self.memory.iter_mut().flat_map(|instances| instances.values_mut()).map(|one| &mut one.memory);
+        for memory in saved.chain(live) {
+            *memory = Memory { failures: 0, retry_at: None, blocked: None, ..memory.clone() };
+        }
+    }
+
+    /// The revisions whose containers serve the present one.
+    fn serving(&self) -> Vec<u64> {
+        let template = self.store.revisions[&self.store.revision].template;
+        let revisions = self.store.revisions.iter();
+        revisions.filter(|(_, revision)| revision.template == template).map(|(number, _)| *number).collect()
+    }
+
+    fn limits(&self) -> Limits {
+        self.store.revisions[&self.store.revision].limits
+    }
+
+    /// Judges the rollout, and does what that says.
+    fn judge(&mut self, tally: &Tally) {
+        let Some(before) = self.store.rollout.clone() else { return };
+        match advance(&before, &self.rules, &"a".parse().unwrap(), tally, self.now) {
+            Some(Decision::Keep { rollout, .. }) => {
+                if matches!(rollout.state, RolloutState::Complete | RolloutState::RolledBack) {
+                    self.store.complete = Some(rollout.revision);
+                }
+                self.store.rollout = Some(rollout);
+            }
+            Some(Decision::RollBack { why }) => {
+                assert!(before.undoes.is_none(), "a rollback was rolled back");
+                let to = before.from.unwrap();
+                let target = self.store.revisions[&to];
+                assert!(!target.broken, "went back to what never worked");
+                self.rollbacks += 1;
+                self.deploy(target, Some(Undone { revision: before.revision, to, why }));
+            }
+            None => {}
+        }
+    }
+
+    /// Adds and takes away extra instances, as the server does.
+    fn adjust_extras(&mut self, instances: &mut BTreeMap<u32, Instance>, tally: &Tally, paused: bool) {
+        let is_there = |one: &&mut Instance| is_extra(one.number) && one.desired.wanted == Wanted::Running;
+        let there = instances.values_mut().filter(is_there).count();
+        let count = extras(&self.rules, tally, u32::try_from(there).unwrap(), paused) as usize;
+        assert!(count <= self.rules.surge_of(tally.wanted) as usize, "more than may be");
+        for extra in instances.values_mut().filter(is_there).skip(count) {
+            extra.desired.wanted = Wanted::Absent { cleanup: true };
+        }
+        for _ in there..count {
+            let number = (EXTRA_FIRST..).find(|number| !instances.contains_key(number)).unwrap();
+            instances.insert(number, instance(number, Desired::running(), Memory::default()));
+        }
     }
 
     fn want(&mut self, number: Option<u32>, desired: Desired) {
@@ -189,15 +315,18 @@ impl World {
         let mut instances = BTreeMap::new();
         for (number, (desired, saved)) in &self.store.wanted {
             let memory = old.get(number).map_or(saved, |instance: &Instance| &instance.memory).clone();
-            let instance = Instance {
-                number: *number,
-                desired: *desired,
-                observed: None,
-                memory,
-                health: Health::default(),
-                busy: false,
-            };
-            instances.insert(*number, instance);
+            instances.insert(*number, instance(*number, *desired, memory));
+        }
+        // Extra instances are in nobody's store: what a dead server left of them is found on the node, and adopted.
+        let extra = self.node.values().map(|container| container.number).filter(|number| is_extra(*number));
+        for number in
+            extra.chain(old.keys().copied().filter(|number| is_extra(*number))).collect::<BTreeSet<_>>()
+        {
+            let known = old.get(&number).cloned();
+            instances.insert(
+                number,
+                known.unwrap_or_else(|| instance(number, Desired::running(), Memory::default())),
+            );
         }
         self.memory = Some(instances);
     }
@@ -208,25 +337,46 @@ impl World {
             self.reload();
         }
         let mut instances = self.memory.take().unwrap();
+        let (serving, rules) = (self.serving(), self.rules.clone());
+        let paused = self.store.rollout.as_ref().is_some_and(Rollout::is_paused);
+        let agent = AgentDesired {
+            serving: &serving,
+            restart_policy: self.policy,
+            limits: self.limits(),
+            rollout: &rules,
+            paused,
+        };
         for (number, instance) in &mut instances {
             instance.observed = self.observed(*number);
             let noted = instance.memory.note(
                 &instance.desired,
                 instance.observed.as_ref(),
-                self.store.revision,
-                self.policy,
+                agent,
                 u64::from(*number),
             );
             if let Some((memory, events)) = noted {
-                self.store.starts +=
-                    events.iter().filter(|event| **event == EventKind::Started).count() as u64;
+                // What is noted of an extra instance is not kept, so that a new server notes it again.
+                if !is_extra(*number) {
+                    self.store.starts +=
+                        events.iter().filter(|event| **event == EventKind::Started).count() as u64;
+                }
                 instance.memory = memory.clone();
-                self.store.wanted.get_mut(number).unwrap().1 = memory;
+                self.save(*number, memory);
             }
             self.check(instance);
         }
-        let agent = AgentDesired { revision: self.store.revision, restart_policy: self.policy };
+        let tally = tally(agent, instances.values(), self.now);
+        let revision = self.store.revision;
+        self.judge(&tally);
+        if self.store.revision != revision {
+            // The next round sees the revision that it went back to.
+            self.memory = Some(instances);
+            self.try_afresh();
+            return false;
+        }
+        self.adjust_extras(&mut instances, &tally, paused);
         let plan = plan(agent, instances.values(), self.now);
+        self.assert_enough_stay_up(agent, &instances, &plan);
         let idle = plan.actions.is_empty();
         for action in plan.actions {
             // A dead server does not go on, whether or not its last action was carried out.
@@ -270,8 +420,44 @@ impl World {
             && let Some((memory, _)) = instance.memory.note_unhealthy(false, "hung".to_owned())
         {
             instance.memory = memory.clone();
-            self.store.wanted.get_mut(&instance.number).unwrap().1 = memory;
+            self.save(instance.number, memory);
         }
+    }
+
+    fn save(&mut self, number: u32, memory: Memory) {
+        if let Some(row) = self.store.wanted.get_mut(&number) {
+            row.1 = memory;
+        }
+    }
+
+    /// What the plan takes down for a revision or a restart leaves as many as the rules say.
+    fn assert_enough_stay_up(
+        &self,
+        agent: AgentDesired<'_>,
+        instances: &BTreeMap<u32, Instance>,
+        plan: &Plan,
+    ) {
+        let wanted = || instances.values().filter(|one| one.desired.wanted == Wanted::Running);
+        let is_up = |one: &Instance| {
+            let done = one.exit().is_some_and(|exit| !restarts(self.policy, exit));
+            one.is_ready(self.now) || done
+        };
+        let is_stopped = |action: &&Action| {
+            let Action::Stop { number, .. } = action else { return false };
+            let instance = &instances[number];
+            if instance.desired.wanted != Wanted::Running || !is_up(instance) {
+                return false;
+            }
+            let observed = instance.observed.as_ref().unwrap();
+            let since = instance.running_since().unwrap();
+            assert!(!agent.keeps(observed) || !instance.desired.satisfied_by(since), "stops what may stay");
+            true
+        };
+        let stopped = plan.actions.iter().filter(is_stopped).count();
+        let count = wanted().filter(|one| !is_extra(one.number)).count();
+        let up = wanted().filter(|one| is_up(one)).count();
+        let away = self.rules.unavailable_of(u32::try_from(count).unwrap()) as usize;
+        assert!(stopped == 0 || up - stopped + away >= count, "{stopped} of {up} stopped, {count} wanted");
     }
 
     fn carry_out(&mut self, action: &Action, instances: &mut BTreeMap<u32, Instance>) -> Result<(), Reason> {
@@ -285,6 +471,7 @@ impl World {
                 let container = Container {
                     number: *number,
                     revision: self.store.revision,
+                    limits: self.limits(),
                     renamed: false,
                     hung: false,
                     state: RunState::Created,
@@ -293,11 +480,17 @@ impl World {
             }
             Action::Start { id, .. } => {
                 let now = self.now;
-                let container = self.node.get_mut(&**id).ok_or(Reason::Rejected)?;
-                assert_eq!(container.revision, self.store.revision, "started a stale revision");
+                let serving = self.serving();
+                let paused = self.store.rollout.as_ref().is_some_and(Rollout::is_paused);
+                let container = self.node.get_mut(&**id).ok_or(Reason::RuntimeUnavailable)?;
+                assert!(paused || serving.contains(&container.revision), "started a stale revision");
+                let broken = self.store.revisions[&container.revision].broken;
                 container.state = RunState::Running { started_at: now };
                 container.hung = false;
                 self.started += 1;
+                if broken {
+                    self.exit(id, 1);
+                }
             }
             Action::Stop { id, .. } => self.exit(id, 143),
             Action::Remove { id, .. } => drop(self.node.remove(&**id)),
@@ -308,6 +501,10 @@ impl World {
                     }
                     container.renamed = false;
                 }
+            }
+            Action::Update { id, .. } => {
+                let limits = self.limits();
+                self.node.get_mut(&**id).ok_or(Reason::RuntimeUnavailable)?.limits = limits;
             }
             Action::Forget { number, cleanup } => {
                 if *cleanup {
@@ -321,6 +518,10 @@ impl World {
     }
 
     fn assert_as_wanted(&self, seed: u64) {
+        let runs = self.store.wanted.values().any(|(desired, _)| desired.wanted == Wanted::Running);
+        let rollout = self.store.rollout.as_ref().unwrap();
+        let is_over = matches!(rollout.state, RolloutState::Complete | RolloutState::RolledBack);
+        assert!(is_over || !runs, "seed {seed}: {rollout:?}");
         for (number, (desired, memory)) in &self.store.wanted {
             let observed = self.observed(*number);
             let state = observed.as_ref().map(|observed| observed.state);
@@ -328,7 +529,8 @@ impl World {
                 Wanted::Running => {
                     let observed = observed.unwrap_or_else(|| panic!("seed {seed}: {number} is missing"));
                     assert!(observed.name_is_right, "seed {seed}: {number} has a wrong name");
-                    assert_eq!(observed.revision, self.store.revision, "seed {seed}: {number} is stale");
+                    assert!(self.serving().contains(&observed.revision), "seed {seed}: {number} is stale");
+                    assert_eq!(observed.limits, self.limits(), "seed {seed}: {number} has old limits");
                     match observed.state {
                         RunState::Running { started_at } => {
                             assert!(
@@ -367,8 +569,13 @@ impl World {
     }
 }
 
+fn instance(number: u32, desired: Desired, memory: Memory) -> Instance {
+    Instance { number, desired, observed: None, memory, health: Health::default(), busy: false }
+}
+
 #[test]
 fn every_fleet_ends_as_wanted() {
+    let mut rollbacks = 0;
     for seed in 0..SEEDS {
         let mut world = World::new(seed);
         for _ in 0..UNREST {
@@ -383,6 +590,7 @@ fn every_fleet_ends_as_wanted() {
             world.server_acts(true);
         }
         world.foreign.clear();
+        world.pause(false);
         let mut idle = false;
         for _ in 0..PEACE {
             world.tick(1_000);
@@ -391,5 +599,7 @@ fn every_fleet_ends_as_wanted() {
         assert!(idle, "seed {seed}: still busy after {PEACE} quiet steps");
         world.assert_as_wanted(seed);
         assert!(world.store.starts <= world.started, "seed {seed}: a start was noted that never was");
+        rollbacks += world.rollbacks;
     }
+    assert!(rollbacks > 1_000, "only {rollbacks} rollbacks: broken revisions were hardly ever met");
 }

@@ -28,8 +28,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chassis_core::audit::Posture;
-use chassis_core::{InstanceKey, Observed, Usage};
-use chassis_spec::{AgentSpec, FleetName, ImageName};
+use chassis_core::{InstanceKey, Observed, Pin, Usage};
+use chassis_spec::{AgentSpec, FleetName, ImageName, Resources};
 use futures_util::stream::BoxStream;
 
 /// A node's way of running instances. Every operation may be repeated: one that finds its work done succeeds.
@@ -39,7 +39,7 @@ pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
     async fn info(&self) -> Result<RuntimeInfo>;
 
     /// Makes sure, before anything is changed for it, that this node can give an agent what its YAML asks for and may:
-    /// paths of the host, profiles. The same is checked again when a container is made and started.
+    /// paths of the host, profiles, cores. The same is checked again when a container is made and started.
     async fn spec_check(&self, _spec: &AgentSpec) -> Result<()> {
         Ok(())
     }
@@ -50,6 +50,20 @@ pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
         image: &ImageName,
         progress: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<Arc<Image>>;
+
+    /// Finds exactly the image that was pinned, and pulls it by its digest if it is not there. Fails with
+    /// [`Error::ImageUnavailable`] if it is gone and was never in a registry.
+    async fn image_pinned(
+        &self,
+        image: &ImageName,
+        pin: &Pin,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<Arc<Image>>;
+    /// What the image's name means by now: in its registry, or on the node if it was never in one. `held` is what it meant
+    /// before. Pulls nothing.
+    async fn image_refresh(&self, _image: &ImageName, _held: Option<&Pin>) -> Result<Pin> {
+        Err(Error::unsupported("ask a registry what an image's name means"))
+    }
 
     /// Makes the fleet's network and directory.
     async fn fleet_prepare(&self, fleet: &FleetName) -> Result<()>;
@@ -67,6 +81,10 @@ pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Changes the limits of a container that runs or not, all but that on open files.
+    async fn instance_update(&self, _id: &str, _resources: &Resources) -> Result<()> {
+        Err(Error::unsupported("change the limits of an instance that is there"))
+    }
     /// Makes the instance's directory and its container, not started. Fails with [`Error::NameTaken`] if somebody
     /// else's container has the name; one of the same key and revision that is there already is the answer.
     async fn instance_create(&self, config: &InstanceConfig) -> Result<Observed>;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chassis_api::Pull;
-use chassis_core::{Action, EventKind, Reason, RunState, Wanted};
+use chassis_core::{Action, EventKind, Pin, Reason, RunState, Wanted};
 use chassis_runtime::{Image, InstanceConfig, InstanceSecrets, PullProgress, SecretFile};
 use chassis_spec::{AgentSpec, ImageName, SecretRef};
 use zeroize::Zeroizing;
@@ -59,15 +59,15 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
                 (state.instance_key(*number), state.revision, Arc::clone(&state.spec))
             };
             check_allowed(shared, &spec)?;
-            let image = image_prepare(shared, &spec.image).await?;
+            let image = image_pinned(shared, agent).await?;
             let _slot = shared.work.acquire().await?;
             failpoint("create:before");
             let observed = runtime.instance_create(&InstanceConfig { key, revision, spec, image }).await?;
             failpoint("create:after");
             Ok(Outcome::Seen { observed: Some(observed), asked: Instant::now() })
         }
-        Action::Start { id, .. } => {
-            let spec = Arc::clone(&agent.state().spec);
+        Action::Start { number, id } => {
+            let spec = start_spec(shared, agent, *number).await?;
             check_allowed(shared, &spec)?;
             let secrets = secrets_gather(shared, &spec).await?;
             let _slot = shared.work.acquire().await?;
@@ -77,6 +77,7 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             inspect(shared, id).await
         }
         Action::Stop { number, id } => {
+            prepare(shared, agent, *number).await?;
             drain(shared, agent, *number, id).await;
             failpoint("stop:before");
             runtime.instance_stop(id).await?;
@@ -95,6 +96,13 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
         Action::Rename { number, id } => {
             let key = agent.state().instance_key(*number);
             runtime.instance_rename(id, &key).await?;
+            inspect(shared, id).await
+        }
+        Action::Update { id, .. } => {
+            let spec = Arc::clone(&agent.state().spec);
+            failpoint("update:before");
+            runtime.instance_update(id, &spec.resources).await?;
+            failpoint("update:after");
             inspect(shared, id).await
         }
         Action::Forget { number, cleanup } => {
@@ -151,8 +159,58 @@ async fn inspect(shared: &Shared, id: &str) -> Result<Outcome, Failure> {
     Ok(Outcome::Seen { observed: owned.map(|owned| owned.observed), asked })
 }
 
+/// Makes sure that another container can take over before one that runs is taken down for it.
+async fn prepare(shared: &Shared, agent: &AgentController, number: u32) -> Result<(), Failure> {
+    let spec = {
+        let state = agent.state();
+        if !state.is_replaced(number) {
+            return Ok(());
+        }
+        Arc::clone(&state.spec)
+    };
+    check_allowed(shared, &spec)?;
+    image_pinned(shared, agent).await?;
+    secrets_gather(shared, &spec).await?;
+    Ok(shared.runtime.spec_check(&spec).await?)
+}
+
+/// The definition that a container was made from: an earlier one only where a rollout is paused.
+async fn start_spec(
+    shared: &Shared,
+    agent: &AgentController,
+    number: u32,
+) -> Result<Arc<AgentSpec>, Failure> {
+    let (spec, other) = {
+        let state = agent.state();
+        (Arc::clone(&state.spec), state.other_revision(number))
+    };
+    match other {
+        Some(revision) => Ok(shared.store.revision_get(agent.key(), revision).await?.spec),
+        None => Ok(spec),
+    }
+}
+
+/// The image of the present revision: what its name meant when it was first needed, and that alone.
+async fn image_pinned(shared: &Shared, agent: &AgentController) -> Result<Arc<Image>, Failure> {
+    let _pinning = agent.pinning.lock().await;
+    let (revision, name, held) = {
+        let state = agent.state();
+        (state.revision, state.spec.image.clone(), state.pin.clone())
+    };
+    if let Some(pin) = held {
+        return image_prepare(shared, &name, Some(&pin)).await;
+    }
+    let image = image_prepare(shared, &name, None).await?;
+    let pin = Pin { id: Some(image.id.clone()), digest: image.digest.clone() };
+    failpoint("pin:before");
+    let held = shared.store.revision_pin(agent.key(), revision, &pin).await?;
+    failpoint("pin:after");
+    agent.state().pin_set(revision, held.clone());
+    if held == pin { Ok(image) } else { image_prepare(shared, &name, Some(&held)).await }
+}
+
 /// Finds or pulls the image, and shows the progress of a pull to whoever waits.
-async fn image_prepare(shared: &Shared, image: &ImageName) -> Result<Arc<Image>, Failure> {
+async fn image_prepare(shared: &Shared, image: &ImageName, pin: Option<&Pin>) -> Result<Arc<Image>, Failure> {
     let progress = |progress: PullProgress| {
         let pull = Pull {
             image: image.to_string(),
@@ -164,7 +222,10 @@ async fn image_prepare(shared: &Shared, image: &ImageName) -> Result<Arc<Image>,
         shared.pulls().insert(image.to_string(), pull);
         shared.changed.send_replace(());
     };
-    let prepared = shared.runtime.image_prepare(image, &progress).await;
+    let prepared = match pin {
+        Some(pin) => shared.runtime.image_pinned(image, pin, &progress).await,
+        None => shared.runtime.image_prepare(image, &progress).await,
+    };
     shared.pulls().remove(image.as_str());
     Ok(prepared?)
 }
@@ -221,6 +282,9 @@ impl Failure {
     fn reason(&self) -> Reason {
         match self {
             Failure::Runtime(error) => error.reason(),
+            Failure::Store(
+                chassis_store::Error::AgentNotFound { .. } | chassis_store::Error::RevisionNotFound { .. },
+            ) => Reason::StorageUnusable,
             Failure::Store(error) => match error.kind() {
                 chassis_store::ErrorKind::NotFound => Reason::SecretMissing,
                 _ => Reason::StorageUnusable,

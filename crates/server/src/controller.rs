@@ -14,6 +14,7 @@ use crate::failpoint::failpoint;
 use crate::fleet;
 use crate::last_words;
 use crate::prober;
+use crate::rolling;
 use crate::shared::{Shared, lock};
 use crate::state::{AgentState, Next, Step};
 
@@ -25,6 +26,8 @@ pub(crate) struct AgentController {
     wake: Notify,
     /// Held while the agent is loaded from the store, so that an older record never follows a newer.
     loading: tokio::sync::Mutex<()>,
+    /// Held while it is found out which image the present revision runs.
+    pub(crate) pinning: tokio::sync::Mutex<()>,
 }
 
 /// Reloads several agents. One that fails does not keep the others from hearing of their change.
@@ -64,6 +67,7 @@ impl AgentController {
             state: Mutex::new(state),
             wake: Notify::new(),
             loading: tokio::sync::Mutex::default(),
+            pinning: tokio::sync::Mutex::default(),
         }
     }
 
@@ -124,6 +128,9 @@ impl AgentController {
             record(shared, updates).await;
             failpoint("record:after");
             shared.changed.send_replace(());
+        }
+        if let Some(judgement) = next.judgement {
+            rolling::conclude(shared, self, judgement).await;
         }
         for watch in next.watches {
             tokio::spawn(prober::watch(Arc::clone(shared), Arc::clone(self), watch));

@@ -30,6 +30,7 @@ mod options;
 mod policy;
 mod probe;
 mod prober;
+mod rolling;
 mod serve;
 mod shared;
 mod state;

@@ -7,9 +7,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
+use chassis_core::rollout::{EXTRA_FIRST, is_extra};
 use chassis_core::{
     Action, AgentDesired, AgentKey, CheckKind, EventKind, ExitRecord, Health, Instance, InstanceKey, Memory,
-    Observed, Phase, Plan, Probe, Reason, Run, RunState, Verdict, Wanted, plan,
+    Observed, Phase, Pin, Plan, Probe, Reason, Rollout, Run, RunState, Verdict, Wanted, plan,
 };
 use chassis_runtime::Owned;
 use chassis_spec::{AgentSpec, Drain, HealthCheck, RestartPolicy};
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 
 use crate::checks::{Checks, Noted, check_spec};
 use crate::prober::Watch;
+use crate::rolling::{Judgement, desired};
 
 /// One agent with its instances.
 #[derive(Debug)]
@@ -32,6 +34,12 @@ pub(crate) struct AgentState {
     pub(crate) deleting: bool,
     /// The deletion takes all data along.
     pub(crate) cleanup: bool,
+    /// The revisions whose containers serve the present one.
+    pub(crate) serving: Arc<[u64]>,
+    pub(crate) pin: Option<Pin>,
+    pub(crate) rollout: Option<Rollout>,
+    /// Since when the instances could be looked at.
+    pub(crate) watched_since: Timestamp,
     pub(crate) slots: BTreeMap<u32, Slot>,
 }
 
@@ -61,6 +69,8 @@ pub(crate) struct Next {
     pub(crate) steps: Vec<Step>,
     /// Checks of runs that nobody looks at yet.
     pub(crate) watches: Vec<Watch>,
+    /// What becomes of the rollout; stored before the steps are taken.
+    pub(crate) judgement: Option<Judgement>,
     pub(crate) wake_at: Option<Timestamp>,
     /// Marked for deletion, and nothing is left.
     pub(crate) finished: bool,
@@ -103,6 +113,10 @@ impl AgentState {
             deployed_at: record.agent.deployed_at,
             deleting: false,
             cleanup: false,
+            serving: Arc::clone(&record.agent.serving),
+            pin: None,
+            rollout: None,
+            watched_since: Timestamp::now(),
             slots: BTreeMap::new(),
         };
         state.reload(record);
@@ -118,6 +132,13 @@ impl AgentState {
         self.deployed_at = record.agent.deployed_at;
         self.deleting = record.agent.deleting;
         self.cleanup = record.agent.cleanup;
+        self.serving = record.agent.serving;
+        self.pin = record.agent.pin;
+        self.rollout = record.agent.rollout;
+        if revised {
+            // Of those that are kept, each is told below; an extra one is in no record.
+            self.slots.range_mut(EXTRA_FIRST..).for_each(|(_, slot)| slot.try_afresh());
+        }
         for row in record.instances {
             match self.slots.get_mut(&row.number) {
                 Some(slot) => {
@@ -145,6 +166,10 @@ impl AgentState {
             if !slot.instance.busy && slot.seen < asked {
                 slot.set_observed(claim(found, slot.instance.memory.run.as_ref().map(|run| &*run.id)));
             }
+        }
+        for (number, found) in by_number.split_off(&EXTRA_FIRST) {
+            let named = found.into_iter().find(|observed| observed.name_is_right);
+            named.into_iter().for_each(|observed| self.extra_adopt(number, observed, Timestamp::now()));
         }
         by_number.into_values().flatten().filter(|stray| stray.name_is_right).map(|stray| stray.id).collect()
     }
@@ -196,14 +221,14 @@ impl AgentState {
     /// Notes what is new, and decides what to do. The instances of the returned steps are busy until
     /// [`AgentState::finish`]. `budget` gives leave to restart an unhealthy instance, or says when to ask again.
     pub(crate) fn next(&mut self, now: Timestamp, mut budget: impl FnMut() -> Result<(), Timestamp>) -> Next {
-        let policy = self.spec.restart_policy;
+        let (serving, spec) = (Arc::clone(&self.serving), Arc::clone(&self.spec));
+        let agent = desired(&serving, &spec, self.rollout.as_ref());
         let mut next = Next::default();
         for (number, slot) in &mut self.slots {
             let noted = slot.instance.memory.note(
                 &slot.instance.desired,
                 slot.instance.observed.as_ref(),
-                self.revision,
-                policy,
+                agent,
                 seed(self.seed, *number, &slot.instance.memory),
             );
             let mut exits = Vec::new();
@@ -215,7 +240,7 @@ impl AgentState {
             }
             next.watches.extend(slot.checks.follow(&self.spec, &slot.instance, now));
             slot.instance.health = slot.checks.health();
-            if slot.is_to_be_condemned(policy, self.revision) {
+            if slot.is_to_be_condemned(agent) {
                 slot.condemn(now, &mut budget);
                 next.wake_at = earlier(next.wake_at, slot.checks.held_until);
             }
@@ -233,7 +258,16 @@ impl AgentState {
                 }
             }
         }
-        let agent = AgentDesired { revision: self.revision, restart_policy: policy };
+        let tally = self.tally(now);
+        let (judgement, judge_at) = self.judge(&tally, now);
+        next.judgement = judgement;
+        next.wake_at = earlier(next.wake_at, judge_at);
+        if next.judgement.as_ref().is_some_and(Judgement::is_rollback) {
+            // Nothing more is done for a revision that is given up.
+            return next;
+        }
+        self.extras_adjust(&tally, now);
+        let agent = desired(&serving, &spec, self.rollout.as_ref());
         let Plan { actions, wake_at } = plan(agent, self.slots.values().map(|slot| &slot.instance), now);
         for action in actions {
             if let Some(slot) = self.slots.get_mut(&action.number()) {
@@ -313,9 +347,9 @@ impl AgentState {
             u32::try_from(self.slots.values().filter(|slot| matches(slot)).count()).unwrap_or(u32::MAX)
         };
         (
-            count(&|slot| !slot.instance.desired.wanted.is_absent()),
-            count(&|slot| slot.instance.desired.wanted == Wanted::Running),
-            count(&|slot| slot.phase(&self.spec) == Phase::Running),
+            count(&|slot| !slot.is_extra() && !slot.instance.desired.wanted.is_absent()),
+            count(&|slot| !slot.is_extra() && slot.instance.desired.wanted == Wanted::Running),
+            count(&|slot| !slot.is_extra() && slot.phase(&self.spec) == Phase::Running),
         )
     }
 }
@@ -323,7 +357,7 @@ impl AgentState {
 // === impl Slot ===
 
 impl Slot {
-    fn new(row: chassis_store::InstanceRecord) -> Self {
+    pub(crate) fn new(row: chassis_store::InstanceRecord) -> Self {
         Slot {
             instance: Instance {
                 number: row.number,
@@ -347,20 +381,27 @@ impl Slot {
         self.instance.phase(spec.restart_policy)
     }
 
-    /// True if a run that is wanted now is there, in the agent's present revision.
-    pub(crate) fn runs_as_wanted(&self, revision: u64) -> bool {
+    /// True if a run that is wanted now is there, as the agent's present revision wants it.
+    pub(crate) fn runs_as_wanted(&self, agent: AgentDesired<'_>) -> bool {
         let Some(observed) = &self.instance.observed else { return false };
         let RunState::Running { started_at } = observed.state else { return false };
-        observed.revision == revision && self.instance.desired.satisfied_by(started_at)
+        agent.serves(observed)
+            && observed.limits == agent.limits
+            && self.instance.desired.satisfied_by(started_at)
     }
 
     /// True if it runs as it should, is unhealthy, and would be started again.
-    fn is_to_be_condemned(&self, policy: RestartPolicy, revision: u64) -> bool {
+    fn is_to_be_condemned(&self, agent: AgentDesired<'_>) -> bool {
+        let is_kept = |observed: &Observed| {
+            let since = observed.state.started_at();
+            agent.keeps(observed) && since.is_some_and(|since| self.instance.desired.satisfied_by(since))
+        };
         self.instance.health.health == Some(Verdict::Unhealthy)
-            && policy != RestartPolicy::Never
+            && agent.restart_policy != RestartPolicy::Never
             && !self.instance.busy
             && self.instance.memory.condemned.is_none()
-            && self.runs_as_wanted(revision)
+            && self.instance.running_since().is_some()
+            && self.instance.observed.as_ref().is_some_and(is_kept)
     }
 
     fn condemn(&mut self, now: Timestamp, budget: &mut impl FnMut() -> Result<(), Timestamp>) {
@@ -380,6 +421,11 @@ impl Slot {
         }
     }
 
+    /// True of one that is there only during a rollout.
+    pub(crate) fn is_extra(&self) -> bool {
+        is_extra(self.instance.number)
+    }
+
     /// Somebody changed what is wanted: earlier failures say nothing about it.
     fn try_afresh(&mut self) {
         let memory = &self.instance.memory;
@@ -393,7 +439,7 @@ impl Slot {
         self.instance.memory.blocked.as_ref().is_some_and(|blocked| now < blocked.retry_at)
     }
 
-    fn set_observed(&mut self, observed: Option<Observed>) {
+    pub(crate) fn set_observed(&mut self, observed: Option<Observed>) {
         self.instance.observed = observed;
         self.seen = Instant::now();
     }

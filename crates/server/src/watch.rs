@@ -63,6 +63,9 @@ async fn watch_once(shared: &Arc<Shared>) -> String {
         return chain(&error);
     }
     set_health(shared, Health::Up { version });
+    for agent in shared.agents() {
+        agent.state().watch_anew(Timestamp::now());
+    }
     unblock(shared);
     fleet::fleets_sweep(shared).await;
     networks_check(shared);

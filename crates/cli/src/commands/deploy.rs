@@ -2,13 +2,14 @@
 
 use chassis_api::{AgentChange, AgentOutcome, Applied, Apply, Scope};
 use chassis_client::Client;
-use chassis_spec::{AgentSpec, Document, FleetName, Labels};
+use chassis_spec::{AgentName, AgentSpec, Document, FleetName, Labels};
 
 use crate::args::{DeployAgent, Wait};
 use crate::commands::diff;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::input;
+use crate::output::clean;
 use crate::progress::{self, Goal};
 use crate::scope::only_fleet;
 
@@ -95,7 +96,13 @@ pub(super) async fn finish(
     for fleet in applied.iter().filter(|applied| applied.fleet_created) {
         context.terminal.done(&format!("created fleet {}", fleet.fleet))?;
     }
-    if options.no_wait || changed.is_empty() {
+    let paused = paused(client, &changed).await?;
+    for name in &paused {
+        context.terminal.say(&format!(
+            "rollouts of {name} are paused: instances stay as they are until `chassis rollout resume {name}`"
+        ));
+    }
+    if options.no_wait || changed.is_empty() || !paused.is_empty() {
         for (fleet, outcome) in &changed {
             context.terminal.done(&what_was_done(fleet, outcome))?;
         }
@@ -114,7 +121,11 @@ pub(super) async fn finish(
         several => format!("{} agents", several.len()),
     };
     let goal = Goal { what, state: "running" };
-    let progress = progress::wait(client, context.terminal, scopes, &goal, options).await?;
+    let waited = progress::wait(client, context.terminal, scopes, &goal, options).await;
+    for (fleet, outcome) in changed.iter().filter(|(_, outcome)| outcome.change == AgentChange::Updated) {
+        check_rolled_back(client, fleet, &outcome.agent, outcome.revision).await?;
+    }
+    let progress = waited?;
     for (fleet, outcome) in &changed {
         let done = what_was_done(fleet, outcome);
         let running = match outcome.change {
@@ -129,6 +140,40 @@ pub(super) async fn finish(
         context.terminal.done(&format!("{done}: {running} running"))?;
     }
     Ok(())
+}
+
+/// The agents whose new revision waits until somebody lets it go on.
+async fn paused(client: &Client, changed: &[(&FleetName, &AgentOutcome)]) -> Result<Vec<AgentName>, Failure> {
+    let mut paused = Vec::new();
+    for (fleet, outcome) in changed.iter().filter(|(_, outcome)| outcome.change == AgentChange::Updated) {
+        let agent = client.agent_get(fleet, &outcome.agent).await?;
+        if agent.rollout.is_some_and(|rollout| rollout.is_paused()) {
+            paused.push(outcome.agent.clone());
+        }
+    }
+    Ok(paused)
+}
+
+/// Fails if the revision was undone because it failed.
+pub(super) async fn check_rolled_back(
+    client: &Client,
+    fleet: &FleetName,
+    agent: &AgentName,
+    revision: u64,
+) -> Result<(), Failure> {
+    let found = client.agent_get(fleet, agent).await?;
+    let undone =
+        found.rollout.and_then(|rollout| rollout.undoes).filter(|undone| undone.revision == revision);
+    match undone {
+        None => Ok(()),
+        Some(undone) => Err(Failure::Failed(format!(
+            "{agent} revision {revision} failed and was rolled back to revision {} (now revision {}): {}\n\
+             see `chassis rollout history {agent}` and `chassis events {agent}`",
+            undone.to,
+            found.revision,
+            clean(&undone.why)
+        ))),
+    }
 }
 
 fn what_was_done(fleet: &FleetName, outcome: &AgentOutcome) -> String {

@@ -14,18 +14,20 @@ pub(crate) mod health;
 pub(crate) mod local;
 mod logs;
 mod ps;
+mod rollout;
 mod scale;
 mod secret;
 pub(crate) mod serve;
 mod server;
 mod stats;
 mod top;
+mod upgrade;
 pub(crate) mod validate;
 mod wait;
 
 use chassis_api::ChangeKind;
 
-use crate::args::{Command, Deploy};
+use crate::args::{Command, Deploy, Upgrade};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 
@@ -35,6 +37,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Create(create) => create::run(context, create).await,
         Command::Deploy(Deploy::Agent(deploy)) => deploy::run(context, deploy).await,
         Command::Scale(scale) => scale::run(context, scale).await,
+        Command::Upgrade(Upgrade::Agent(upgrade)) => upgrade::run(context, upgrade).await,
+        Command::Rollout(rollout) => rollout::run(context, rollout).await,
         Command::Ps(ps) => ps::run(context, ps).await,
         Command::Describe(describe) => describe::run(context, describe).await,
         Command::Health(health) => health::run(context, health).await,

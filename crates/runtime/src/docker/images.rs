@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{CreateImageInfo, ImageInspect};
 use bollard::query_parameters::CreateImageOptions;
+use chassis_core::Pin;
 use chassis_spec::ImageName;
 use futures_util::StreamExt;
 use tokio::sync::Mutex as AsyncMutex;
@@ -22,7 +23,7 @@ pub(crate) type Progress<'a> = &'a (dyn Fn(PullProgress) + Send + Sync);
 
 /// What was learnt about each image, and by its lock, who is learning it.
 #[derive(Debug, Default)]
-pub(crate) struct Images(Mutex<HashMap<ImageName, Arc<AsyncMutex<Option<Learnt>>>>>);
+pub(crate) struct Images(Mutex<HashMap<String, Arc<AsyncMutex<Option<Learnt>>>>>);
 
 #[derive(Debug)]
 struct Learnt {
@@ -38,8 +39,28 @@ impl Images {
         name: &ImageName,
         progress: Progress<'_>,
     ) -> Result<Arc<Image>> {
+        self.learn(name.to_string(), find_or_pull(daemon, name, progress)).await
+    }
+
+    /// The image that was pinned, whatever the name means by now.
+    pub(crate) async fn pinned(
+        &self,
+        daemon: &Daemon,
+        name: &ImageName,
+        pin: &Pin,
+        progress: Progress<'_>,
+    ) -> Result<Arc<Image>> {
+        let known_as = pin.id.as_ref().or(pin.digest.as_ref()).cloned().unwrap_or_default();
+        self.learn(known_as, find_or_pull_pinned(daemon, name, pin, progress)).await
+    }
+
+    async fn learn(
+        &self,
+        known_as: String,
+        finding: impl Future<Output = Result<Arc<Image>>>,
+    ) -> Result<Arc<Image>> {
         let asked = Instant::now();
-        let entry = Arc::clone(self.entries().entry(name.clone()).or_default());
+        let entry = Arc::clone(self.entries().entry(known_as).or_default());
         let mut learnt = entry.lock().await;
         match &*learnt {
             Some(Learnt { at, outcome: Ok(image) }) if at.elapsed() < FRESH => return Ok(Arc::clone(image)),
@@ -48,7 +69,7 @@ impl Images {
             }
             _ => {}
         }
-        let outcome = find_or_pull(daemon, name, progress).await;
+        let outcome = finding.await;
         *learnt = match &outcome {
             Ok(image) => Some(Learnt { at: Instant::now(), outcome: Ok(Arc::clone(image)) }),
             Err(error @ Error::ImageUnavailable { .. }) => {
@@ -64,17 +85,38 @@ impl Images {
         self.entries().clear();
     }
 
-    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<ImageName, Arc<AsyncMutex<Option<Learnt>>>>> {
+    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<AsyncMutex<Option<Learnt>>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+async fn find_or_pull_pinned(
+    daemon: &Daemon,
+    name: &ImageName,
+    pin: &Pin,
+    progress: Progress<'_>,
+) -> Result<Arc<Image>> {
+    for known_as in pin.id.iter().chain(&pin.digest) {
+        if let Some(image) = find(daemon, known_as).await? {
+            return Ok(image);
+        }
+    }
+    let by_digest = pin.digest.as_ref().and_then(|digest| digest.parse().ok());
+    let Some(by_digest) = by_digest else {
+        return Err(Error::image_unavailable(format!(
+            "the image that {name} meant when this revision was deployed is gone, and it was never in a registry; \
+             `chassis upgrade agent NAME --refresh` takes what the name means now"
+        )));
+    };
+    find_or_pull(daemon, &by_digest, progress).await
+}
+
 async fn find_or_pull(daemon: &Daemon, name: &ImageName, progress: Progress<'_>) -> Result<Arc<Image>> {
-    if let Some(image) = find(daemon, name).await? {
+    if let Some(image) = find(daemon, name.as_str()).await? {
         return Ok(image);
     }
     pull(daemon, name, progress).await?;
-    find(daemon, name).await?.ok_or_else(|| Error::image_unavailable(gone(name)))
+    find(daemon, name.as_str()).await?.ok_or_else(|| Error::image_unavailable(gone(name)))
 }
 
 /// What to say of an image that was here a moment ago.
@@ -82,24 +124,47 @@ pub(crate) fn gone(name: &ImageName) -> String {
     format!("image {name} was here and is gone again; is something removing images?")
 }
 
-async fn find(daemon: &Daemon, name: &ImageName) -> Result<Option<Arc<Image>>> {
-    match daemon.client()?.inspect_image(name.as_str()).await {
-        Ok(found) => Ok(Some(Arc::new(image(found)))),
+/// By a name, a digest or an id.
+pub(crate) async fn find(daemon: &Daemon, name: &str) -> Result<Option<Arc<Image>>> {
+    match daemon.client()?.inspect_image(name).await {
+        Ok(found) => Ok(Some(Arc::new(image(found, name)))),
         Err(error) if failure::is_not_found(&error) => Ok(None),
         Err(error) => Err(daemon.explain(error)),
     }
 }
 
-fn image(found: ImageInspect) -> Image {
+fn image(found: ImageInspect, name: &str) -> Image {
     let config = found.config.unwrap_or_default();
     Image {
         health_check: image_check::of_image(config.healthcheck.as_ref()),
         id: found.id.unwrap_or_default(),
-        digest: found.repo_digests.unwrap_or_default().into_iter().next(),
+        digest: digest_of(found.repo_digests.unwrap_or_default(), name),
         entrypoint: config.entrypoint.unwrap_or_default(),
         command: config.cmd.unwrap_or_default(),
         user: config.user.unwrap_or_default(),
     }
+}
+
+/// An image may be known to several registries: its own comes first.
+fn digest_of(mut digests: Vec<String>, name: &str) -> Option<String> {
+    let own = digests.iter().position(|digest| repository(digest) == repository(name)).unwrap_or(0);
+    (own < digests.len()).then(|| digests.swap_remove(own))
+}
+
+/// An image's name without its tag and digest.
+pub(crate) fn untagged(name: &str) -> &str {
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
+    }
+}
+
+/// The same for all names of a repository: without what Docker takes for granted.
+fn repository(name: &str) -> &str {
+    let name = untagged(name);
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    name.strip_prefix("library/").unwrap_or(name)
 }
 
 async fn pull(daemon: &Daemon, name: &ImageName, progress: Progress<'_>) -> Result<()> {
@@ -124,17 +189,17 @@ async fn pull(daemon: &Daemon, name: &ImageName, progress: Progress<'_>) -> Resu
 }
 
 /// Without a tag, Docker would pull all there are.
-fn with_tag(name: &ImageName) -> String {
+pub(crate) fn with_tag(name: &ImageName) -> String {
     let last = name.as_str().rsplit('/').next().unwrap_or_default();
     if last.contains([':', '@']) { name.to_string() } else { format!("{name}:latest") }
 }
 
-fn no_credentials(name: &ImageName, error: CredentialsError) -> Error {
+pub(crate) fn no_credentials(name: &ImageName, error: CredentialsError) -> Error {
     Error::image_unavailable(format!("image {name} is not here, and cannot be pulled: {error}"))
         .caused_by(error)
 }
 
-fn not_pulled(name: &ImageName, words: &str, signed_in: bool) -> Error {
+pub(crate) fn not_pulled(name: &ImageName, words: &str, signed_in: bool) -> Error {
     let lower = words.to_lowercase();
     let has = |part: &str| lower.contains(part);
     let next = if has("no space left") {

@@ -11,7 +11,7 @@ use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, ListContainersOptions, RemoveContainerOptions,
     RenameContainerOptions, StartContainerOptions, StopContainerOptions,
 };
-use chassis_core::{InstanceKey, Observed, Reason, RunState};
+use chassis_core::{InstanceKey, Limits, Observed, Reason, RunState};
 use chassis_spec::{AgentSpec, FleetName};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -118,6 +118,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, config: &InstanceConfig) -> Res
         id: id.into(),
         revision: config.revision,
         name_is_right: true,
+        limits: Limits::from(&config.spec.resources),
         state: RunState::Created,
         image_check: config.image.health_check.clone().map(Arc::new),
     })

@@ -16,12 +16,14 @@ mod images;
 mod instances;
 mod labels;
 mod links;
+mod limits;
 mod logs;
 mod mounts;
 mod networks;
 mod observe;
 mod port;
 mod posture;
+mod refresh;
 mod report;
 mod secrets;
 mod stats;
@@ -37,8 +39,8 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
 use chassis_core::audit::Posture;
-use chassis_core::{InstanceKey, Observed, Usage};
-use chassis_spec::{AgentSpec, FleetName, ImageName};
+use chassis_core::{InstanceKey, Observed, Pin, Usage};
+use chassis_spec::{AgentSpec, FleetName, ImageName, Resources};
 use futures_util::stream::BoxStream;
 use tokio::sync::Notify;
 
@@ -196,7 +198,8 @@ impl Runtime for DockerRuntime {
     }
 
     async fn spec_check(&self, spec: &AgentSpec) -> Result<()> {
-        instances::check(&self.0, spec).await
+        instances::check(&self.0, spec).await?;
+        limits::check(&self.0, spec).await
     }
 
     async fn image_prepare(
@@ -205,6 +208,19 @@ impl Runtime for DockerRuntime {
         progress: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<Arc<Image>> {
         self.0.images.prepare(&self.0, image, progress).await
+    }
+
+    async fn image_pinned(
+        &self,
+        image: &ImageName,
+        pin: &Pin,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<Arc<Image>> {
+        self.0.images.pinned(&self.0, image, pin, progress).await
+    }
+
+    async fn image_refresh(&self, image: &ImageName, held: Option<&Pin>) -> Result<Pin> {
+        refresh::refresh(&self.0, image, held).await
     }
 
     async fn fleet_prepare(&self, fleet: &FleetName) -> Result<()> {
@@ -231,6 +247,10 @@ impl Runtime for DockerRuntime {
 
     fn open_paths(&self, fleet: &FleetName) -> Vec<String> {
         self.0.firewall.open_paths(fleet)
+    }
+
+    async fn instance_update(&self, id: &str, resources: &Resources) -> Result<()> {
+        limits::update(&self.0, id, resources).await
     }
 
     async fn instance_create(&self, config: &InstanceConfig) -> Result<Observed> {

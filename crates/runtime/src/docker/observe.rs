@@ -4,17 +4,19 @@ use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateSt
 use chassis_core::{Exit, Observed, RunState};
 use jiff::Timestamp;
 
-use super::{image_check, labels};
+use super::{image_check, labels, limits};
 use crate::Owned;
 
 /// The container as chassis sees it, or `None` if this server did not make it.
 pub(crate) fn owned(server_id: &str, container: ContainerInspectResponse) -> Option<Owned> {
+    let limits = limits::observed(container.host_config.as_ref());
     let labels = container.config?.labels?;
     let key = labels::owner(server_id, &labels)?;
     let observed = Observed {
         id: container.id?.into(),
         revision: labels::revision(&labels),
         name_is_right: container.name?.trim_start_matches('/') == key.container_name(),
+        limits,
         state: run_state(&container.state?),
         image_check: image_check::of_labels(&labels),
     };

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chassis_core::{InstanceKey, Observed, RunState};
-use chassis_spec::{FleetName, ImageName};
+use chassis_core::{InstanceKey, Limits, Observed, Pin, RunState};
+use chassis_spec::{FleetName, ImageName, Resources};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
@@ -53,6 +53,7 @@ pub enum SimOperation {
     Stop,
     Remove,
     Rename,
+    Update,
     DataRemove,
     Inspect,
     List,
@@ -177,6 +178,20 @@ impl Runtime for SimRuntime {
         Ok(Arc::new(Image { id, command: vec!["agent".to_owned()], ..Image::default() }))
     }
 
+    async fn image_pinned(
+        &self,
+        image: &ImageName,
+        _pin: &Pin,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<Arc<Image>> {
+        self.image_prepare(image, progress).await
+    }
+
+    async fn image_refresh(&self, image: &ImageName, _held: Option<&Pin>) -> Result<Pin> {
+        let image = self.image_prepare(image, &|_| {}).await?;
+        Ok(Pin { id: Some(image.id.clone()), digest: None })
+    }
+
     async fn fleet_prepare(&self, fleet: &FleetName) -> Result<()> {
         self.0.pass(SimOperation::FleetPrepare).await?;
         self.0.state().networks.insert(fleet.clone());
@@ -205,6 +220,13 @@ impl Runtime for SimRuntime {
         };
         self.0.tell(event);
         Ok(owned.ok_or_else(gone)?.observed)
+    }
+
+    async fn instance_update(&self, id: &str, resources: &Resources) -> Result<()> {
+        self.0.pass(SimOperation::Update).await?;
+        self.0.run_state(id).ok_or_else(gone)?;
+        self.0.change(id, |state, id| state.update(id, Limits::from(resources)));
+        Ok(())
     }
 
     async fn instance_start(&self, id: &str, _secrets: InstanceSecrets) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use chassis_core::{Exit, InstanceKey, Observed, RunState};
+use chassis_core::{Exit, InstanceKey, Limits, Observed, RunState};
 use chassis_spec::FleetName;
 use jiff::Timestamp;
 use rand::rngs::StdRng;
@@ -34,6 +34,7 @@ pub(super) struct State {
 pub(super) struct Container {
     pub(super) key: InstanceKey,
     revision: u64,
+    limits: Limits,
     /// What somebody renamed it to.
     renamed: Option<Box<str>>,
     pub(super) state: RunState,
@@ -81,6 +82,7 @@ impl State {
             id: format_id(id).into(),
             revision: container.revision,
             name_is_right: container.renamed.is_none(),
+            limits: container.limits,
             state: container.state,
             image_check: None,
         };
@@ -108,9 +110,11 @@ impl State {
         let id = self.next_id;
         self.next_id += 1;
         let (key, revision) = (config.key.clone(), config.revision);
+        let limits = Limits::from(&config.spec.resources);
         self.networks.insert(key.fleet.clone());
         self.data.insert(key.clone());
-        self.containers.insert(id, Container { key, revision, renamed: None, state: RunState::Created });
+        self.containers
+            .insert(id, Container { key, revision, limits, renamed: None, state: RunState::Created });
         self.names.insert(name.into(), id);
         Ok((id, true))
     }
@@ -135,6 +139,13 @@ impl State {
         container.renamed = to.map(Into::into);
         self.names.insert(name.into(), id);
         Ok(true)
+    }
+
+    /// True if that is news.
+    pub(super) fn update(&mut self, id: u64, limits: Limits) -> bool {
+        self.containers
+            .get_mut(&id)
+            .is_some_and(|container| std::mem::replace(&mut container.limits, limits) != limits)
     }
 
     /// True if it was not running.

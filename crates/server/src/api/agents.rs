@@ -152,13 +152,14 @@ fn wire(shared: &Shared, agent: &AgentController) -> Agent {
         deployed_at: state.deployed_at,
         deleting: state.deleting,
         spec: AgentSpec::clone(&state.spec),
+        rollout: state.rollout.clone(),
         replicas,
         wanted,
         running: if shared.is_up() { running } else { 0 },
     }
 }
 
-fn outcome_wire(outcome: chassis_store::AgentOutcome) -> AgentOutcome {
+pub(crate) fn outcome_wire(outcome: chassis_store::AgentOutcome) -> AgentOutcome {
     use chassis_store::AgentChange as Change;
     AgentOutcome {
         agent: outcome.agent,

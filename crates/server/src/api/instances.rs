@@ -174,7 +174,7 @@ pub(crate) fn wire(shared: &Shared, state: &AgentState, slot: &Slot, down: Optio
         reason,
         message,
         retry_at,
-        revision: observed.map(|observed| observed.revision),
+        revision: observed.map(|observed| state.revision_shown(observed)),
         restarts: memory.restarts,
         health: instance.health.state(),
         created_at: slot.created_at,
@@ -182,6 +182,7 @@ pub(crate) fn wire(shared: &Shared, state: &AgentState, slot: &Slot, down: Optio
         last_exit: memory.exit.or(memory.last_exit),
         node: shared.node.clone(),
         image: state.spec.image.to_string(),
+        extra: slot.is_extra(),
         container_id: observed.map(|observed| observed.id.to_string()),
     }
 }

@@ -13,6 +13,7 @@ mod log_follow;
 mod logs;
 mod progress;
 mod reach;
+mod rollout;
 mod secrets;
 mod server;
 mod stats;
@@ -56,6 +57,12 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/fleets/{fleet}/scale", post(fleets::scale))
         .route("/v1/agents", get(agents::list))
         .route("/v1/fleets/{fleet}/agents/{agent}", get(agents::show).delete(agents::remove))
+        .route("/v1/fleets/{fleet}/agents/{agent}/upgrade", post(rollout::upgrade))
+        .route("/v1/fleets/{fleet}/agents/{agent}/revisions", get(rollout::revisions))
+        .route("/v1/fleets/{fleet}/agents/{agent}/rollout", get(rollout::status))
+        .route("/v1/fleets/{fleet}/agents/{agent}/rollout/undo", post(rollout::undo))
+        .route("/v1/fleets/{fleet}/agents/{agent}/rollout/pause", post(rollout::pause))
+        .route("/v1/fleets/{fleet}/agents/{agent}/rollout/resume", post(rollout::resume))
         .route("/v1/instances", get(instances::list))
         .route(
             "/v1/fleets/{fleet}/agents/{agent}/instances/{number}",

@@ -75,16 +75,18 @@ fn progress(shared: &Arc<Shared>, scopes: &[Scope]) -> Progress {
         total: 0,
         ready: 0,
         pulls: shared.pulls().values().cloned().collect(),
+        held: 0,
         stuck: Vec::new(),
         fleets: Vec::new(),
     };
     let (mut working, mut stuck) = (0, 0);
+    let (mut rolling, mut goes_back) = (false, false);
     let mut seen = |key: InstanceKey, phase: Phase, standing: Standing| {
         progress.total += 1;
         match standing {
             Standing::Ready => progress.ready += 1,
             Standing::Working => working += 1,
-            Standing::Held => {}
+            Standing::Held => progress.held += 1,
             Standing::Stuck(message) => {
                 stuck += 1;
                 if progress.stuck.len() < MOST_STUCK {
@@ -97,6 +99,9 @@ fn progress(shared: &Arc<Shared>, scopes: &[Scope]) -> Progress {
     for scope in scopes {
         for agent in agents_in(shared, scope) {
             let state = agent.state();
+            rolling |= scope.number.is_none() && state.is_taking_over();
+            // What is stuck does not stay so: it is undone.
+            goes_back |= down.is_none() && state.can_roll_back();
             let slots = state.slots.values();
             for slot in slots.filter(|slot| scope.number.is_none_or(|number| slot.instance.number == number))
             {
@@ -110,11 +115,11 @@ fn progress(shared: &Arc<Shared>, scopes: &[Scope]) -> Progress {
         }
     }
     progress.fleets = fleets_stuck(shared, scopes);
-    progress.state = if progress.ready == progress.total && !is_ending(shared, scopes) {
+    progress.state = if progress.ready == progress.total && !rolling && !is_ending(shared, scopes) {
         ProgressState::Done
     } else if progress.ready == progress.total && !progress.fleets.is_empty() {
         ProgressState::Stuck
-    } else if working == 0 && stuck > 0 {
+    } else if working == 0 && stuck > 0 && !goes_back {
         ProgressState::Stuck
     } else {
         ProgressState::Working
@@ -146,16 +151,16 @@ fn standing(state: &AgentState, slot: &Slot, now: Timestamp) -> Standing {
     let instance = &slot.instance;
     let phase = slot.phase(&state.spec);
     if let Some(blocked) = &instance.memory.blocked
-        && (instance.desired.wanted != Wanted::Running || !slot.runs_as_wanted(state.revision))
+        && (instance.desired.wanted != Wanted::Running || !slot.runs_as_wanted(state.desired()))
     {
         return Standing::Stuck(blocked.message.clone());
     }
     // How an earlier revision ended says nothing about this one.
-    let present = instance.observed.as_ref().is_some_and(|observed| observed.revision == state.revision);
+    let present = instance.observed.as_ref().is_some_and(|observed| state.desired().serves(observed));
     match (instance.desired.wanted, phase) {
         (Wanted::Stopped, Phase::Stopped) if !instance.busy => Standing::Ready,
         (Wanted::Running, Phase::Completed) if present && !instance.busy => Standing::Ready,
-        (Wanted::Running, Phase::Running) if slot.runs_as_wanted(state.revision) => {
+        (Wanted::Running, Phase::Running) if slot.runs_as_wanted(state.desired()) => {
             match instance.health.state() {
                 None | Some(HealthState::Healthy) => {}
                 Some(HealthState::Starting) => return Standing::Working,
@@ -170,6 +175,10 @@ fn standing(state: &AgentState, slot: &Slot, now: Timestamp) -> Standing {
             } else {
                 Standing::Working
             }
+        }
+        (Wanted::Running, Phase::Running) if !instance.busy && state.is_paused() => {
+            let agent = &state.key.agent;
+            Standing::Stuck(format!("its rollout is paused; `chassis rollout resume {agent}` lets it go on"))
         }
         (Wanted::Running, Phase::Running) if !instance.busy => Standing::Held,
         (Wanted::Running, Phase::Failed) if present && !instance.busy => {

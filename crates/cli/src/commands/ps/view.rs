@@ -86,7 +86,13 @@ impl Tree {
     fn instance(&mut self, instance: &Instance, said: &mut HashSet<String>) {
         let why = reason(instance, self.now, if self.wide { usize::MAX } else { LONGEST_REASON });
         let mut cells: Vec<Cell> = vec![
-            format!("    {}-{}", instance.agent, instance.number).into(),
+            format!(
+                "    {}-{}{}",
+                instance.agent,
+                instance.number,
+                if instance.extra { " (extra)" } else { "" }
+            )
+            .into(),
             state(instance),
             health::state(instance.health),
             instance.restarts.into(),
