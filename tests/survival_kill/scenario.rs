@@ -43,12 +43,16 @@ pub(crate) const SCENARIO: &[Step] = &[
         points: &[
             "apply:before",
             "apply:stored",
+            "pin:before",
+            "pin:after",
             "create:before",
             "create:after",
             "start:before",
             "start:after",
             "record:before",
             "record:after",
+            "rollout:before",
+            "rollout:after",
         ],
         then: Then { running: &[1, 2, 3], data: &[1, 2, 3], ..NOTHING },
     },
@@ -99,6 +103,43 @@ pub(crate) const SCENARIO: &[Step] = &[
             "start:before",
             "start:after",
         ],
+        then: Then { version: "2", running: &[1, 2, 3, 4], data: &[1, 2, 3, 4], ..NOTHING },
+    },
+    // No new container, but other limits.
+    Step {
+        command: &["deploy", "agent", "-f", "version-2-small.yaml"],
+        points: &["apply:stored", "update:before", "update:after", "rollout:before", "rollout:after"],
+        then: Then { version: "2", running: &[1, 2, 3, 4], data: &[1, 2, 3, 4], ..NOTHING },
+    },
+    Step {
+        command: &["rollout", "undo", "FLEET/a", "--to-revision", "1"],
+        points: &["undo:before", "undo:stored", "stop:before", "remove:after", "rollout:before"],
+        then: Then { running: &[1, 2, 3, 4], data: &[1, 2, 3, 4], ..NOTHING },
+    },
+    Step {
+        command: &["upgrade", "agent", "FLEET/a", "--refresh"],
+        points: &["upgrade:before", "upgrade:stored"],
+        then: Then { running: &[1, 2, 3, 4], data: &[1, 2, 3, 4], ..NOTHING },
+    },
+    Step {
+        command: &["rollout", "pause", "FLEET/a"],
+        points: &["pause:before", "pause:stored"],
+        then: Then { running: &[1, 2, 3, 4], data: &[1, 2, 3, 4], ..NOTHING },
+    },
+    Step {
+        command: &["rollout", "resume", "FLEET/a"],
+        points: &["pause:before", "pause:stored"],
+        then: Then { running: &[1, 2, 3, 4], data: &[1, 2, 3, 4], ..NOTHING },
+    },
+    // It fails, and is undone by itself.
+    Step {
+        command: &["deploy", "agent", "-f", "version-broken.yaml"],
+        points: &["apply:stored", "rollback:before", "rollback:after", "rollout:before"],
+        then: Then { running: &[1, 2, 3, 4], data: &[1, 2, 3, 4], ..NOTHING },
+    },
+    Step {
+        command: &["deploy", "agent", "-f", "version-2.yaml"],
+        points: &["apply:stored", "start:after", "rollout:after"],
         then: Then { version: "2", running: &[1, 2, 3, 4], data: &[1, 2, 3, 4], ..NOTHING },
     },
     Step {

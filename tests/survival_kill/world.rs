@@ -46,6 +46,9 @@ impl<'a> World<'a> {
         for version in ["1", "2"] {
             chassis.write(&format!("version-{version}.yaml"), &agent(&fleet, &image, version));
         }
+        let two = agent(&fleet, &image, "2");
+        chassis.write("version-2-small.yaml", &two.replace("memory: 16Mi", "memory: 12Mi"));
+        chassis.write("version-broken.yaml", &two.replace("name: a\n", "name: a\nuser: not-in-the-image\n"));
         chassis.write("key.txt", "a-secret");
         World { chassis, fleet, waits: true, kills: 0, hits }
     }
@@ -124,7 +127,7 @@ impl<'a> World<'a> {
     fn ask(&self, step: &Step, repeated: bool) -> Result<(), Outcome> {
         let mut command: Vec<String> =
             step.command.iter().map(|word| word.replace("FLEET", &self.fleet)).collect();
-        let may_wait = !matches!(step.command[0], "create" | "secret");
+        let may_wait = !matches!(step.command[..2], ["create" | "secret", _] | ["rollout", "pause"]);
         if may_wait {
             command.push(if self.waits { "--timeout=20s" } else { "--no-wait" }.to_owned());
         }
@@ -135,7 +138,8 @@ impl<'a> World<'a> {
                 "delete" => outcome.code == 3,
                 _ => false,
             };
-        if outcome.code == 0 || done_before { Ok(()) } else { Err(outcome) }
+        let undone = step.command.contains(&"version-broken.yaml") && outcome.stderr.contains("rolled back");
+        if outcome.code == 0 || done_before || undone { Ok(()) } else { Err(outcome) }
     }
 
     /// Whether everything is as it should be, and nothing else is there.

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis_api::{
-    Agent, AgentOutcome, Applied, Apply, AuditQuery, Change, Changed, Event, EventQuery, Fleet, FleetCreate, HealthReport, Instance, InstanceAudit, InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogLine, LogQuery, Problem, Progress, ProgressQuery, Revision, RolloutStatus, RolloutUndo, Scale, Secret, SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
+    Agent, AgentOutcome, Applied, Apply, AuditQuery, Change, Changed, Event, EventQuery, Fleet, FleetCreate,
+    HealthReport, Instance, InstanceAudit, InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogLine,
+    LogQuery, Problem, Progress, ProgressQuery, Revision, RolloutStatus, RolloutUndo, Scale, Secret,
+    SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
 };
 use chassis_spec::{AgentName, FleetName, SecretRef};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};

@@ -54,12 +54,9 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
     let runtime = &shared.runtime;
     match action {
         Action::Create { number } => {
-            let (key, revision, spec) = {
-                let state = agent.state();
-                (state.instance_key(*number), state.revision, Arc::clone(&state.spec))
-            };
+            let (revision, spec, image) = image_pinned(shared, agent).await?;
+            let key = agent.state().instance_key(*number);
             check_allowed(shared, &spec)?;
-            let image = image_pinned(shared, agent).await?;
             let _slot = shared.work.acquire().await?;
             failpoint("create:before");
             let observed = runtime.instance_create(&InstanceConfig { key, revision, spec, image }).await?;
@@ -190,23 +187,29 @@ async fn start_spec(
     }
 }
 
-/// The image of the present revision: what its name meant when it was first needed, and that alone.
-async fn image_pinned(shared: &Shared, agent: &AgentController) -> Result<Arc<Image>, Failure> {
+/// The present revision and its image: what its name meant when it was first needed, and that alone.
+async fn image_pinned(
+    shared: &Shared,
+    agent: &AgentController,
+) -> Result<(u64, Arc<AgentSpec>, Arc<Image>), Failure> {
     let _pinning = agent.pinning.lock().await;
-    let (revision, name, held) = {
+    let (revision, spec, held) = {
         let state = agent.state();
-        (state.revision, state.spec.image.clone(), state.pin.clone())
+        (state.revision, Arc::clone(&state.spec), state.pin.clone())
     };
+    let name = &spec.image;
     if let Some(pin) = held {
-        return image_prepare(shared, &name, Some(&pin)).await;
+        let image = image_prepare(shared, name, Some(&pin)).await?;
+        return Ok((revision, spec, image));
     }
-    let image = image_prepare(shared, &name, None).await?;
+    let image = image_prepare(shared, name, None).await?;
     let pin = Pin { id: Some(image.id.clone()), digest: image.digest.clone() };
     failpoint("pin:before");
     let held = shared.store.revision_pin(agent.key(), revision, &pin).await?;
     failpoint("pin:after");
     agent.state().pin_set(revision, held.clone());
-    if held == pin { Ok(image) } else { image_prepare(shared, &name, Some(&held)).await }
+    let image = if held == pin { image } else { image_prepare(shared, name, Some(&held)).await? };
+    Ok((revision, spec, image))
 }
 
 /// Finds or pulls the image, and shows the progress of a pull to whoever waits.
