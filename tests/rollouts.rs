@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chassis_testkit::{Chassis, Docker, Image, SOON, Tag, eventually, expect, pause};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
 const SLEEPS: &str = "exec sleep 99999";
@@ -102,7 +102,7 @@ fn what_needs_no_new_container_restarts_nothing_and_limits_change_in_place() {
         assert_eq!(limits(number), [64 << 20, 64 << 20, 500_000_000, 77]);
     }
     // What somebody changes by hand is put right, without a word and without a restart.
-    world.docker().update(&world.name(2), r#"{"NanoCpus": 250000000}"#);
+    world.docker().update(&world.name(2), &json!({ "NanoCpus": 250_000_000 }));
     eventually(SOON, || expect(limits(2)[2] == 500_000_000, || format!("{:?}", limits(2))));
     // No limit on cores again; on a stopped instance too.
     world.chassis.ok(&["stop", &format!("{}-3", world.target())]);

@@ -117,11 +117,6 @@ impl Docker {
         self.must("POST", &format!("/exec/{id}/start"), br#"{"Detach": true}"#);
     }
 
-    /// `docker update`, with the body that the Engine takes.
-    pub fn update(&self, name: &str, body: &str) {
-        self.must("POST", &format!("/containers/{name}/update"), body.as_bytes());
-    }
-
     /// Bytes of memory that it uses now.
     pub fn memory_used(&self, name: &str) -> u64 {
         let stats = self.get(&format!("/containers/{name}/stats?stream=0&one-shot=1"));
