@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use chassis_testkit::api::Phase;
-use chassis_testkit::{Chassis, Docker, Image, SOON, eventually, expect};
+use chassis_testkit::{Chassis, Docker, Image, LoopMount, SOON, TmpfsMount, eventually, expect};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
 
@@ -129,4 +130,117 @@ fn an_nfs_volume_is_mounted_by_docker_and_a_failure_is_explained() {
              agent's files on the server !!!"
         );
     }
+}
+
+#[test]
+fn a_limit_that_the_disk_cannot_keep_is_refused_before_anything_is_changed() {
+    let disk = TmpfsMount::new(64);
+    let chassis = Chassis::new(BINARY).on_data_dir(disk.path().join("data"));
+    let fleet = chassis.fleet("nolimit");
+    let image = Image::busybox().build();
+    chassis.ok(&["create", "fleet", &fleet]);
+    let volume = "{name: data, mountPath: /data}";
+    chassis.deploy(&agent(&fleet, &image, "true", volume)).exits(0);
+    let container = format!("chassis-{fleet}-a-1");
+    let runs = chassis.docker().runs_since(&container);
+    let limited = volume.replace("/data}", "/data, size: 8Mi}");
+    let refused = chassis.deploy(&agent(&fleet, &image, "true", &limited));
+    assert_ne!(refused.code, 0, "{refused}");
+    refused.says(&[
+        "cannot limit volume data to 8Mi",
+        "(tmpfs) has no quotas for directories",
+        "ext4, xfs or btrfs",
+    ]);
+    assert_eq!(chassis.docker().runs_since(&container), runs);
+}
+
+#[test]
+fn a_quota_of_btrfs_holds() {
+    let mkfs = ["mkfs.btrfs", "-q"];
+    with_disk("btrfs-progs", LoopMount::new(320, &mkfs, "loop"), |disk| {
+        let volume = |size| format!("{{name: data, mountPath: /data, size: {size}Mi}}");
+        let chassis = Chassis::new(BINARY).on_data_dir(disk.path().join("data"));
+        let fleet = chassis.fleet("limit");
+        chassis.ok(&["create", "fleet", &fleet]);
+        let refused = chassis.deploy(&agent(&fleet, &Image::busybox().build(), "true", &volume(8)));
+        assert_ne!(refused.code, 0, "{refused}");
+        refused.says(&["has no quotas", "btrfs quota enable"]);
+        let enabled =
+            Command::new("btrfs").args(["quota", "enable"]).arg(disk.path()).status().expect("btrfs");
+        assert!(enabled.success());
+        quota_holds(&chassis, &fleet);
+    });
+}
+
+#[test]
+fn a_quota_of_ext4_holds() {
+    let mkfs = ["mkfs.ext4", "-q", "-O", "quota,project", "-E", "quotatype=prjquota"];
+    with_disk(
+        "a kernel with CONFIG_QFMT_V2, and the package quota",
+        LoopMount::new(64, &mkfs, "loop,prjquota"),
+        |disk| {
+            let chassis = Chassis::new(BINARY).on_data_dir(disk.path().join("data"));
+            quota_holds(&chassis, &chassis.fleet("limit"));
+        },
+    );
+}
+
+#[test]
+fn a_quota_of_xfs_holds() {
+    let mkfs = ["mkfs.xfs", "-q"];
+    with_disk(
+        "a kernel with CONFIG_XFS_QUOTA, and the package xfsprogs",
+        LoopMount::new(320, &mkfs, "loop,prjquota"),
+        |disk| {
+            let chassis = Chassis::new(BINARY).on_data_dir(disk.path().join("data"));
+            quota_holds(&chassis, &chassis.fleet("limit"));
+        },
+    );
+}
+
+fn with_disk(needs: &str, disk: Result<LoopMount, String>, test: impl FnOnce(&LoopMount)) {
+    match disk {
+        Ok(disk) => test(&disk),
+        Err(problem) => println!(
+            "!!! NOT TESTED: a quota, because this machine has no such disk: {problem}. It needs {needs}; then \
+             `cargo nextest run -p chassis-cli --test storage quota` checks it !!!"
+        ),
+    }
+}
+
+/// An agent gets as much as its volume may hold, its neighbour on the same disk more, and a new limit holds at once.
+fn quota_holds(chassis: &Chassis, fleet: &str) {
+    let image = Image::busybox().build();
+    let _ = chassis.run(&["create", "fleet", fleet]);
+    let fill = "rm -f /data/x; dd if=/dev/urandom of=/data/x bs=64k count=320 2>/tmp/said; cat /tmp/said";
+    let volume = |size: &str| format!("{{name: data, mountPath: /data{size}}}");
+    chassis.deploy(&agent(fleet, &image, fill, &volume(", size: 8Mi"))).exits(0);
+    let said = || chassis.run(&["logs", &format!("{fleet}/a-1")]).stdout;
+    let holds = |instance: &str, mebibytes: std::ops::RangeInclusive<u64>| {
+        eventually(SOON, || {
+            let path = chassis.data_dir().join(fleet).join(instance).join("data/x");
+            let size = fs::metadata(&path).map_or(0, |found| found.len() >> 10);
+            let range = (mebibytes.start() << 10)..=(mebibytes.end() << 10);
+            expect(range.contains(&size), || {
+                format!("{instance} holds {size} KiB, not {range:?}: {}", said())
+            })
+        });
+    };
+    holds("a-1", 4..=8);
+    eventually(SOON, || {
+        let said = said();
+        expect(said.contains("quota exceeded") || said.contains("No space left"), || said)
+    });
+    chassis.ok(&["describe", &format!("{fleet}/a-1")]).shows(&["at most 8Mi"]);
+    chassis.deploy(&agent(fleet, &image, fill, &volume("")).replace("name: a\n", "name: b\n")).exits(0);
+    holds("b-1", 20..=20);
+    chassis.deploy(&agent(fleet, &image, fill, &volume(", size: 16Mi"))).exits(0);
+    holds("a-1", 9..=16);
+    chassis.deploy(&agent(fleet, &image, fill, &volume(""))).exits(0);
+    holds("a-1", 20..=20);
+    chassis.deploy(&agent(fleet, &image, fill, &volume(", size: 40Mi"))).exits(0);
+    chassis.ok(&["delete", "fleet", fleet, "--cleanup", &format!("--confirm={fleet}")]);
+    assert!(!chassis.data_dir().join(fleet).exists());
+    let limits = fs::read_dir(chassis.data_dir().join(".server/limits")).expect("a directory").count();
+    assert_eq!(limits, 0, "numbers are given back");
 }

@@ -26,7 +26,7 @@ pub use chassis_api as api;
 pub use docker::{Container, Docker};
 pub use dockerd::{Dockerd, MAPPED};
 pub use image::{Image, Tag};
-pub use mount::TmpfsMount;
+pub use mount::{LoopMount, TmpfsMount};
 pub use namespace::{Listener, Namespace, OwnNamespace};
 pub use outcome::Outcome;
 pub use pty::Pty;
