@@ -64,7 +64,9 @@ impl Namespace {
     pub fn fetch(&self, address: &str) -> Result<String, String> {
         // The machine's own curl: images need not have one.
         let script = format!(
-            "for file in resolv.conf hosts; do mount --no-canonicalize --bind /proc/{}/root/etc/$file /etc/$file; done\n\
+            "mount -t tmpfs tmpfs /mnt\n\
+             for file in resolv.conf hosts; do\n\
+             cat /proc/{}/root/etc/$file > /mnt/$file; mount --bind /mnt/$file /etc/$file; done\n\
              exec curl --silent --show-error --max-time 3 http://{address}/",
             self.pid
         );

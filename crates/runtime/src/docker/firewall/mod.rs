@@ -9,6 +9,7 @@ mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +22,7 @@ use crate::Result;
 use crate::hash::stable_hash;
 
 /// Held while rules are changed: servers of one machine share some.
-const LOCK: &str = "/run/chassis-firewall.lock";
+const LOCK: &str = "/run/chassis/firewall.lock";
 /// Where systemd-resolved writes the name servers that it asks, and where everybody else does.
 const RESOLV_CONF: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
@@ -189,12 +190,14 @@ pub(crate) async fn check(daemon: &Arc<Daemon>) -> Result<()> {
 
 /// True if this process sees a network interface whose name begins so.
 fn has_interface(name: &str) -> bool {
-    let interfaces = fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    let interfaces = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
     interfaces.lines().any(|line| line.trim_start().starts_with(name))
 }
 
 fn lock() -> std::result::Result<File, String> {
-    let file = File::create(LOCK).map_err(|error| format!("cannot make {LOCK}: {error}"))?;
+    let directory = Path::new(LOCK).parent().map(fs::create_dir_all).transpose();
+    let file =
+        directory.and_then(|_| File::create(LOCK)).map_err(|error| format!("cannot make {LOCK}: {error}"))?;
     file.lock().map_err(|error| format!("cannot lock {LOCK}: {error}"))?;
     Ok(file)
 }
