@@ -36,6 +36,11 @@ fn security() {
 }
 
 #[test]
+fn rollouts() {
+    Session::new().run_file("docs/rollouts.md");
+}
+
+#[test]
 fn example_agents() {
     Session::new().run_file("docs/examples.md");
 }
