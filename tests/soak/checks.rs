@@ -23,6 +23,8 @@ const MORE_GOROUTINES: u64 = 60;
 const MORE_MEMORY: u64 = 16 << 10;
 /// Processes of an instance: init, the agent, what it calls, its HTTP server.
 const MOST_PROCESSES: u32 = 8;
+/// Logs of containers that are no more, of one instance.
+const MOST_KEPT_LOGS: usize = 10;
 
 /// Waits until every instance is as wanted, and returns how long that took.
 pub(crate) fn until_healthy(world: &mut World, interrupted: impl Fn() -> bool) -> Duration {
@@ -93,6 +95,15 @@ pub(crate) fn check_leaks(world: &mut World) {
     let trash = names(&world.chassis.data_dir().join(".server/trash"));
     differ(&mut wrong, "files in the trash", &BTreeSet::new(), &trash.into_iter().collect());
 
+    for fleet in world.fleets() {
+        let kept = world.chassis.data_dir().join(".server/logs").join(fleet);
+        for instance in names(&kept) {
+            let count = names(&kept.join(&instance)).len();
+            if count > MOST_KEPT_LOGS {
+                wrong.push(format!("{instance} has {count} kept logs"));
+            }
+        }
+    }
     let secrets = world.chassis.secret_files().len();
     let takers = targets.iter().filter(|target| target.agent == "spool").count();
     if secrets != takers {
@@ -170,6 +181,7 @@ pub(crate) fn check_rest(world: &mut World, before: &Rest, after: &Rest) {
         ("threads of the server", before.server.threads, after.server.threads, MORE_THREADS),
         ("KiB of memory of the server", before.server.memory, after.server.memory, MORE_MEMORY),
         ("goroutines of dockerd", before.goroutines, after.goroutines, MORE_GOROUTINES),
+        ("rules of iptables", before.rules, after.rules, 0),
     ] {
         if after > before + more {
             world.violations.push(format!("{what}: {before} at rest before, {after} after"));
@@ -230,6 +242,8 @@ pub(crate) fn check_deletion(world: &mut World) {
     let left: BTreeSet<String> =
         names(world.chassis.data_dir()).into_iter().filter(|name| name != ".server").collect();
     differ(&mut wrong, "directories after the deletion", &nothing, &left);
+    let kept = names(&world.chassis.data_dir().join(".server/logs")).into_iter().collect();
+    differ(&mut wrong, "kept logs after the deletion", &nothing, &kept);
     let secrets = world.chassis.secret_files().iter().map(|path| path.display().to_string()).collect();
     differ(&mut wrong, "secret files after the deletion", &nothing, &secrets);
     let inits = process::inits(&world.chassis.fleet("")).iter().map(ToString::to_string).collect();

@@ -64,6 +64,11 @@ const KINDS: &[(Kind, u32, &str)] = &[
     (Kind::Look, 8, "ps, describe, events"),
 ];
 
+/// What can happen, as the report calls it.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|(_, _, name)| *name)
+}
+
 /// What has to be put right again, and when.
 #[derive(Debug)]
 enum Undo {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::agents::Tally;
 use crate::checks::Growth;
-use crate::faults::Faults;
+use crate::faults::{self, Faults};
 use crate::tell;
 use crate::watch::{Rest, Sample, Watch};
 use crate::world::World;
@@ -76,6 +76,7 @@ impl fmt::Display for Report {
                 most(|s| s.dockerd.files),
             ),
             ("dockerd, goroutines", self.before.goroutines, self.after.goroutines, 0),
+            ("rules of iptables", self.before.rules, self.after.rules, 0),
         ];
         for (name, before, after, most) in rest {
             let most = if most == 0 { "-".to_owned() } else { most.to_string() };
@@ -94,7 +95,11 @@ impl fmt::Display for Report {
         for (name, count) in &self.faults {
             writeln!(formatter, "  {name:<42}{count:>20}")?;
         }
-        writeln!(formatter, "  {:<42}{:>20}\n", "found nothing to be done to", self.missed)?;
+        writeln!(formatter, "  {:<42}{:>20}", "found nothing to be done to", self.missed)?;
+        for name in faults::names().filter(|name| !self.faults.contains_key(name)) {
+            writeln!(formatter, "  NOT EXERCISED, not once: {name}")?;
+        }
+        writeln!(formatter)?;
         if self.violations.is_empty() {
             return write!(formatter, "nothing lost, nothing left behind");
         }

@@ -1,6 +1,7 @@
 //! What the server and the Engine hold, sampled all the time.
 
 use std::fmt::Write as _;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -42,6 +43,8 @@ pub(crate) struct Rest {
     pub(crate) server: Usage,
     pub(crate) dockerd: Usage,
     pub(crate) goroutines: u64,
+    /// Of iptables, and of chassis.
+    pub(crate) rules: u64,
 }
 
 impl Watch {
@@ -113,6 +116,7 @@ pub(crate) fn rest(pids: &Pids, docker: &Docker) -> Option<Rest> {
             server: usage(pid(&pids.server)?)?,
             dockerd: usage(pid(&pids.dockerd)?)?,
             goroutines: docker.info()["NGoroutines"].as_u64()?,
+            rules: rules(),
         };
         let lower = |a: Usage, b: Usage| Usage {
             memory: a.memory.min(b.memory),
@@ -123,10 +127,17 @@ pub(crate) fn rest(pids: &Pids, docker: &Docker) -> Option<Rest> {
             server: lower(before.server, now.server),
             dockerd: lower(before.dockerd, now.dockerd),
             goroutines: before.goroutines.min(now.goroutines),
+            rules: before.rules.min(now.rules),
         }));
         pause(Duration::from_secs(1));
     }
     least
+}
+
+/// The rules that servers of this machine set; none where there is no iptables.
+fn rules() -> u64 {
+    let saved = Command::new("iptables-save").output().map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&saved).lines().filter(|line| line.contains("CHASSIS")).count() as u64
 }
 
 /// The middle one of some numbers.
