@@ -108,9 +108,8 @@ impl Faults {
         self.undo_due(world, Instant::now());
         world.server_check();
         let (kind, name) = self.pick();
-        let frozen = self.undo.iter().any(|(_, undo)| matches!(undo, Undo::Unfreeze(_)));
         // Nobody can ask a server for anything that is frozen, or should kill it to wake it.
-        if frozen && !kind.is_done_to_containers() {
+        if self.is_frozen() && !kind.is_done_to_containers() {
             return;
         }
         let index = self.agent_pick(world, kind);
@@ -128,6 +127,11 @@ impl Faults {
         } else {
             self.missed += 1;
         }
+    }
+
+    /// The server is stopped for some seconds.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.undo.iter().any(|(_, undo)| matches!(undo, Undo::Unfreeze(_)))
     }
 
     fn pick(&mut self) -> (Kind, &'static str) {
@@ -252,7 +256,7 @@ impl Faults {
         // What wakes the server comes first: the others may ask it for something.
         let (wake, others): (Vec<_>, Vec<_>) =
             due.into_iter().map(|(_, undo)| undo).partition(|undo| matches!(undo, Undo::Unfreeze(_)));
-        let frozen = wake.is_empty() && self.undo.iter().any(|(_, undo)| matches!(undo, Undo::Unfreeze(_)));
+        let frozen = wake.is_empty() && self.is_frozen();
         for undo in wake.into_iter().chain(others) {
             match undo {
                 Undo::Unfreeze(pid) => {

@@ -137,7 +137,8 @@ fn endure(world: &mut World, faults: &mut Faults, watch: &Watch, time: Duration)
         }
         faults.step(world, watch.elapsed());
         let minute = began.elapsed().as_secs() / 60;
-        if minute > told {
+        // One that is frozen answers nobody.
+        if minute > told && !faults.is_frozen() {
             told = minute;
             let running =
                 world.chassis.instances().iter().filter(|instance| instance.started_at.is_some()).count();
