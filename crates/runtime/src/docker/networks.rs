@@ -112,8 +112,8 @@ pub(crate) async fn require(daemon: &Daemon, fleet: &FleetName) -> Result<()> {
 /// The host's address in a network of this server's.
 pub(crate) async fn gateway(daemon: &Daemon, link: &Link) -> Result<Option<String>> {
     let networks = named(daemon, &link.name()).await?;
-    let configs = networks.into_iter().filter_map(|network| network.ipam?.config).flatten();
-    Ok(configs.filter_map(|config| config.gateway).next())
+    let mut configs = networks.into_iter().filter_map(|network| network.ipam?.config).flatten();
+    Ok(configs.find_map(|config| config.gateway))
 }
 
 /// Removes the fleet's networks. Guests of other fleets are sent out; a container of somebody else's is in the way.

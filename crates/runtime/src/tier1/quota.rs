@@ -159,7 +159,7 @@ fn is_marked(shown: &str, project: &str) -> bool {
     words.next() == Some(project) && words.next().is_some_and(|flags| flags.contains('P'))
 }
 
-/// xfs_quota splits its commands at blanks, and knows no escape but quotes.
+/// `xfs_quota` splits its commands at blanks, and knows no escape but quotes.
 fn quoted(path: &Path) -> Outcome<String> {
     match path.to_str().filter(|text| !text.contains(['"', '\n'])) {
         Some(text) => Ok(format!("\"{text}\"")),
