@@ -1,5 +1,7 @@
 //! Every command and flag, as structs and nothing else: help texts and shell completions are made from them.
 
+mod hands;
+
 use std::path::PathBuf;
 
 use chassis_api::LogLevel;
@@ -11,6 +13,8 @@ use clap_complete::Shell;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::parse;
+
+pub(crate) use hands::{Cp, Exec, Forward, Forwarding, Port};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,6 +79,15 @@ pub(crate) enum Command {
     Health(Health),
     /// Print what instances write
     Logs(Logs),
+    /// Run a command in an instance
+    Exec(Exec),
+    /// Copy files and directories into an instance, or out of it
+    Cp(Cp),
+    /// Reach ports of an instance that are not published
+    #[command(subcommand)]
+    Port(Port),
+    /// The same as `port forward`
+    PortForward(Forward),
     /// Show what happened
     Events(Events),
     /// Check how closed the sandboxes really are; exits 1 if something is open

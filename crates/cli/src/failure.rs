@@ -7,20 +7,30 @@ use std::process::ExitCode;
 /// What a script learns from the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    Done = 0,
+    Done,
     /// Of `diff` it says that something differs.
-    Failed = 1,
+    Failed,
     /// Of `diff` it says that it failed.
-    Usage = 2,
-    NotFound = 3,
-    TimedOut = 4,
+    Usage,
+    NotFound,
+    TimedOut,
     /// Somebody pressed Ctrl-C.
-    Interrupted = 130,
+    Interrupted,
+    /// The code of a command that was run for somebody.
+    Of(u8),
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::NotFound => 3,
+            Exit::TimedOut => 4,
+            Exit::Interrupted => 130,
+            Exit::Of(code) => code,
+        })
     }
 }
 

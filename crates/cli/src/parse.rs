@@ -1,6 +1,10 @@
 //! Values on the command line that are more than a string.
 
+use std::net::IpAddr;
+
 use jiff::{SignedDuration, Timestamp};
+
+use crate::args::Forwarding;
 
 /// `5m`, `1h30m`, or a number of seconds.
 pub(crate) fn duration(text: &str) -> Result<SignedDuration, String> {
@@ -25,5 +29,59 @@ pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write key=value".to_owned()),
+    }
+}
+
+/// `NAME=VALUE`, or the name of a variable of this process.
+pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some(("", _)) => Err("write NAME=VALUE".to_owned()),
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => match std::env::var(text) {
+            Ok(value) => Ok((text.to_owned(), value)),
+            Err(_) => Err(format!("there is no variable {text} here to pass on; write {text}=VALUE")),
+        },
+    }
+}
+
+/// `[[ADDRESS:]LOCAL:]REMOTE`; an IPv6 address is written in brackets.
+pub(crate) fn forwarding(text: &str) -> Result<Forwarding, String> {
+    let wrong = || "write 8080:80, 8080, :80 or 127.0.0.1:8080:80".to_owned();
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(wrong);
+    let (rest, remote) = match text.rsplit_once(':') {
+        Some((rest, remote)) => (rest, port(remote)?),
+        None => return Ok(Forwarding { address: None, local: port(text)?, remote: port(text)? }),
+    };
+    let (address, local) = match rest.rsplit_once(':') {
+        Some((address, local)) => (Some(address), local),
+        None => (None, rest),
+    };
+    let address = match address {
+        None => None,
+        Some("localhost") => Some(IpAddr::from([127, 0, 0, 1])),
+        Some(address) => Some(address.trim_matches(['[', ']']).parse().map_err(|_| wrong())?),
+    };
+    let local = if local.is_empty() { 0 } else { port(local)? };
+    Ok(Forwarding { address, local, remote })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwardings_are_read() {
+        let read = |text| {
+            forwarding(text).map(|found| (found.address.map(|ip| ip.to_string()), found.local, found.remote))
+        };
+        assert_eq!(read("8080:80"), Ok((None, 8080, 80)));
+        assert_eq!(read("80"), Ok((None, 80, 80)));
+        assert_eq!(read(":80"), Ok((None, 0, 80)));
+        assert_eq!(read("127.0.0.2:8080:80"), Ok((Some("127.0.0.2".to_owned()), 8080, 80)));
+        assert_eq!(read("[::1]:8080:80"), Ok((Some("::1".to_owned()), 8080, 80)));
+        assert_eq!(read("localhost::80"), Ok((Some("127.0.0.1".to_owned()), 0, 80)));
+        for wrong in ["", ":", "80:", "0", "x:80", "70000", "1.2.3:80:80", "80:80:80:80"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 }

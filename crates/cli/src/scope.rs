@@ -25,6 +25,33 @@ pub(crate) fn instance_key(scope: &Scope) -> Option<InstanceKey> {
     Some(InstanceKey { fleet: scope.fleet.clone(), agent, number })
 }
 
+/// The instance that a name means, for what can be done to one only: an agent's name is enough if it has just one.
+pub(crate) async fn one_instance(client: &Client, name: &str) -> Result<InstanceKey, Failure> {
+    let scope = client.resolve(name, None).await?;
+    if let Some(instance) = instance_key(&scope) {
+        return Ok(instance);
+    }
+    let Some(agent) = scope.agent else {
+        return Err(Failure::Usage(format!(
+            "`{name}` is a fleet; name one of its instances, as `chassis ps` shows them"
+        )));
+    };
+    let instances = client.instance_list(Some(&scope.fleet), Some(&agent)).await?;
+    match instances.as_slice() {
+        [one] => Ok(InstanceKey { fleet: scope.fleet, agent, number: one.number }),
+        [] => Err(Failure::Usage(format!(
+            "agent {agent} has no instance; `chassis scale agent {agent} 1` makes one"
+        ))),
+        several => {
+            let names: Vec<String> = several.iter().map(|one| format!("{agent}-{}", one.number)).collect();
+            Err(Failure::Usage(format!(
+                "agent {agent} has several instances; name one: {}",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
 /// What words on a command line name, and the names that nothing has, each with what to do about it.
 #[derive(Debug, Default)]
 pub(crate) struct Named {

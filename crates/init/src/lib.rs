@@ -1,5 +1,6 @@
-//! What chassis-init and its caller agree on: where its files are, and how secrets reach it.
+//! What chassis-init and its caller agree on: where its files are, and how secrets reach it, and how files travel.
 
+pub mod archive;
 pub mod frame;
 
 /// The directory of init's own files inside the sandbox, read-only there.

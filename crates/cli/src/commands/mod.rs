@@ -3,6 +3,7 @@
 mod apply;
 mod audit;
 mod change;
+mod cp;
 mod create;
 mod delete;
 mod deploy;
@@ -10,9 +11,11 @@ mod describe;
 mod diff;
 mod doctor;
 mod events;
+mod exec;
 pub(crate) mod health;
 pub(crate) mod local;
 mod logs;
+mod port;
 mod ps;
 mod rollout;
 mod scale;
@@ -27,6 +30,7 @@ mod wait;
 
 use chassis_api::ChangeKind;
 
+use crate::args::{Command, Deploy, Port};
 use crate::args::{Command, Deploy, Upgrade};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -43,6 +47,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Describe(describe) => describe::run(context, describe).await,
         Command::Health(health) => health::run(context, health).await,
         Command::Logs(logs) => logs::run(context, logs).await,
+        Command::Cp(cp) => cp::run(context, cp).await,
+        Command::Exec(exec) => exec::run(context, exec).await,
+        Command::Port(Port::Forward(forward)) | Command::PortForward(forward) => {
+            port::forward(context, forward).await
+        }
         Command::Events(events) => events::run(context, events).await,
         Command::Audit(audit) => audit::run(context, audit).await,
         Command::Stats(stats) => stats::run(context, stats).await,

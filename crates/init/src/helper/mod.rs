@@ -5,10 +5,13 @@
 //! chassis-init exec --instance <fleet>/<agent>-<number> --mark <word> [--directory <path>] -- <program> [<argument>]…
 //! chassis-init end <word>
 //! chassis-init relay <port> [<address>]…
+//! chassis-init tar-out <name> <path> [--follow]
+//! chassis-init tar-in <path> named <name> | contents | anything
 //! ```
 
 mod end;
 mod exec;
+mod files;
 mod relay;
 
 use std::ffi::OsString;
@@ -25,6 +28,8 @@ pub(crate) fn run(name: &str, given: impl Iterator<Item = OsString>) -> Option<R
         "exec" => Some(exec::run(given)),
         "end" => Some(end::run(given)),
         "relay" => Some(relay::run(given)),
+        "tar-in" => Some(files::take(given)),
+        "tar-out" => Some(files::give(given)),
         _ => None,
     }
 }
