@@ -164,15 +164,13 @@ async fn fetch(
 
 fn unpack_to(reader: PipeReader, target: &Place, path: &str) -> io::Result<u64> {
     let mut reader = BufReader::with_capacity(BUFFER, reader);
-    match target {
-        Place::Local(target) => unpack(&mut reader, target, source_of(Path::new(path))),
-        _ => {
-            let mut stdout = io::stdout().lock();
-            io::copy(&mut reader, &mut stdout)?;
-            stdout.flush()?;
-            Ok(0)
-        }
+    if let Place::Local(target) = target {
+        return unpack(&mut reader, target, source_of(Path::new(path)));
     }
+    let mut stdout = io::stdout().lock();
+    io::copy(&mut reader, &mut stdout)?;
+    stdout.flush()?;
+    Ok(0)
 }
 
 // === into an instance ===
@@ -233,18 +231,15 @@ async fn send(
         ended = sending => ended.map(|()| None).map_err(|error: chassis_client::Error| Failure::from(error))?,
     };
     drop(reader);
-    let packed = packing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
     bar.finish_and_clear();
-    match (code, packed) {
-        (Some(code), _) if code != 0 => Err(complained(&complaint, code)),
-        (_, Err(source)) => {
-            Err(Failure::Io { what: "cannot read everything that is to be copied".to_owned(), source })
-        }
-        _ => {
-            warn(terminal, &complaint, 0);
-            Ok(Exit::Done)
-        }
+    if let Some(code) = code.filter(|code| *code != 0) {
+        return Err(complained(&complaint, code));
     }
+    let packed = packed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    packed
+        .map_err(|source| Failure::Io { what: "cannot read all that is to be copied".to_owned(), source })?;
+    warn(terminal, &complaint, 0);
+    Ok(Exit::Done)
 }
 
 fn pack_from(out: &mut impl Write, source: &Place, follow: bool, terminal: Terminal) -> io::Result<()> {
