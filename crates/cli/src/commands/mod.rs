@@ -30,8 +30,7 @@ mod wait;
 
 use chassis_api::ChangeKind;
 
-use crate::args::{Command, Deploy, Port};
-use crate::args::{Command, Deploy, Upgrade};
+use crate::args::{Command, Deploy, Port, Upgrade};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 
