@@ -15,7 +15,7 @@ use crate::{Error, Result, RuntimeEvent};
 
 const KINDS: [&str; 4] = ["container", "image", "network", "volume"];
 /// Without exec and attach, which come in masses and change nothing.
-const ACTIONS: [&str; 17] = [
+const ACTIONS: [&str; 18] = [
     "create",
     "start",
     "die",
@@ -24,6 +24,7 @@ const ACTIONS: [&str; 17] = [
     "oom",
     "destroy",
     "rename",
+    "update",
     "pause",
     "unpause",
     "pull",
