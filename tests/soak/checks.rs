@@ -181,7 +181,6 @@ pub(crate) fn check_rest(world: &mut World, before: &Rest, after: &Rest) {
         ("threads of the server", before.server.threads, after.server.threads, MORE_THREADS),
         ("KiB of memory of the server", before.server.memory, after.server.memory, MORE_MEMORY),
         ("goroutines of dockerd", before.goroutines, after.goroutines, MORE_GOROUTINES),
-        ("rules of iptables", before.rules, after.rules, 0),
     ] {
         if after > before + more {
             world.violations.push(format!("{what}: {before} at rest before, {after} after"));

@@ -43,7 +43,7 @@ pub(crate) struct Rest {
     pub(crate) server: Usage,
     pub(crate) dockerd: Usage,
     pub(crate) goroutines: u64,
-    /// Of iptables, and of chassis.
+    /// Of iptables, and of chassis. Only told: other servers of the machine share them.
     pub(crate) rules: u64,
 }
 
