@@ -13,10 +13,11 @@ use crate::neighbours::Neighbours;
 const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
 
 pub(crate) struct Ground {
+    // Ended before its containers are taken away, or it would make them anew.
+    server: Server,
     pub(crate) chassis: Chassis,
     pub(crate) fleet: String,
     pub(crate) image: String,
-    server: Server,
     neighbours: Neighbours,
 }
 

@@ -18,11 +18,12 @@ const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct World {
+    // Ended before its containers are taken away, or it would make them anew.
+    server: Option<Server>,
     pub(crate) chassis: Chassis,
     pub(crate) docker: Docker,
     pub(crate) dockerd: Dockerd,
     pub(crate) agents: Vec<Agent>,
-    server: Option<Server>,
     image: String,
     pids: Arc<Pids>,
     commands: u32,
