@@ -7,8 +7,9 @@
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -195,11 +196,17 @@ fn has_interface(name: &str) -> bool {
 }
 
 fn lock() -> std::result::Result<File, String> {
-    let directory = Path::new(LOCK).parent().map(fs::create_dir_all).transpose();
-    let file =
-        directory.and_then(|_| File::create(LOCK)).map_err(|error| format!("cannot make {LOCK}: {error}"))?;
+    let file = lock_file().map_err(|error| format!("cannot make {LOCK}: {error}"))?;
     file.lock().map_err(|error| format!("cannot lock {LOCK}: {error}"))?;
     Ok(file)
+}
+
+/// Beside the secret files, in the one directory of /run that systemd lets the server write to.
+fn lock_file() -> io::Result<File> {
+    if let Some(directory) = Path::new(LOCK).parent() {
+        DirBuilder::new().mode(0o700).recursive(true).create(directory)?;
+    }
+    File::create(LOCK)
 }
 
 fn list(family: Family) -> std::result::Result<String, String> {
