@@ -74,7 +74,7 @@ async fn one(chassis: &Chassis) -> Result<(Duration, Duration)> {
             events.iter().rfind(|event| event["kind"] == "Healthy").context("it was never healthy")?;
         let at = since_epoch(healed["time"].as_str().context("no time")?)?;
         if at > broken {
-            return Ok((at - broken, due));
+            return Ok((at.saturating_sub(broken), due));
         }
         if began.elapsed() > LIMIT {
             bail!("{instance} is not healthy again within {LIMIT:?}");

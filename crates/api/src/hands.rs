@@ -1,4 +1,4 @@
-//! What travels over the two WebSockets into an instance: a command's, and a port's.
+//! What travels over the two web sockets into an instance: a command's, and a port's.
 //!
 //! Both carry binary messages of at most [`LONGEST_MESSAGE`] bytes. Whoever cannot take more reads no further, and so the
 //! other end waits: nothing is ever held in unbounded buffers. What cannot be done is refused before the upgrade, with a

@@ -1,4 +1,4 @@
-//! Streams into instances: a command's, and a port's, over WebSockets.
+//! Streams into instances: a command's, and a port's, over web sockets.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use chassis_api::InstanceKey;

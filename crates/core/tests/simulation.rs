@@ -272,7 +272,7 @@ impl World {
             extra.desired.wanted = Wanted::Absent { cleanup: true };
         }
         for _ in there..count {
-            let number = (EXTRA_FIRST..).find(|number| !instances.contains_key(number)).unwrap();
+            let number = (EXTRA_FIRST..u32::MAX).find(|number| !instances.contains_key(number)).unwrap();
             instances.insert(number, instance(number, Desired::running(), Memory::default()));
         }
     }

@@ -113,8 +113,10 @@ impl AgentState {
             }
         }
         for _ in count..wanted {
-            let free = (EXTRA_FIRST..).find(|number| !self.slots.contains_key(number));
-            free.into_iter().for_each(|number| self.extra_insert(number, now));
+            let free = (EXTRA_FIRST..u32::MAX).find(|number| !self.slots.contains_key(number));
+            if let Some(number) = free {
+                self.extra_insert(number, now);
+            }
         }
     }
 

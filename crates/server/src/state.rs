@@ -168,8 +168,9 @@ impl AgentState {
             }
         }
         for (number, found) in by_number.split_off(&EXTRA_FIRST) {
-            let named = found.into_iter().find(|observed| observed.name_is_right);
-            named.into_iter().for_each(|observed| self.extra_adopt(number, observed, Timestamp::now()));
+            if let Some(observed) = found.into_iter().find(|observed| observed.name_is_right) {
+                self.extra_adopt(number, observed, Timestamp::now());
+            }
         }
         by_number.into_values().flatten().filter(|stray| stray.name_is_right).map(|stray| stray.id).collect()
     }

@@ -115,11 +115,10 @@ fn progress(shared: &Arc<Shared>, scopes: &[Scope]) -> Progress {
         }
     }
     progress.fleets = fleets_stuck(shared, scopes);
-    progress.state = if progress.ready == progress.total && !rolling && !is_ending(shared, scopes) {
+    let all_ready = progress.ready == progress.total;
+    progress.state = if all_ready && !rolling && !is_ending(shared, scopes) {
         ProgressState::Done
-    } else if progress.ready == progress.total && !progress.fleets.is_empty() {
-        ProgressState::Stuck
-    } else if working == 0 && stuck > 0 && !goes_back {
+    } else if (all_ready && !progress.fleets.is_empty()) || (working == 0 && stuck > 0 && !goes_back) {
         ProgressState::Stuck
     } else {
         ProgressState::Working

@@ -38,7 +38,7 @@ pub(super) fn source(shared: &Shared, key: &InstanceKey, volume: &Volume) -> (&'
         Some(Backend::Local) | None => {
             let path = shared.data_dir.root().join(key.fleet.as_str()).join(key.short_name());
             let path = path.join(volume.name.as_str()).display().to_string();
-            volume.size.map_or(path.clone(), |size| format!("{path}, at most {size}"))
+            volume.size.map_or_else(|| path.clone(), |size| format!("{path}, at most {size}"))
         }
     };
     ("tier 1", place)
