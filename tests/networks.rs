@@ -80,7 +80,7 @@ impl Ground {
 }
 
 #[track_caller]
-fn reaches(from: &Namespace, address: &str, says: &str) {
+fn reaches(from: Namespace, address: &str, says: &str) {
     // A server that has just begun does not listen yet.
     eventually(SOON, || {
         let said = from.fetch(address)?;
@@ -89,7 +89,7 @@ fn reaches(from: &Namespace, address: &str, says: &str) {
 }
 
 #[track_caller]
-fn refused(from: &Namespace, address: &str) {
+fn refused(from: Namespace, address: &str) {
     let said = from.fetch(address).expect_err("nothing should come from there");
     assert!(said.contains("Failed to connect"), "{address} is not refused at once: {said}");
 }
@@ -123,24 +123,24 @@ fn no_agent_reaches_the_host_nor_its_metadata() {
         (&metadata, "key"),
         (&beyond, "beyond"),
     ] {
-        reaches(&plain, address, says);
+        reaches(plain, address, says);
     }
     for address in [&gateway, &plain_gateway, &address, &metadata] {
-        refused(&agent, address);
+        refused(agent, address);
     }
-    reaches(&agent, &beyond, "beyond");
+    reaches(agent, &beyond, "beyond");
 
     // What goes to the agent, and its answers, pass.
     let found = docker.inspect(&format!("chassis-{fleet}-a-1")).expect("a container");
     let own =
         found["NetworkSettings"]["Networks"][&network]["IPAddress"].as_str().expect("an address").to_owned();
-    reaches(&host, &format!("{own}:8080"), &format!("{fleet}-a"));
-    reaches(&host, "127.0.0.1:8088", &format!("{fleet}-a"));
+    reaches(host, &format!("{own}:8080"), &format!("{fleet}-a"));
+    reaches(host, "127.0.0.1:8088", &format!("{fleet}-a"));
     chassis.ok(&["describe", &format!("{fleet}/a-1")]).hides("can be reached");
 
     // A firewall that was reloaded has forgotten the rules: the next full look sets them again.
     host.run(&["iptables", "-F", "CHASSIS-INPUT"]).exits(0);
-    reaches(&agent, &gateway, "host");
+    reaches(agent, &gateway, "host");
     chassis.ok(&["server", "stop"]);
     chassis.ok(&["ps"]);
     eventually(SOON, || match agent.fetch(&gateway) {
@@ -153,7 +153,7 @@ fn no_agent_reaches_the_host_nor_its_metadata() {
     chassis.ok(&["delete", "fleet", &fleet, &format!("--confirm={fleet}")]);
     let rules = host.run(&["iptables", "-S"]).stdout;
     assert!(!rules.contains("CHASSIS") && rules.contains("DOCKER-USER"), "{rules}");
-    reaches(&plain, &plain_gateway, "host");
+    reaches(plain, &plain_gateway, "host");
 }
 
 #[test]
@@ -166,12 +166,12 @@ fn a_port_of_the_host_is_opened_by_name_for_one_agent() {
     ground.deploy(&fleet, "b", "");
     let (open, closed) = (ground.inside(&fleet, "a-1"), ground.inside(&fleet, "b-1"));
     let _listeners = [7001, 7002].map(|port| ground.host().listen(&format!("0.0.0.0:{port}"), "host"));
-    reaches(&open, "host.chassis.internal:7001", "host");
-    refused(&open, "host.chassis.internal:7002");
+    reaches(open, "host.chassis.internal:7001", "host");
+    refused(open, "host.chassis.internal:7002");
     let doors = docker.networks_labelled("chassis.host-ports");
     let gateway = doors[0]["IPAM"]["Config"][0]["Gateway"].as_str().expect("a gateway").to_owned();
     for address in [format!("{gateway}:7001"), format!("{HOST}:7001")] {
-        refused(&closed, &address);
+        refused(closed, &address);
     }
     chassis.ok(&["describe", &format!("{fleet}/a-1")]).shows(&["network.hostPorts: 7001 of the host"]);
     // It goes with the agent.
@@ -207,11 +207,11 @@ fn fleets_reach_each_other_only_if_the_yaml_says_so() {
     let address = found["NetworkSettings"]["Networks"][format!("chassis-{two}")]["IPAddress"].clone();
     let address = format!("{}:8080", address.as_str().expect("an address"));
     // The control: it is there, for those who may.
-    for (from, name) in [(&a, "b"), (&a, "b-1"), (&guest, "b"), (&guest, "a-1")] {
+    for (from, name) in [(a, "b"), (a, "b-1"), (guest, "b"), (guest, "a-1")] {
         reaches(from, &format!("{name}:8080"), &format!("{one}-{}", &name[..1]));
     }
     for name in ["c", "c-1", address.trim_end_matches(":8080")] {
-        reaches(&guest, &format!("{name}:8080"), &format!("{two}-c"));
+        reaches(guest, &format!("{name}:8080"), &format!("{two}-c"));
         let said = a.fetch(&format!("{name}:8080")).expect_err("another fleet is out of reach");
         assert!(!said.is_empty());
     }
@@ -219,10 +219,10 @@ fn fleets_reach_each_other_only_if_the_yaml_says_so() {
 
     // A guest does not hold up the fleet's end, and finds its way back into one of the same name.
     chassis.ok(&["delete", "fleet", &two, &format!("--confirm={two}")]);
-    reaches(&guest, "b:8080", &format!("{one}-b"));
+    reaches(guest, "b:8080", &format!("{one}-b"));
     chassis.ok(&["create", "fleet", &two]);
     ground.deploy(&two, "c", "");
-    reaches(&guest, "c:8080", &format!("{two}-c"));
+    reaches(guest, "c:8080", &format!("{two}-c"));
 }
 
 #[test]
@@ -236,11 +236,11 @@ fn an_agent_without_network_has_none() {
     let (alone, other) = (ground.inside(&fleet, "a-1"), ground.inside(&fleet, "b-1"));
     let links = alone.run(&["ip", "-o", "link"]).exits(0).stdout;
     assert!(links.lines().all(|line| line.contains(" lo:")), "{links}");
-    reaches(&alone, "127.0.0.1:8080", &format!("{fleet}-a"));
+    reaches(alone, "127.0.0.1:8080", &format!("{fleet}-a"));
     assert!(other.fetch("a:8080").is_err());
     // A changed network makes a new container.
     ground.deploy(&fleet, "a", "network: fleet\n");
-    reaches(&other, "a:8080", &format!("{fleet}-a"));
+    reaches(other, "a:8080", &format!("{fleet}-a"));
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn a_container_that_was_taken_out_of_its_network_comes_back() {
     let (container, network) = (format!("chassis-{fleet}-a-1"), format!("chassis-{fleet}"));
     let runs = docker.runs_since(&container);
     docker.disconnect(&network, &container);
-    reaches(&ground.inside(&fleet, "b-1"), "a-1:8080", &format!("{fleet}-a"));
+    reaches(ground.inside(&fleet, "b-1"), "a-1:8080", &format!("{fleet}-a"));
     assert_eq!(docker.runs_since(&container), runs, "it was not restarted for that");
 }
 

@@ -1,5 +1,7 @@
 //! Where volumes keep their files: Docker's own volumes, NFS servers, directories with a quota.
 
+#![expect(clippy::print_stdout, reason = "what cannot be tested here is said loudly")]
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;

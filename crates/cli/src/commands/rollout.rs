@@ -44,7 +44,7 @@ async fn status(context: &Context, args: RolloutStatusArgs) -> Result<Exit, Fail
     let client = context.connect().await?;
     let (fleet, agent) = resolve_agent(&client, &args.target.target).await?;
     let mut status = client.rollout_get(&fleet, &agent).await?;
-    let is_under_way = status.rollout.as_ref().is_some_and(|rollout| rollout.is_progressing());
+    let is_under_way = status.rollout.as_ref().is_some_and(chassis_api::Rollout::is_progressing);
     if is_under_way && status.wanted > 0 && !args.wait.no_wait {
         let revision = status.revision;
         await_end(context, &client, &fleet, &agent, &args.wait).await?;
