@@ -66,7 +66,8 @@ pub(super) fn add(change: &Change<'_>, key: &AgentKey, before: Option<&Agent>, n
     change.connection.prepare_cached(sql)?.execute(parameters)?;
     // A first revision may be followed by another before it is known to be complete.
     let hopeful = |agent: &&Agent| agent.rollout.as_ref().is_some_and(Rollout::is_progressing);
-    let from = last_complete(change.connection, key)?.or_else(|| before.filter(hopeful).map(|agent| agent.revision));
+    let from =
+        last_complete(change.connection, key)?.or_else(|| before.filter(hopeful).map(|agent| agent.revision));
     let paused = before.and_then(|agent| agent.rollout.as_ref()).is_some_and(Rollout::is_paused);
     let rollout = Rollout::begin(revision, from, paused, new.undoes, change.now);
     let sql = "UPDATE agents SET revision = ?3, rollout = ?4 WHERE fleet = ?1 AND name = ?2";
