@@ -42,7 +42,7 @@ enum Row {
     Plan,
     Logs,
     Health,
-    LogBurst,
+    Burst,
     #[value(name = "logs-100")]
     LogsMany,
 }
@@ -78,7 +78,7 @@ async fn measure(world: &World, rows: &[Row], report: &mut Report) -> Result<()>
             Row::Plan => rows::plan::measure(report),
             Row::Health => rows::health::measure(world, report).await,
             Row::Logs => rows::logs::measure(world, report).await,
-            Row::LogBurst => rows::log_burst::measure(world, report).await,
+            Row::Burst => rows::burst::measure(world, report).await,
             Row::LogsMany => rows::logs_many::measure(world, report).await,
         };
         if let Err(error) = measured {

@@ -1,8 +1,8 @@
 //! The rows of the report: one file each.
 
+pub(crate) mod burst;
 pub(crate) mod deploy;
 pub(crate) mod health;
-pub(crate) mod log_burst;
 pub(crate) mod logs;
 pub(crate) mod logs_many;
 pub(crate) mod memory;

@@ -14,7 +14,7 @@ use crate::service;
 use crate::stats::Series;
 use crate::world::World;
 
-const ROW: &str = "log-burst";
+const ROW: &str = "burst";
 const LINES: u32 = 300_000;
 const ROUNDS: usize = 3;
 const LIMIT: Duration = Duration::from_mins(2);
@@ -32,11 +32,11 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
         docker.args(["logs", "--follow", &chassis.container(1)]);
         docker
     };
-    progress("log-burst: waiting until all is written");
+    progress("burst: waiting until all is written");
     read(docker()).await?;
     let (mut ours, mut theirs) = (Series::default(), Series::default());
     for round in 0..ROUNDS {
-        progress(&format!("log-burst: round {} of {ROUNDS}", round + 1));
+        progress(&format!("burst: round {} of {ROUNDS}", round + 1));
         let mut command = chassis.command();
         command.args(["logs", &instance, "--follow"]);
         ours.push_milliseconds(read(command).await?);
