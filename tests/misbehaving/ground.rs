@@ -50,7 +50,7 @@ impl Ground {
                 format!("it has not been started: {found:?}")
             })
         });
-        Ground { chassis, fleet, image, server, neighbours }
+        Ground { server, chassis, fleet, image, neighbours }
     }
 
     /// `fleet/name`.
