@@ -10,7 +10,7 @@ use chassis_testkit::{Chassis, Image, SOON, eventually, expect};
 use crate::{BINARY, Ground};
 
 /// Answers HTTP on port 8000 with the instance's name, and on port 7000 what it was sent, once that is at its end.
-const SERVES: &str = "[sh, -c, 'echo $CHASSIS_INSTANCE > /tmp/name; httpd -p 8000 -h /tmp; exec nc -ll -p 7000 -e sh -c \"cat > /tmp/all.$$; cat /tmp/all.$$\"']";
+const SERVES: &str = "[sh, -c, 'echo $CHASSIS_INSTANCE > /tmp/name; httpd -p 8000 -h /tmp; exec nc -ll -p 7000 -e sh -c \"cat > /tmp/all.\\$\\$; cat /tmp/all.\\$\\$\"']";
 
 fn serving(name: &str) -> Ground {
     Ground::with(name, &Image::busybox().build(), SERVES, "")
@@ -55,6 +55,11 @@ impl Drop for Forwarding {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let mut said = String::new();
+        if let Some(mut stderr) = self.child.stderr.take().filter(|_| std::thread::panicking()) {
+            let _ = stderr.read_to_string(&mut said);
+            let _ = writeln!(std::io::stderr(), "--- the forwarding said\n{said}");
+        }
     }
 }
 

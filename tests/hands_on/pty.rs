@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use chassis_testkit::{SOON, eventually, expect};
+use chassis_testkit::{SOON, eventually};
 use rustix::process::Pid;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
@@ -50,13 +50,14 @@ impl Pty {
         (&self.keyboard).write_all(keys).unwrap();
     }
 
-    /// Waits until the screen shows this, and clears it.
+    /// Waits until the screen shows this, and clears it up to there.
     #[track_caller]
     pub(crate) fn until(&self, wanted: &str) {
         eventually(SOON, || {
             let mut screen = self.screen.lock().unwrap();
-            expect(screen.contains(wanted), || format!("the screen shows {screen:?}, not {wanted:?}"))?;
-            screen.clear();
+            let at = screen.find(wanted);
+            let at = at.ok_or_else(|| format!("the screen shows {screen:?}, not {wanted:?}"))?;
+            screen.drain(..at + wanted.len());
             Ok::<(), String>(())
         });
     }

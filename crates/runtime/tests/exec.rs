@@ -79,7 +79,7 @@ async fn the_end_of_the_input_reaches_a_command() {
     docker(&["stop", "-t", "0", &id]);
     let refused = node.runtime.exec(&id, &options).await.unwrap_err();
     assert!(
-        matches!(&refused, Error::Rejected { message, .. } if message.contains("not running")),
+        matches!(&refused, Error::Rejected { message, .. } if message.contains("does not run")),
         "{refused:?}"
     );
 }

@@ -4,6 +4,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use rustix::termios::{Winsize, tcsetwinsize};
+
 use super::wrong_usage;
 use crate::Failure;
 use crate::agent;
@@ -24,6 +26,10 @@ pub(super) fn run(mut given: impl Iterator<Item = OsString>) -> Result<ExitCode,
                 instance = Some(Instance::parse(&key).map_err(wrong_usage)?);
             }
             Some("--mark") => mark = Some(value(&flag, given.next()).map_err(wrong_usage)?),
+            Some("--terminal") => {
+                let size = value(&flag, given.next()).map_err(wrong_usage)?;
+                terminal_resize(&size).ok_or_else(|| wrong_usage("--terminal is not <columns>x<rows>"))?;
+            }
             Some("--directory") => directory = Some(value(&flag, given.next()).map_err(wrong_usage)?),
             Some("--") => break,
             _ => return Err(wrong_usage(format!("unknown argument {}", flag.display()))),
@@ -42,6 +48,16 @@ pub(super) fn run(mut given: impl Iterator<Item = OsString>) -> Result<ExitCode,
         variables.push((chassis_init::MARK.into(), marked(&mark)));
     }
     Err(agent::replace(&program, given.collect(), variables))
+}
+
+/// Gives the terminal its size before anything can ask for it: some Engines start every terminal without one.
+fn terminal_resize(size: &OsString) -> Option<()> {
+    let (columns, rows) = size.to_str()?.split_once('x')?;
+    let size =
+        Winsize { ws_col: columns.parse().ok()?, ws_row: rows.parse().ok()?, ws_xpixel: 0, ws_ypixel: 0 };
+    // A command that finds no size makes do without.
+    let _ = tcsetwinsize(rustix::stdio::stdin(), size);
+    Some(())
 }
 
 /// The word, and the session in which what belongs to the command stays.

@@ -2,7 +2,8 @@
 //! no tool of the image.
 //!
 //! ```text
-//! chassis-init exec --instance <fleet>/<agent>-<number> --mark <word> [--directory <path>] -- <program> [<argument>]…
+//! chassis-init exec --instance <fleet>/<agent>-<number> --mark <word> [--terminal <columns>x<rows>]
+//!     [--directory <path>] -- <program> [<argument>]…
 //! chassis-init end <word>
 //! chassis-init relay <port> [<address>]…
 //! chassis-init tar-out <name> <path> [--follow]

@@ -30,9 +30,6 @@ const PIECE: usize = 32 << 10;
 const HEADER: usize = 8;
 /// How Docker's own words end, in the place of output, if it could not start a command.
 const NOT_STARTED: &[u8] = b"\r\n";
-/// A terminal can be told its size only once its command runs.
-const RESIZE_TRIES: u32 = 20;
-const RESIZE_PAUSE: Duration = Duration::from_millis(10);
 /// Between looks at a command whose output has ended.
 const FIRST_POLL: Duration = Duration::from_millis(2);
 const LONGEST_POLL: Duration = Duration::from_millis(250);
@@ -71,7 +68,6 @@ pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, options: &ExecOptions)
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         tty: Some(options.terminal.is_some()),
-        console_size: options.terminal.map(|size| vec![size.rows.into(), size.columns.into()]),
         env: Some(options.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         cmd: Some(command_line(&key.to_string(), &mark, options)),
         ..ExecConfig::default()
@@ -81,12 +77,10 @@ pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, options: &ExecOptions)
     let created = daemon.client()?.create_exec(id, config).await;
     let created = created.map_err(|error| match failure::status(&error) {
         Some(404) => Error::rejected("its container is gone"),
+        Some(409) => Error::rejected("it does not run just now, or is paused; `chassis ps` shows its state"),
         _ => daemon.explain(error),
     })?;
-    let mut body = json!({ "Detach": false, "Tty": options.terminal.is_some() });
-    if let Some(size) = options.terminal {
-        body["ConsoleSize"] = json!([size.rows, size.columns]);
-    }
+    let body = json!({ "Detach": false, "Tty": options.terminal.is_some() });
     let path = format!("/exec/{}/start", created.id);
     let connection = daemon.address.hijack(&path, body.to_string()).await;
     let connection = connection.map_err(|error| daemon.explain(error))?;
@@ -97,15 +91,6 @@ pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, options: &ExecOptions)
         mark,
         ended: AtomicBool::new(false),
     });
-    if let Some(size) = options.terminal {
-        // Engines before API 1.42 start every terminal without a size.
-        for _ in 0..RESIZE_TRIES {
-            if command.resize(size).await.is_ok() {
-                break;
-            }
-            tokio::time::sleep(RESIZE_PAUSE).await;
-        }
-    }
     let (reader, writer) = tokio::io::split(connection);
     let output = output(Arc::clone(&command), reader, options.terminal.is_some());
     Ok(Started { command, output, input: Box::pin(writer) })
@@ -114,6 +99,10 @@ pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, options: &ExecOptions)
 /// init's `exec` helper with the command behind it.
 fn command_line(instance: &str, mark: &str, options: &ExecOptions) -> Vec<String> {
     let mut line = vec![chassis_init::PROGRAM, "exec", "--instance", instance, "--mark", mark];
+    let size = options.terminal.map(|size| format!("{}x{}", size.columns, size.rows));
+    if let Some(size) = &size {
+        line.extend(["--terminal", size]);
+    }
     if let Some(directory) = &options.working_dir {
         line.extend(["--directory", directory]);
     }
@@ -195,8 +184,9 @@ async fn end(daemon: &Daemon, container: &str, line: Vec<String>) -> Result<()> 
     Ok(())
 }
 
+/// Output may come before Docker has noted the process, but then it says that it runs.
 fn never_ran(seen: &ExecInspectResponse) -> bool {
-    seen.pid.is_none_or(|pid| pid == 0)
+    seen.running != Some(true) && seen.pid.is_none_or(|pid| pid == 0)
 }
 
 // === output ===

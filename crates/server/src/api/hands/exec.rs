@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -23,6 +24,9 @@ use crate::api::SharedState;
 use crate::api::failure::{Failure, Result};
 use crate::shared::Shared;
 
+/// How long a client may take to hear how its command ended.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 type Sender = SplitSink<WebSocket, Message>;
 type Receiver = SplitStream<WebSocket>;
 
@@ -43,7 +47,9 @@ async fn serve(shared: Arc<Shared>, id: Box<str>, socket: WebSocket) {
     match shared.runtime.exec(&id, &options).await {
         Ok(exec) => carry(exec, sender, receiver).await,
         Err(error) => {
-            let _ = answer(&mut sender, &ExecAnswer::Failed(refused(&error).into())).await;
+            if answer(&mut sender, &ExecAnswer::Failed(refused(&error).into())).await.is_ok() {
+                goodbye(&mut receiver).await;
+            }
         }
     }
 }
@@ -117,10 +123,19 @@ async fn carry(exec: Exec, mut sender: Sender, mut receiver: Receiver) {
             }
         }
     };
-    tokio::select! {
-        _ = outward => {}
-        () = inward => {}
+    let client_stays = tokio::select! {
+        answered = outward => answered.is_ok(),
+        () = inward => false,
+    };
+    if client_stays {
+        goodbye(&mut receiver).await;
     }
+}
+
+/// Reads until the client has closed: a connection that is closed while input is still coming is reset, and the answer may
+/// be lost with it.
+async fn goodbye(receiver: &mut Receiver) {
+    let _ = tokio::time::timeout(GOODBYE, async { while let Some(Ok(_)) = receiver.next().await {} }).await;
 }
 
 /// Takes one message of the client's.
