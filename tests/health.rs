@@ -89,7 +89,7 @@ fn an_unhealthy_agent_is_restarted_and_says_why() {
     let ground = Ground::new();
     let image = Image::scratch().program("httpd").build();
     let yaml = format!(
-        "command: [/httpd, -f, -p, '8080', -h, /data]\n\
+        "command: [/httpd, -f, -p, '8080', -h, /data]\nnetwork: none\n\
          healthCheck: {{http: {{port: 8080, expectedStatus: 200}}, {EAGER}}}\n"
     );
     ground.deploy("web", &image, &yaml).exits(0);
