@@ -35,9 +35,9 @@ pub(crate) struct Exec {
 As with `cp`: a source goes into a directory that is there, else it gets the target's name. `DIR/.` means what is in it.
 A `-` is a tar archive on standard output or input. In the instance, it is the agent who reads and writes.")]
 pub(crate) struct Cp {
-    /// Where from: a path, <instance>:<path>, or - for a tar archive on standard input
+    /// Where from: a path, INSTANCE:PATH, or - for a tar archive on standard input
     pub(crate) source: String,
-    /// Where to: a path, <instance>:<path>, or - for a tar archive on standard output
+    /// Where to: a path, INSTANCE:PATH, or - for a tar archive on standard output
     pub(crate) target: String,
     /// Follow the source if it is a symbolic link
     #[arg(short = 'L', long)]
