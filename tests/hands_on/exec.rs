@@ -6,6 +6,7 @@ use chassis_testkit::{Image, SOON, eventually, expect};
 use rustix::process::{Signal, kill_process};
 
 use crate::Ground;
+use crate::forward::tcp_to;
 use crate::pty::Pty;
 
 #[test]
@@ -43,6 +44,12 @@ fn a_command_runs_beside_the_agent() {
     assert_eq!(ground.exec(&[], &["cat"], b"not for it").exits(0).stdout, "");
     let much = exec(&[], &["head", "-c", "20000000", "/dev/zero"]).exits(0);
     assert_eq!(much.stdout.len(), 20_000_000);
+
+    // Not over the server's own socket, too.
+    let far = format!("http://127.0.0.1:{}", tcp_to(ground.chassis.socket()));
+    let id = ground.id();
+    let args = ["--server", &far, "exec", "-i", &id, "--", "sh", "-c", "wc -c; exit 5"];
+    assert_eq!(ground.run(&args, &input).exits(5).stdout, "5000000\n");
 
     exec(&["-t"], &["true"]).exits(2).says(&["-t needs a terminal"]);
 }

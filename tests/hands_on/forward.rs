@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
@@ -9,8 +11,9 @@ use chassis_testkit::{Chassis, Image, SOON, eventually, expect};
 
 use crate::{BINARY, Ground};
 
-/// Answers HTTP on port 8000 with the instance's name, and on port 7000 what it was sent, once that is at its end.
-const SERVES: &str = "[sh, -c, 'echo $CHASSIS_INSTANCE > /tmp/name; httpd -p 8000 -h /tmp; exec nc -ll -p 7000 -e sh -c \"cat > /tmp/all.\\$\\$; cat /tmp/all.\\$\\$\"']";
+/// Answers HTTP on port 8000 with the instance's name, and on port 7000 with a greeting and, once that is
+/// at its end, what it was sent.
+const SERVES: &str = "[sh, -c, 'echo $CHASSIS_INSTANCE > /tmp/name; httpd -p 8000 -h /tmp; exec nc -ll -p 7000 -e sh -c \"echo hi; cat > /tmp/all.\\$\\$; cat /tmp/all.\\$\\$\"']";
 
 fn serving(name: &str) -> Ground {
     Ground::with(name, &Image::busybox().build(), SERVES, "")
@@ -69,9 +72,19 @@ fn connect(port: u16) -> TcpStream {
     stream
 }
 
+/// A connection to port 7000 that was greeted: `nc` takes few at once that it has not greeted yet.
+fn greeted(port: u16) -> TcpStream {
+    eventually(SOON, || {
+        let mut stream = connect(port);
+        let mut greeting = [0; 3];
+        stream.read_exact(&mut greeting)?;
+        assert_eq!(&greeting, b"hi\n");
+        Ok::<_, std::io::Error>(stream)
+    })
+}
+
 /// Sends all, closes this half, and reads what comes after.
-fn send_and_hear(port: u16, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut stream = connect(port);
+fn send_and_hear(mut stream: TcpStream, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut writing = stream.try_clone()?;
     let bytes = bytes.to_vec();
     let writer = std::thread::spawn(move || {
@@ -85,7 +98,7 @@ fn send_and_hear(port: u16, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 fn get(port: u16) -> std::io::Result<String> {
-    let heard = send_and_hear(port, b"GET /name HTTP/1.0\r\n\r\n")?;
+    let heard = send_and_hear(connect(port), b"GET /name HTTP/1.0\r\n\r\n")?;
     let heard = String::from_utf8_lossy(&heard).into_owned();
     match heard.split_once("\r\n\r\n") {
         Some((_, body)) => Ok(body.to_owned()),
@@ -102,15 +115,17 @@ fn ports_are_forwarded() {
     let [http, echo] = forwarding.ports[..] else { panic!("two ports") };
     eventually(SOON, || get(http).map(|body| assert_eq!(body, "a-1\n")));
     // Its answer comes after the end of what it is sent: half of the connection is closed by then.
-    assert_eq!(send_and_hear(echo, b"half").unwrap(), b"half");
+    assert_eq!(send_and_hear(greeted(echo), b"half").unwrap(), b"half");
     let much: Vec<u8> = (0..8_000_000_u32).map(|number| (number % 251) as u8).collect();
-    assert!(send_and_hear(echo, &much).unwrap() == much, "8 MB came back as they went");
+    assert!(send_and_hear(greeted(echo), &much).unwrap() == much, "8 MB came back as they went");
+    let streams: Vec<_> = (0..20).map(|_| greeted(echo)).collect();
     std::thread::scope(|scope| {
         let talks: Vec<_> = (0..20_u8)
-            .map(|number| {
+            .zip(streams)
+            .map(|(number, stream)| {
                 scope.spawn(move || {
                     let bytes = vec![number; 300_000];
-                    assert!(send_and_hear(echo, &bytes).unwrap() == bytes, "connection {number}");
+                    assert!(send_and_hear(stream, &bytes).unwrap() == bytes, "connection {number}");
                 })
             })
             .collect();
@@ -170,23 +185,7 @@ fn a_stopped_instance_ends_the_forwarding() {
 /// An Engine that may be on another machine: the server cannot enter the sandbox's network, and init relays.
 #[test]
 fn ports_are_forwarded_from_a_far_engine() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let engine = format!("tcp://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for near in listener.incoming() {
-            let far = std::os::unix::net::UnixStream::connect("/var/run/docker.sock").unwrap();
-            let (mut near, mut far) = (near.unwrap(), far);
-            let (mut near_back, mut far_back) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-            std::thread::spawn(move || {
-                let _ = std::io::copy(&mut near, &mut far);
-                let _ = far.shutdown(Shutdown::Write);
-            });
-            std::thread::spawn(move || {
-                let _ = std::io::copy(&mut far_back, &mut near_back);
-                let _ = near_back.shutdown(Shutdown::Write);
-            });
-        }
-    });
+    let engine = format!("tcp://127.0.0.1:{}", tcp_to("/var/run/docker.sock".into()));
     let chassis = Chassis::new(BINARY).with_env("DOCKER_HOST", &engine);
     let fleet = chassis.fleet("far");
     chassis.ok(&["create", "fleet", &fleet]);
@@ -202,7 +201,10 @@ fn ports_are_forwarded_from_a_far_engine() {
     );
     eventually(SOON, || get(forwarding.ports[1]));
     let much: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
-    assert!(send_and_hear(forwarding.ports[0], &much).unwrap() == much, "3 MB came back as they went");
+    assert!(
+        send_and_hear(greeted(forwarding.ports[0]), &much).unwrap() == much,
+        "3 MB came back as they went"
+    );
     // One that nobody closes is ended with its client.
     let open = connect(forwarding.ports[0]);
     let relays =
@@ -211,4 +213,25 @@ fn ports_are_forwarded_from_a_far_engine() {
     drop(forwarding);
     drop(open);
     eventually(Duration::from_secs(20), || expect(relays() == 0, || "the relay is left".to_owned()));
+}
+
+/// A port of this machine that leads to a unix socket.
+pub(crate) fn tcp_to(socket: PathBuf) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for near in listener.incoming() {
+            let (mut near, mut far) = (near.unwrap(), UnixStream::connect(&socket).unwrap());
+            let (mut near_back, mut far_back) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut near, &mut far);
+                let _ = far.shutdown(Shutdown::Write);
+            });
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut far_back, &mut near_back);
+                let _ = near_back.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    port
 }

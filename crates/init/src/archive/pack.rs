@@ -31,7 +31,8 @@ pub fn pack(
         first = false;
         let kind = found.file_type();
         if kind.is_dir() {
-            header::write(out, &entry(&name, Kind::Directory, &found))?;
+            let with_slash = [&name, b"/".as_slice()].concat();
+            header::write(out, &entry(&with_slash, Kind::Directory, &found))?;
             let mut inside: Vec<_> = fs::read_dir(&path)?.collect::<io::Result<_>>()?;
             inside.sort_by_key(|item| std::cmp::Reverse(item.file_name()));
             for item in inside {
