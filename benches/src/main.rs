@@ -42,6 +42,7 @@ enum Row {
     Plan,
     Logs,
     Health,
+    Rollout,
     Burst,
     #[value(name = "logs-100")]
     LogsMany,
@@ -77,6 +78,7 @@ async fn measure(world: &World, rows: &[Row], report: &mut Report) -> Result<()>
             Row::Memory => rows::memory::measure(world, report).await,
             Row::Plan => rows::plan::measure(report),
             Row::Health => rows::health::measure(world, report).await,
+            Row::Rollout => rows::rollout::measure(world, report).await,
             Row::Logs => rows::logs::measure(world, report).await,
             Row::Burst => rows::burst::measure(world, report).await,
             Row::LogsMany => rows::logs_many::measure(world, report).await,

@@ -100,6 +100,17 @@ impl World {
         Ok(image.await?)
     }
 
+    /// An image of the same files under another id.
+    pub(crate) async fn image_other(&self) -> Result<String> {
+        self.image().await?;
+        let tar = self.work.path().join("image.tar");
+        let image = format!("{}:2", self.prefix);
+        let changes = ["--change", "ENTRYPOINT [\"/agent\"]", "--change", "LABEL version=2"];
+        let tar = tar.to_string_lossy().into_owned();
+        docker(&[["import"].as_slice(), &changes, &[&tar, &image]].concat()).await?;
+        Ok(image)
+    }
+
     /// The release binary: `CHASSIS_BIN`, or built now.
     pub(crate) async fn binary(&self) -> Result<&Path> {
         let binary = self.binary.get_or_try_init(|| async {
@@ -187,7 +198,9 @@ impl World {
         let mut connection = self.engine.connect().await?;
         self.networks_remove(&mut connection).await?;
         if self.image.initialized() {
-            docker(&["image", "rm", "--force", &format!("{}:1", self.prefix)]).await?;
+            for version in 1..=2 {
+                docker(&["image", "rm", "--force", &format!("{}:{version}", self.prefix)]).await?;
+            }
         }
         self.work.close().context("cannot remove the run's directory")
     }

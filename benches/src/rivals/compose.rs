@@ -27,6 +27,12 @@ impl Compose {
         Ok(compose)
     }
 
+    /// Names another image in the file; the next command replaces the containers.
+    pub(crate) fn image_set(&self, world: &World, image: &str) -> Result<()> {
+        let data = world.agent_directory("compose-data")?;
+        Ok(std::fs::write(&self.file, service::compose(image, &data))?)
+    }
+
     /// How long the command takes.
     pub(crate) async fn scale(&self, count: u32) -> Result<Duration> {
         let mut up = Command::new("docker-compose");

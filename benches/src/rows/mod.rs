@@ -7,4 +7,5 @@ pub(crate) mod logs;
 pub(crate) mod logs_many;
 pub(crate) mod memory;
 pub(crate) mod plan;
+pub(crate) mod rollout;
 pub(crate) mod scale;
