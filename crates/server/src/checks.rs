@@ -1,6 +1,5 @@
 //! The checks of one instance: which it has, and what they have shown of its present run. No I/O.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chassis_api::CheckReport;
@@ -39,20 +38,25 @@ pub(crate) struct Noted {
 }
 
 /// The check that an instance has: its own, or its image's.
-pub(crate) fn check_spec(
-    spec: &AgentSpec,
-    observed: Option<&Observed>,
+pub(crate) fn check_spec<'a>(
+    spec: &'a AgentSpec,
+    observed: Option<&'a Observed>,
     kind: CheckKind,
-) -> Option<Arc<HealthCheck>> {
+) -> Option<&'a HealthCheck> {
     let own = match kind {
         CheckKind::Health => &spec.health_check,
         CheckKind::Readiness => &spec.readiness_check,
     };
     match own {
-        Some(check) => (!check.disabled).then(|| Arc::new(check.clone())),
-        None if kind == CheckKind::Health => observed?.image_check.clone(),
+        Some(check) => Some(check).filter(|check| !check.disabled),
+        None if kind == CheckKind::Health => observed?.image_check.as_deref(),
         None => None,
     }
+}
+
+/// True if anything is checked of such an instance.
+pub(crate) fn has_check(spec: &AgentSpec, observed: Option<&Observed>) -> bool {
+    [CheckKind::Health, CheckKind::Readiness].iter().any(|kind| check_spec(spec, observed, *kind).is_some())
 }
 
 impl Checks {
@@ -139,7 +143,7 @@ impl Checks {
                 let check = self.get(kind).map(|known| &known.check);
                 Some(CheckReport {
                     kind,
-                    check: HealthCheck::clone(&rules),
+                    check: rules.clone(),
                     of_image,
                     verdict: check.map(|check| check.verdict),
                     failures: check.map_or(0, |check| check.failures),
@@ -180,7 +184,7 @@ fn first_pause(
 ) -> Duration {
     let Some(rules) = check_spec(spec, instance.observed.as_ref(), kind) else { return Duration::ZERO };
     if now.duration_since(started_at) < SPREAD {
-        return unsigned(check.pause(&rules));
+        return unsigned(check.pause(rules));
     }
     // A multiplicative hash of the number: neighbours land far from each other.
     let share = u64::from(instance.number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;

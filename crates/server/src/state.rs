@@ -192,9 +192,9 @@ impl AgentState {
     }
 
     /// The check of a run, as it is to be made now. `None` if the run or the check is no more.
-    pub(crate) fn check_spec(&self, number: u32, kind: CheckKind, run: &Run) -> Option<Arc<HealthCheck>> {
+    pub(crate) fn check_spec(&self, number: u32, kind: CheckKind, run: &Run) -> Option<HealthCheck> {
         let slot = self.slots.get(&number).filter(|slot| slot.checks.knows(kind, run))?;
-        check_spec(&self.spec, slot.instance.observed.as_ref(), kind)
+        check_spec(&self.spec, slot.instance.observed.as_ref(), kind).cloned()
     }
 
     /// Takes over one look at a run, or that the runtime could not look. `None` if the run is no more.

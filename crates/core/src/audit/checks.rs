@@ -403,8 +403,8 @@ fn image(Subject { spec, posture, .. }: &Subject<'_>) -> Outcome {
     match &posture.image_now {
         None => Outcome::not_applicable("its name means no image on this machine any more"),
         Some(now) if *now != posture.image => Outcome::fails(format!(
-            "{} means another image by now; deploy the agent anew to run that",
-            spec.image
+            "{} means another image by now; `chassis upgrade agent {} --refresh` runs that",
+            spec.image, spec.name
         )),
         Some(_) if has_moving_tag(&spec.image) => {
             Outcome::passes_with("the tag `latest` moves; name a version or a digest")

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bollard::errors::Error as DockerError;
@@ -332,14 +333,17 @@ pub(crate) async fn list(daemon: &Arc<Daemon>) -> Result<Vec<Owned>> {
         .try_collect()
         .await?;
     if let Err(error) = sweep(daemon, &owned).await {
-        tracing::warn!(%error, "cannot remove secrets left behind");
+        tracing::warn!(%error, "cannot remove what was left behind");
     }
     Ok(owned)
 }
 
-/// Removes the secret files that a killed server left for containers that are no more. Only what was there when this
-/// server started: others may be of containers that are being made just now.
+/// Removes what a killed server left: directories on their way out, and secret files of containers that are no more. Of
+/// those only what was there when this server started: others may be of containers that are being made just now.
 async fn sweep(daemon: &Arc<Daemon>, owned: &[Owned]) -> Result<()> {
+    if !daemon.trash_looked_at.swap(true, Ordering::Relaxed) {
+        daemon.blocking(|daemon| daemon.tier1.trash_empty()).await?;
+    }
     let names: HashSet<String> = owned.iter().map(|owned| owned.key.container_name()).collect();
     let orphans: Vec<String> = std::mem::take(&mut *locked(&daemon.leftovers))
         .into_iter()

@@ -33,6 +33,7 @@ mod volumes;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -106,6 +107,8 @@ pub(crate) struct Daemon {
     network_making: tokio::sync::Mutex<()>,
     /// Container names with secret files from before this server started, until it is known whose they are.
     leftovers: Mutex<HashSet<String>>,
+    /// Removals that a killed server had begun were ended.
+    trash_looked_at: AtomicBool,
 }
 
 impl DockerRuntime {
@@ -136,6 +139,7 @@ impl DockerRuntime {
             closing: Mutex::default(),
             network_making: tokio::sync::Mutex::default(),
             leftovers: Mutex::new(secret_files.list().into_iter().collect()),
+            trash_looked_at: AtomicBool::new(false),
             secret_files,
             server_id: options.server_id,
         })))

@@ -146,7 +146,7 @@ impl Tier1 {
         given.map_err(|error| unusable(&path, error))
     }
 
-    /// Removes all that the instance has. What a killed server left of an earlier removal goes with it.
+    /// Removes all that the instance has.
     pub(crate) fn remove(&self, key: &InstanceKey) -> Result<()> {
         let path = self.instance_path(key);
         let trash_path = self.root.join(".server/trash");
@@ -163,6 +163,17 @@ impl Tier1 {
             _ => {}
         }
         tree::empty(&trash).map_err(|error| unusable(&trash_path, error))
+    }
+
+    /// Ends the removals that a killed server had begun.
+    pub(crate) fn trash_empty(&self) -> Result<()> {
+        let path = self.root.join(".server/trash");
+        if !path.exists() {
+            return Ok(());
+        }
+        let _alone = self.trash.lock().unwrap_or_else(PoisonError::into_inner);
+        let trash = self.server().and_then(|server| server.create("trash", 0o700));
+        trash.and_then(|trash| tree::empty(&trash)).map_err(|error| unusable(&path, error))
     }
 
     fn server(&self) -> io::Result<Directory> {

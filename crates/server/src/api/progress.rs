@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::SharedState;
 use super::failure::Result;
 use super::instances::{agents_in, down_message};
+use crate::checks::has_check;
 use crate::shared::Shared;
 use crate::state::{AgentState, Slot};
 
@@ -161,6 +162,8 @@ fn standing(state: &AgentState, slot: &Slot, now: Timestamp) -> Standing {
         (Wanted::Running, Phase::Completed) if present && !instance.busy => Standing::Ready,
         (Wanted::Running, Phase::Running) if slot.runs_as_wanted(state.desired()) => {
             match instance.health.state() {
+                // Nobody has begun to look yet.
+                None if has_check(&state.spec, instance.observed.as_ref()) => return Standing::Working,
                 None | Some(HealthState::Healthy) => {}
                 Some(HealthState::Starting) => return Standing::Working,
                 Some(HealthState::Unhealthy | HealthState::NotReady) => {
