@@ -166,9 +166,9 @@ fn columns(shown: &[&Row], paper: Paper) -> Vec<Column> {
         },
         Column { header: "STATE", width: longest_state.clamp(7, LONGEST_STATE), spare: 2, cell: state_cell },
         Column { header: "HEALTH", width: 9, spare: 4, cell: health_cell },
-        Column { header: "CPU", width: 16, spare: 1, cell: cpu_cell },
+        Column { header: "CPU", width: 19, spare: 1, cell: cpu_cell },
         Column { header: "LAST MINUTE", width: 12, spare: HISTORY, cell: history_cell },
-        Column { header: "MEMORY", width: 24, spare: 1, cell: memory_cell },
+        Column { header: "MEMORY", width: 26, spare: 1, cell: memory_cell },
         Column { header: "NET IN/OUT /S", width: 17, spare: 6, cell: network_cell },
         Column { header: "DISK IN/OUT /S", width: 17, spare: 7, cell: disk_cell },
         Column {
