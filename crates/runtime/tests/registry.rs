@@ -1,5 +1,5 @@
-//! Pulling from a registry that wants to know who asks. Each pull is a process of its own, because the Docker configuration
-//! is found through the environment.
+//! Pulling from a registry: one that wants to know who asks, and one whose tags move. Pulls with credentials are processes of
+//! their own, because the Docker configuration is found through the environment.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where something is not as it must be")]
 
@@ -14,14 +14,15 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use chassis_runtime::{PullProgress, Runtime};
+use chassis_core::Pin;
+use chassis_runtime::{Image, PullProgress, Runtime};
 use serde_json::{Value, json};
 use support::{Docker, LocalImage, PATIENCE, docker, run};
 
 const USER: &str = "someone";
 const PASSWORD: &str = "s3cr3t-pass";
 
-/// Debian's `docker-registry` with one user.
+/// Debian's `docker-registry`, for everybody or for one user.
 struct Registry {
     process: Child,
     address: String,
@@ -29,7 +30,7 @@ struct Registry {
 }
 
 impl Registry {
-    fn start() -> Option<Registry> {
+    fn start(is_private: bool) -> Option<Registry> {
         if Command::new("docker-registry").arg("--version").stdout(Stdio::null()).status().is_err() {
             #[expect(clippy::print_stderr, reason = "a skipped test says so")]
             {
@@ -44,11 +45,14 @@ impl Registry {
         let users = directory.path().join("htpasswd");
         fs::write(&users, format!("{USER}:{}\n", String::from_utf8(hash.stdout).unwrap())).unwrap();
         let config = directory.path().join("config.yml");
+        let auth = if is_private {
+            format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", users.display())
+        } else {
+            String::new()
+        };
         let text = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {0}/store}}}}\nhttp: {{addr: '{address}'}}\n\
-             auth: {{htpasswd: {{realm: test, path: {1}}}}}\n",
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}/store}}}}\nhttp: {{addr: '{address}'}}\n{auth}",
             directory.path().display(),
-            users.display(),
         );
         fs::write(&config, text).unwrap();
         let process = Command::new("docker-registry")
@@ -95,7 +99,7 @@ impl Drop for Registry {
 
 #[test]
 fn a_private_image_is_pulled_with_the_credentials_of_docker_login() {
-    let Some(registry) = Registry::start() else { return };
+    let Some(registry) = Registry::start(true) else { return };
     let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
     let wrong = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:wrong"));
     let none = registry.config("none", &json!({}));
@@ -132,6 +136,42 @@ fn a_private_image_is_pulled_with_the_credentials_of_docker_login() {
         assert!(pulled["digest"].as_str().unwrap().contains("@sha256:"), "{pulled}");
         assert_eq!((&pulled["layers"], &pulled["done"]), (&json!(1), &json!(1)), "{pulled}");
         docker(&["rmi", &name]);
+    }
+}
+
+#[tokio::test]
+async fn a_moved_tag_is_seen_and_a_pinned_image_is_pulled_by_its_digest() {
+    let Some(registry) = Registry::start(false) else { return };
+    let nobody = registry.config("none", &json!({}));
+    let name = format!("{}/moving:1", registry.address);
+    let push = |content: &str| {
+        let image = LocalImage::busybox(&[("/version", content)], &[]);
+        docker(&["tag", &image.name, &name]);
+        docker(&["--config", nobody.to_str().unwrap(), "push", &name]);
+        docker(&["rmi", &name]);
+        docker(&["rmi", &image.name]);
+    };
+    let node = Docker::new();
+    let image = name.parse().unwrap();
+    let prepare = || node.runtime.image_prepare(&image, &|_| {});
+    let pin = |image: &Image| Pin { id: Some(image.id.clone()), digest: image.digest.clone() };
+
+    push("one");
+    let first = prepare().await.unwrap();
+    assert_eq!(node.runtime.image_refresh(&image, Some(&pin(&first))).await.unwrap().digest, first.digest);
+    push("two");
+    let moved = node.runtime.image_refresh(&image, Some(&pin(&first))).await.unwrap();
+    assert!(moved.digest.is_some() && moved.digest != first.digest, "{moved:?}");
+    assert!(run("docker", &["image", "inspect", moved.digest.as_ref().unwrap()]).status.code() != Some(0));
+
+    // Whatever the tag means by now, a pin means what it meant.
+    run("docker", &["rmi", "-f", &first.id]);
+    let again = node.runtime.image_pinned(&image, &pin(&first), &|_| {}).await.unwrap();
+    assert_eq!(again.id, first.id);
+    let second = node.runtime.image_pinned(&image, &moved, &|_| {}).await.unwrap();
+    assert_ne!(second.id, first.id);
+    for id in [&first.id, &second.id] {
+        run("docker", &["rmi", "-f", id]);
     }
 }
 
