@@ -233,9 +233,11 @@ fn failure(agent: AgentDesired<'_>, instance: &Instance) -> Option<String> {
     if let Some(blocked) = &memory.blocked {
         let is_final = match blocked.reason {
             Reason::Rejected => true,
-            Reason::ImageUnavailable | Reason::SecretMissing => blocked.attempts >= ATTEMPTS,
-            // What the machine lacks is not the revision's fault.
-            _ => false,
+            Reason::ImageUnavailable | Reason::SecretMissing | Reason::StorageUnusable => {
+                blocked.attempts >= ATTEMPTS
+            }
+            // What is in the way of every revision is not this one's fault.
+            Reason::NameTaken | Reason::RuntimeUnavailable => false,
         };
         return is_final.then(|| format!("cannot be run: {}", blocked.message));
     }

@@ -64,10 +64,14 @@ pub(super) fn add(change: &Change<'_>, key: &AgentKey, before: Option<&Agent>, n
         Time(change.now)
     ];
     change.connection.prepare_cached(sql)?.execute(parameters)?;
-    // A first revision may be followed by another before it is known to be complete.
-    let hopeful = |agent: &&Agent| agent.rollout.as_ref().is_some_and(Rollout::is_progressing);
-    let from =
-        last_complete(change.connection, key)?.or_else(|| before.filter(hopeful).map(|agent| agent.revision));
+    let from = match last_complete(change.connection, key)? {
+        Some(revision) => Some(revision),
+        // A first revision may be followed by another before it is known to be complete.
+        None => match before.filter(|agent| agent.rollout.as_ref().is_some_and(Rollout::is_progressing)) {
+            Some(agent) if is_untroubled(change.connection, key)? => Some(agent.revision),
+            _ => None,
+        },
+    };
     let paused = before.and_then(|agent| agent.rollout.as_ref()).is_some_and(Rollout::is_paused);
     let rollout = Rollout::begin(revision, from, paused, new.undoes, change.now);
     let sql = "UPDATE agents SET revision = ?3, rollout = ?4 WHERE fleet = ?1 AND name = ?2";
@@ -79,6 +83,15 @@ pub(super) fn add(change: &Change<'_>, key: &AgentKey, before: Option<&Agent>, n
     }
     prune(change, key, revision, rollout.from)?;
     Ok(revision)
+}
+
+/// True if none of the agent's instances is known to fail.
+fn is_untroubled(connection: &Connection, key: &AgentKey) -> Result<bool> {
+    let sql = "SELECT NOT EXISTS (
+                   SELECT 1 FROM instances WHERE fleet = ?1 AND agent = ?2
+                   AND (memory ->> '$.blocked' IS NOT NULL OR memory ->> '$.failures' > 0))";
+    let parameters = params![key.fleet.as_str(), key.agent.as_str()];
+    Ok(connection.prepare_cached(sql)?.query_row(parameters, |row| row.get(0))?)
 }
 
 fn last_complete(connection: &Connection, key: &AgentKey) -> Result<Option<u64>> {
