@@ -14,8 +14,9 @@ const SPREAD: SignedDuration = SignedDuration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
-    health: Option<RunCheck>,
-    readiness: Option<RunCheck>,
+    // Boxed, because most of ten thousand instances may have none.
+    health: Option<Box<RunCheck>>,
+    readiness: Option<Box<RunCheck>>,
     /// It is unhealthy, and the fleet's budget allows its restart no sooner.
     pub(crate) held_until: Option<Timestamp>,
 }
@@ -81,7 +82,7 @@ impl Checks {
                 let mut check = Check::default();
                 let pause = first_pause(&mut check, spec, instance, kind, started_at, now);
                 watches.push(Watch { number: instance.number, kind, run: run.clone(), pause });
-                *present = Some(RunCheck { run, check });
+                *present = Some(Box::new(RunCheck { run, check }));
             }
         }
         if self.verdict(CheckKind::Health) != Some(Verdict::Unhealthy) {
@@ -160,12 +161,12 @@ impl Checks {
 
     fn get(&self, kind: CheckKind) -> Option<&RunCheck> {
         match kind {
-            CheckKind::Health => self.health.as_ref(),
-            CheckKind::Readiness => self.readiness.as_ref(),
+            CheckKind::Health => self.health.as_deref(),
+            CheckKind::Readiness => self.readiness.as_deref(),
         }
     }
 
-    fn get_mut(&mut self, kind: CheckKind) -> &mut Option<RunCheck> {
+    fn get_mut(&mut self, kind: CheckKind) -> &mut Option<Box<RunCheck>> {
         match kind {
             CheckKind::Health => &mut self.health,
             CheckKind::Readiness => &mut self.readiness,
