@@ -154,6 +154,8 @@ fn flood_logs() {
 fn ignore_sigterm() {
     let ground = Ground::new("ignore-sigterm.yaml");
     let name = ground.name("ignore-sigterm-1");
+    // A signal that comes before the trap is set ends it.
+    ground.until_log_shows("ignore-sigterm-1", "here I am");
     let began = Instant::now();
     ground.chassis.ok(&["stop", &name]);
     let took = began.elapsed();
