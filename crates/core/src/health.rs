@@ -23,7 +23,7 @@ use crate::backoff;
 /// How many looks at an instance are kept.
 pub const PROBES_KEPT: usize = 10;
 /// The first look at a run, and the shortest time between two until one succeeds; it doubles up to the interval.
-const EAGER: SignedDuration = SignedDuration::from_millis(250);
+const EAGER: SignedDuration = SignedDuration::from_millis(100);
 
 /// What a check has found about a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
