@@ -124,18 +124,20 @@ impl Firewall {
         Ok(())
     }
 
-    /// Takes the rules away if no network is left that they are for.
+    /// Takes away the rules that no network is left for.
     fn clear(&self) {
         *locked(&self.state) = State::default();
         if !rustix::process::geteuid().is_root() {
             return;
         }
         let Ok(_alone) = lock() else { return };
-        if has_interface(networks::BRIDGE_PREFIX) {
-            return;
-        }
+        // Networks of other servers need the rest.
+        let is_last = !has_interface(networks::BRIDGE_PREFIX);
         for family in [Family::V4, Family::V6] {
-            let cleared = list(family).and_then(|listing| match rules::removal(&listing) {
+            let removal = |listing: &str| {
+                if is_last { rules::removal(listing) } else { rules::removal_of_own(listing, &self.chain) }
+            };
+            let cleared = list(family).and_then(|listing| match removal(&listing) {
                 Some(text) => restore(family, &text),
                 None => Ok(()),
             });

@@ -132,6 +132,19 @@ pub(super) fn removal(listing: &str) -> Option<String> {
     Some(text)
 }
 
+/// What `iptables-restore --noflush` takes the chain of one server away with, while others still need theirs.
+pub(super) fn removal_of_own(listing: &str, chain: &str) -> Option<String> {
+    has_chain(listing, chain).then(|| {
+        let jump = format!("-A {INPUT} -j {chain}");
+        let jump = if listing.lines().any(|line| line == jump) {
+            format!("-D {INPUT} -j {chain}\n")
+        } else {
+            String::new()
+        };
+        format!("*filter\n{jump}-F {chain}\n-X {chain}\nCOMMIT\n")
+    })
+}
+
 fn has_chain(listing: &str, name: &str) -> bool {
     listing.lines().any(|line| line.strip_prefix("-N ") == Some(name))
 }
@@ -175,6 +188,17 @@ mod tests {
         let own = own_part(listing, "CHASSIS-12345678");
         assert!(!own.iter().any(|line| line.contains("aaaaaaaa") || line.contains("eth0")), "{own:?}");
         assert_eq!(own.len(), 3, "{own:?}");
+    }
+
+    #[test]
+    fn one_of_several_takes_its_own_along() {
+        let listing = "-N CHASSIS-INPUT\n-N CHASSIS-aaaaaaaa\n-N CHASSIS-bbbbbbbb\n\
+                       -A CHASSIS-INPUT -j CHASSIS-aaaaaaaa\n-A CHASSIS-INPUT -j CHASSIS-bbbbbbbb\n";
+        assert_eq!(
+            removal_of_own(listing, "CHASSIS-aaaaaaaa").unwrap(),
+            "*filter\n-D CHASSIS-INPUT -j CHASSIS-aaaaaaaa\n-F CHASSIS-aaaaaaaa\n-X CHASSIS-aaaaaaaa\nCOMMIT\n"
+        );
+        assert_eq!(removal_of_own(listing, "CHASSIS-cccccccc"), None);
     }
 
     #[test]
