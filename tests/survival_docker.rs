@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chassis_testkit::api::{Phase, Reason};
-use chassis_testkit::{Chassis, Dockerd, Image, SOON, eventually, expect};
+use chassis_testkit::{Chassis, Dockerd, Image, SOON, eventually, expect, process};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
 const REPLICAS: u32 = 3;
@@ -90,6 +90,31 @@ fn it_is_killed_and_started() {
     ground.dockerd.start();
     ground.until_healed(3);
     drop(server);
+}
+
+#[test]
+fn it_is_killed_while_it_starts_a_container() {
+    let mut ground = Ground::new();
+    let begin = format!("{}/a-", ground.fleet);
+    let ids: Vec<String> = (1..=2)
+        .filter_map(|number| ground.dockerd.docker().inspect(&format!("chassis-{}-a-{number}", ground.fleet)))
+        .map(|container| container["Id"].as_str().expect("an id").to_owned())
+        .collect();
+    let forgotten = process::inits(&begin);
+    assert_eq!(forgotten.len(), 2);
+    ground.dockerd.kill();
+    ids.iter().for_each(|id| ground.dockerd.forget_run(id));
+    ground.dockerd.start();
+    // The next run of one begins; the other's container is removed.
+    ground.chassis.run(&["scale", "agent", &format!("{}/a", ground.fleet), "1"]);
+    ground.chassis.until(&format!("{begin}1"), Phase::Running);
+    eventually(Duration::from_secs(30), || {
+        let inits = process::inits(&begin);
+        expect(inits.len() == 1 && !forgotten.contains(&inits[0]), || {
+            format!("{inits:?} run, and Docker had forgotten {forgotten:?}")
+        })
+    });
+    assert_eq!(ground.chassis.read(&ground.fleet, "a-1", "data/runs").lines().count(), 2);
 }
 
 #[test]

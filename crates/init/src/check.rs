@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
 
+use chassis_init::turn::{self, Turn};
 use rustix::io::Errno;
 
 use crate::arguments::{Instance, Volume};
@@ -27,6 +28,21 @@ pub(crate) fn identity(instance: &Instance) -> Result<(), Failure> {
         "this directory belongs to {owner}, not to {}; the directories of the two were mixed up: put them back",
         instance.key
     )))
+}
+
+/// Waits until an earlier run of the instance that the engine forgot has given way. Fails if it does not.
+pub(crate) fn turn() -> Result<Turn, Failure> {
+    Turn::take(Path::new(chassis_init::DIRECTORY), turn::PATIENCE).map_err(|error| {
+        let reason = match error.kind() {
+            io::ErrorKind::TimedOut => {
+                "another run of this instance is still alive, though the engine does not show it".to_owned()
+            }
+            _ => format!("cannot lock {}: {error}", chassis_init::DIRECTORY),
+        };
+        Failure::misconfigured(format!(
+            "{reason}; it is tried again, and a restart of the machine ends every run"
+        ))
+    })
 }
 
 /// Fails if the agent's user cannot write the volume. A full one is reported, but the agent starts: it may be the one

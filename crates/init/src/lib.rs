@@ -1,7 +1,9 @@
-//! What chassis-init and its caller agree on: where its files are, and how secrets reach it, and how files travel.
+//! What chassis-init and its caller agree on: where its files are, how secrets reach it, how files travel, and that an
+//! instance runs once.
 
 pub mod archive;
 pub mod frame;
+pub mod turn;
 
 /// The directory of init's own files inside the sandbox, read-only there.
 pub const DIRECTORY: &str = "/.chassis";

@@ -1,7 +1,7 @@
 //! chassis-init: PID 1 of every instance, in any image.
 //!
-//! It makes sure that the sandbox is the instance's own and that its volumes can be written, takes the secrets from its
-//! standard input, starts the agent, forwards signals, reaps orphans, and ends as the agent ended. It needs nothing of
+//! It makes sure that the sandbox is the instance's own, that no other run of it is alive ([`chassis_init::turn`]) and
+//! that its volumes can be written, takes the secrets from its standard input, starts the agent, forwards signals, reaps orphans, and ends as the agent ended. It needs nothing of
 //! the image: no shell, no libc, no `/etc`, no `/tmp`. Called with a helper's name instead ([`helper`]) it does that work
 //! beside the agent.
 
@@ -52,13 +52,14 @@ fn run() -> Result<ExitCode, Failure> {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     limit_files(arguments.files);
     check::identity(&arguments.instance)?;
+    let turn = check::turn()?;
     for volume in &arguments.volumes {
         check::writable(volume)?;
     }
     let secrets = if arguments.secrets { Some(secrets::receive()?) } else { None };
     let agent = agent::spawn(&arguments, secrets.as_ref(), signals)?;
     drop(secrets);
-    Ok(signals.supervise(&agent))
+    Ok(signals.supervise(&agent, &turn))
 }
 
 /// Lowers the number of open files to what the spec allows. Docker could do it, but fails where its daemon may open fewer

@@ -10,7 +10,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode};
 use std::ptr;
 
+use chassis_init::turn::{self, Turn};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
+
+use crate::report;
+
+/// As a shell tells of one that was ended by SIGKILL.
+const KILLED: u8 = 137;
 
 /// These mean a fault of init's own, or concern a terminal that it does not have.
 const NOT_FORWARDED: [i32; 9] = [
@@ -57,15 +63,22 @@ impl Blocked {
         }
     }
 
-    /// Forwards signals to the agent and reaps whatever ends, until the agent ends. Returns how it ended.
-    pub(crate) fn supervise(&self, agent: &Child) -> ExitCode {
+    /// Forwards signals to the agent and reaps whatever ends, until the agent ends. Returns how it ended; or that it was
+    /// killed, since with init all end, because the next run of the instance waits for its turn.
+    pub(crate) fn supervise(&self, agent: &Child, turn: &Turn) -> ExitCode {
         let agent = Pid::from_child(agent);
+        let look = libc::timespec { tv_sec: turn::LOOK.as_secs().cast_signed(), tv_nsec: 0 };
         loop {
             if let Some(code) = reap(agent) {
                 return ExitCode::from(code);
             }
-            // SAFETY: the set is initialised, and a null pointer says that the details of the signal are not wanted.
-            let signal = unsafe { libc::sigwaitinfo(&raw const self.0, ptr::null_mut()) };
+            if turn.is_wanted() {
+                report("the next run of this instance has begun: this one, which the engine forgot, ends");
+                return ExitCode::from(KILLED);
+            }
+            // SAFETY: the set and the time are initialised, and a null pointer says that the details of the signal are
+            // not wanted.
+            let signal = unsafe { libc::sigtimedwait(&raw const self.0, ptr::null_mut(), &raw const look) };
             if signal > 0 && signal != libc::SIGCHLD {
                 // SAFETY: kill touches no memory. The agent was not reaped yet, so the id is still its own.
                 unsafe { libc::kill(agent.as_raw_nonzero().get(), signal) };

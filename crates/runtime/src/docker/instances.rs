@@ -196,6 +196,7 @@ pub(crate) async fn stop(daemon: &Arc<Daemon>, id: &str) -> Result<()> {
         Err(error) if !failure::is_not_found(&error) => return Err(daemon.explain(error)),
         _ => {}
     }
+    end_forgotten(daemon, &known.key, id).await?;
     let key = known.key.clone();
     daemon.blocking(move |daemon| daemon.secret_files.remove(&key)).await
 }
@@ -204,11 +205,22 @@ pub(crate) async fn remove(daemon: &Arc<Daemon>, id: &str) -> Result<()> {
     let Some(known) = known(daemon, id).await? else { return Ok(()) };
     remove_by_force(daemon, id).await?;
     locked(&daemon.known).remove(id);
+    end_forgotten(daemon, &known.key, id).await?;
     for door in known.links.iter().filter(|link| matches!(link, Link::Door { .. })) {
         networks::remove_door(daemon, door).await?;
     }
     let key = known.key.clone();
     daemon.blocking(move |daemon| daemon.secret_files.remove(&key)).await
+}
+
+/// Ends what still runs of a container that Docker has stopped or removed: killed while it starts one, it forgets that it
+/// runs. While the instance has another container, that one may have its turn by right.
+async fn end_forgotten(daemon: &Arc<Daemon>, key: &InstanceKey, id: &str) -> Result<()> {
+    if locked(&daemon.known).iter().any(|(other, known)| other != id && known.key == *key) {
+        return Ok(());
+    }
+    let key = key.clone();
+    daemon.blocking(move |daemon| daemon.tier1.run_end(&key)).await
 }
 
 /// Removes a container whatever it does, and what is left of it if somebody else is at it.

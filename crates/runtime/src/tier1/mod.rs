@@ -24,6 +24,7 @@ use std::sync::{Mutex, PoisonError};
 
 use chassis_core::InstanceKey;
 use chassis_core::key::parse_instance_name;
+use chassis_init::turn::{self, Turn};
 use chassis_spec::{AgentSpec, Backend, FleetName, Volume};
 
 pub(crate) use self::directory::unused_name;
@@ -144,6 +145,20 @@ impl Tier1 {
             instance.give(owner)
         });
         given.map_err(|error| unusable(&path, error))
+    }
+
+    /// Ends a run of the instance that Docker forgot: see [`chassis_init::turn`]. Its caller has made sure that none runs
+    /// that Docker knows.
+    pub(crate) fn run_end(&self, key: &InstanceKey) -> Result<()> {
+        let path = self.instance_path(key);
+        match Turn::take(&path.join(".chassis"), turn::PATIENCE) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Error::storage(format!(
+                "a process of {key} still runs that Docker does not show; `fuser {}` on its node names it: end it there",
+                path.join(".chassis/instance").display()
+            ))),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unusable(&path, error)),
+            _ => Ok(()),
+        }
     }
 
     /// Removes all that the instance has.
