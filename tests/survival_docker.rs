@@ -103,7 +103,9 @@ fn it_is_killed_while_it_starts_a_container() {
     let forgotten = process::inits(&begin);
     assert_eq!(forgotten.len(), 2);
     ground.dockerd.kill();
-    ids.iter().for_each(|id| ground.dockerd.forget_run(id));
+    for id in &ids {
+        ground.dockerd.forget_run(id);
+    }
     ground.dockerd.start();
     // The next run of one begins; the other's container is removed.
     ground.chassis.run(&["scale", "agent", &format!("{}/a", ground.fleet), "1"]);

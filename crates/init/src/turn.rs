@@ -38,6 +38,10 @@ impl Turn {
     ///
     /// # Errors
     /// `TimedOut` if another run is still alive after `patience`; else why the directory cannot be used.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "init has no other thread, and the runtime calls this on a blocking one"
+    )]
     pub fn take(directory: &Path, patience: Duration) -> io::Result<Turn> {
         let run = File::open(directory.join("instance"))?;
         let directory = File::open(directory)?;
@@ -79,6 +83,7 @@ fn is_free(locked: rustix::io::Result<()>) -> io::Result<bool> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test of threads")]
 mod tests {
     use super::*;
 
