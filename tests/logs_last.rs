@@ -143,7 +143,7 @@ fn the_reason_of_the_last_exit_is_kept() {
     let json: Value = ground.chassis.ok(&["describe", &name, "-o", "json"]).json();
     assert_eq!(json["exits"][0]["log"].as_array().map(Vec::len), Some(50), "{json}");
 
-    let path = format!("/v1/fleets/{}/agents/a/instances/1/exits", ground.fleet);
+    let path = format!("/api/v1/fleets/{}/agents/a/instances/1/exits", ground.fleet);
     let exits: Vec<ExitRecord> = ground.chassis.get(&path).expect("the exits");
     let told: Vec<_> = exits.iter().map(|exit| (exit.code, exit.reason, exit.log.len())).collect();
     assert_eq!(told, [(Some(139), ExitReason::Signal, 50), (Some(3), ExitReason::Exited, 50)]);

@@ -23,7 +23,7 @@ fn a_second_server_refuses() {
     let chassis = Chassis::new(BINARY);
     let server = chassis.serve();
     chassis.run(&["serve"]).exits(1).says(&[&server.pid().to_string(), "another server"]);
-    let info: ServerInfo = chassis.get("/v1/server").expect("the first one serves on");
+    let info: ServerInfo = chassis.get("/api/v1/server").expect("the first one serves on");
     assert_eq!(info.pid, server.pid());
 }
 

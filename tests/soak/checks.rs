@@ -47,7 +47,7 @@ pub(crate) fn until_healthy(world: &mut World, interrupted: impl Fn() -> bool) -
 fn unhealthy(world: &World) -> Vec<String> {
     let chassis = &world.chassis;
     let (Ok(instances), Ok(agents)) =
-        (chassis.get::<Vec<Instance>>("/v1/instances"), chassis.get::<Vec<Agent>>("/v1/agents"))
+        (chassis.get::<Vec<Instance>>("/api/v1/instances"), chassis.get::<Vec<Agent>>("/api/v1/agents"))
     else {
         return vec!["the server does not answer".to_owned()];
     };

@@ -145,14 +145,14 @@ impl<'a> World<'a> {
     /// Whether everything is as it should be, and nothing else is there.
     fn check(&self, then: &Then) -> Result<(), String> {
         let ask = |error: std::io::Error| error.to_string();
-        let fleets: Vec<Fleet> = self.chassis.get("/v1/fleets").map_err(ask)?;
+        let fleets: Vec<Fleet> = self.chassis.get("/api/v1/fleets").map_err(ask)?;
         expect(fleets.len() == usize::from(then.fleet), || format!("fleets: {fleets:?}"))?;
-        let secrets: Vec<Secret> = self.chassis.get("/v1/secrets").map_err(ask)?;
+        let secrets: Vec<Secret> = self.chassis.get("/api/v1/secrets").map_err(ask)?;
         expect(secrets.len() == usize::from(then.secret), || format!("secrets: {secrets:?}"))?;
-        let agents: Vec<Agent> = self.chassis.get("/v1/agents").map_err(ask)?;
+        let agents: Vec<Agent> = self.chassis.get("/api/v1/agents").map_err(ask)?;
         let wanted = then.running.len() + then.stopped.len();
         expect(agents.len() == usize::from(wanted > 0), || format!("agents: {agents:?}"))?;
-        let instances: Vec<Instance> = self.chassis.get("/v1/instances").map_err(ask)?;
+        let instances: Vec<Instance> = self.chassis.get("/api/v1/instances").map_err(ask)?;
         expect(instances.len() == wanted, || format!("instances: {instances:?}"))?;
         for instance in &instances {
             let phase = if then.running.contains(&instance.number) { Phase::Running } else { Phase::Stopped };
@@ -167,7 +167,7 @@ impl<'a> World<'a> {
     /// A kill between a start and the secrets that belong to it costs a run, which init ends. No other run ends unasked.
     fn check_runs(&self, instance: &Instance) -> Result<(), String> {
         let target =
-            format!("/v1/events?fleet={}&agent=a&number={}&limit=10000", self.fleet, instance.number);
+            format!("/api/v1/events?fleet={}&agent=a&number={}&limit=10000", self.fleet, instance.number);
         let events: Vec<Event> = self.chassis.get(&target).map_err(|error| error.to_string())?;
         let exits: Vec<i32> = events
             .iter()

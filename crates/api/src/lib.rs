@@ -5,42 +5,42 @@
 //!
 //! | method and path | body | answer |
 //! |---|---|---|
-//! | `GET /v1/server` | | [`ServerInfo`] |
-//! | `POST /v1/server/stop` | | 202 |
-//! | `GET /v1/resolve?name=&fleet=&kept=` | | [`Target`]: what a name that somebody typed means; with `kept` also of what is no more, if its output was kept |
-//! | `GET /v1/fleets` | | `[`[`Fleet`]`]` |
-//! | `POST /v1/fleets` | [`FleetCreate`] | [`Fleet`] |
-//! | `GET /v1/fleets/{fleet}` | | [`Fleet`] |
-//! | `DELETE /v1/fleets/{fleet}?cleanup=` | | 202 |
-//! | `POST /v1/fleets/{fleet}/apply` | [`Apply`] | [`Applied`] |
-//! | `POST /v1/fleets/{fleet}/scale` | [`Scale`] | [`Fleet`] |
-//! | `GET /v1/agents?fleet=` | | `[`[`Agent`]`]` |
-//! | `GET /v1/fleets/{fleet}/agents/{agent}` | | [`Agent`] |
-//! | `DELETE /v1/fleets/{fleet}/agents/{agent}?cleanup=` | | 202 |
-//! | `POST /v1/fleets/{fleet}/agents/{agent}/upgrade` | [`Upgrade`] | [`Upgraded`] |
-//! | `GET /v1/fleets/{fleet}/agents/{agent}/revisions` | | `[`[`Revision`]`]`, oldest first |
-//! | `GET /v1/fleets/{fleet}/agents/{agent}/rollout` | | [`RolloutStatus`] |
-//! | `POST /v1/fleets/{fleet}/agents/{agent}/rollout/undo` | [`RolloutUndo`] | [`AgentOutcome`] |
-//! | `POST /v1/fleets/{fleet}/agents/{agent}/rollout/pause`, `…/resume` | | [`Changed`] |
-//! | `GET /v1/instances?fleet=&agent=` | | `[`[`Instance`]`]` |
-//! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}` | | [`InstanceDetail`] |
-//! | `DELETE /v1/fleets/{fleet}/agents/{agent}/instances/{number}?cleanup=` | | 202 |
-//! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}/exits` | | `[`[`ExitRecord`]`]`, the newest first |
-//! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}/health` | | [`HealthReport`] |
-//! | `POST /v1/fleets/{fleet}/agents/{agent}/instances/{number}/health` | | [`HealthReport`], after a look just now |
-//! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}/exec` | WebSocket: [`hands`] | a command in the instance |
-//! | `GET /v1/fleets/{fleet}/agents/{agent}/instances/{number}/ports/{port}` | WebSocket: [`hands`] | a TCP connection into the instance |
-//! | `POST /v1/change` | [`Change`] | 202 |
-//! | `POST /v1/progress` | [`ProgressQuery`] | server-sent [`Progress`] until done |
-//! | `GET /v1/logs?…` ([`LogQuery`]) | | lines of [`LogLine`] |
-//! | `GET /v1/events?…` ([`EventQuery`]) | | `[`[`Event`]`]`, or server-sent events with `follow=true` |
-//! | `GET /v1/stats?…` ([`StatsQuery`]) | | [`Stats`] |
-//! | `GET /v1/audit?…` ([`AuditQuery`]) | | `[`[`InstanceAudit`]`]` |
-//! | `GET /v1/secrets?fleet=` | | `[`[`Secret`]`]` |
-//! | `PUT /v1/secrets/{fleet}/{name}?replace=` | the value's bytes | [`Secret`] |
-//! | `DELETE /v1/secrets/{fleet}/{name}` | | [`SecretDeleted`] |
-//! | `POST /v1/secrets/rotate-key` | [`KeyRotate`] | [`KeyRotated`] |
-//! | `GET /livez`, `GET /readyz` | | 200 |
+//! | `GET /api/v1/server` | | [`ServerInfo`] |
+//! | `POST /api/v1/server/stop` | | 202 |
+//! | `GET /api/v1/resolve?name=&fleet=&kept=` | | [`Target`]: what a name that somebody typed means; with `kept` also of what is no more, if its output was kept |
+//! | `GET /api/v1/fleets` | | `[`[`Fleet`]`]` |
+//! | `POST /api/v1/fleets` | [`FleetCreate`] | [`Fleet`] |
+//! | `GET /api/v1/fleets/{fleet}` | | [`Fleet`] |
+//! | `DELETE /api/v1/fleets/{fleet}?cleanup=` | | 202 |
+//! | `POST /api/v1/fleets/{fleet}/apply` | [`Apply`] | [`Applied`] |
+//! | `POST /api/v1/fleets/{fleet}/scale` | [`Scale`] | [`Fleet`] |
+//! | `GET /api/v1/agents?fleet=` | | `[`[`Agent`]`]` |
+//! | `GET /api/v1/fleets/{fleet}/agents/{agent}` | | [`Agent`] |
+//! | `DELETE /api/v1/fleets/{fleet}/agents/{agent}?cleanup=` | | 202 |
+//! | `POST /api/v1/fleets/{fleet}/agents/{agent}/upgrade` | [`Upgrade`] | [`Upgraded`] |
+//! | `GET /api/v1/fleets/{fleet}/agents/{agent}/revisions` | | `[`[`Revision`]`]`, oldest first |
+//! | `GET /api/v1/fleets/{fleet}/agents/{agent}/rollout` | | [`RolloutStatus`] |
+//! | `POST /api/v1/fleets/{fleet}/agents/{agent}/rollout/undo` | [`RolloutUndo`] | [`AgentOutcome`] |
+//! | `POST /api/v1/fleets/{fleet}/agents/{agent}/rollout/pause`, `…/resume` | | [`Changed`] |
+//! | `GET /api/v1/instances?fleet=&agent=` | | `[`[`Instance`]`]` |
+//! | `GET /api/v1/fleets/{fleet}/agents/{agent}/instances/{number}` | | [`InstanceDetail`] |
+//! | `DELETE /api/v1/fleets/{fleet}/agents/{agent}/instances/{number}?cleanup=` | | 202 |
+//! | `GET /api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/exits` | | `[`[`ExitRecord`]`]`, the newest first |
+//! | `GET /api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/health` | | [`HealthReport`] |
+//! | `POST /api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/health` | | [`HealthReport`], after a look just now |
+//! | `GET /api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/exec` | WebSocket: [`hands`] | a command in the instance |
+//! | `GET /api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/ports/{port}` | WebSocket: [`hands`] | a TCP connection into the instance |
+//! | `POST /api/v1/change` | [`Change`] | 202 |
+//! | `POST /api/v1/progress` | [`ProgressQuery`] | server-sent [`Progress`] until done |
+//! | `GET /api/v1/logs?…` ([`LogQuery`]) | | lines of [`LogLine`] |
+//! | `GET /api/v1/events?…` ([`EventQuery`]) | | `[`[`Event`]`]`, or server-sent events with `follow=true` |
+//! | `GET /api/v1/stats?…` ([`StatsQuery`]) | | [`Stats`] |
+//! | `GET /api/v1/audit?…` ([`AuditQuery`]) | | `[`[`InstanceAudit`]`]` |
+//! | `GET /api/v1/secrets?fleet=` | | `[`[`Secret`]`]` |
+//! | `PUT /api/v1/secrets/{fleet}/{name}?replace=` | the value's bytes | [`Secret`] |
+//! | `DELETE /api/v1/secrets/{fleet}/{name}` | | [`SecretDeleted`] |
+//! | `POST /api/v1/secrets/rotate-key` | [`KeyRotate`] | [`KeyRotated`] |
+//! | `GET /health`, `GET /ready` | | 200 |
 
 mod audit;
 pub mod hands;
@@ -48,6 +48,7 @@ mod health;
 mod logs;
 mod problem;
 mod rollout;
+pub mod route;
 mod stats;
 mod types;
 

@@ -91,7 +91,10 @@ fn a_server_is_asked_only_if_its_certificate_is_trusted() {
 
     let trusting = ask(&place, &address, "cert.pem").spawn().unwrap();
     let request = far.answer(INFO);
-    assert!(request.starts_with("GET /v1/server HTTP/1.1\r\n"), "the first request that arrived: {request}");
+    assert!(
+        request.starts_with("GET /api/v1/server HTTP/1.1\r\n"),
+        "the first request that arrived: {request}"
+    );
     assert!(request.contains("\r\nauthorization: Bearer t0ken\r\n"), "{request}");
     let trusted = place.ran(trusting.wait_with_output().unwrap());
     assert_eq!((trusted.code, trusted.stdout.as_str(), trusted.stderr.as_str()), (0, "far\n", ""));

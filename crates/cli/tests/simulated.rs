@@ -414,7 +414,7 @@ fn a_change_is_carried_out_though_its_asker_has_gone() {
     for number in 0..agents {
         let body = format!(r#"{{"agents":[{{"name":"a{number}","image":"any:1"}}]}}"#);
         let head = format!(
-            "POST /v1/fleets/collector/apply HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+            "POST /api/v1/fleets/collector/apply HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n",
             body.len()
         );

@@ -53,55 +53,58 @@ impl Client {
     }
 
     pub async fn server_get(&self) -> Result<ServerInfo, Error> {
-        self.get("/v1/server").await
+        self.get("/api/v1/server").await
     }
 
     /// Asks the server to end. Agents go on.
     pub async fn server_stop(&self) -> Result<(), Error> {
-        self.send(Method::POST, "/v1/server/stop", Body::None).await.map(drop)
+        self.send(Method::POST, "/api/v1/server/stop", Body::None).await.map(drop)
     }
 
     /// What a name means that somebody typed.
     pub async fn resolve(&self, name: &str, fleet: Option<&FleetName>) -> Result<Target, Error> {
-        self.get(&with_query("/v1/resolve", &[("name", Some(name)), ("fleet", fleet.map(FleetName::as_str))]))
-            .await
+        self.get(&with_query(
+            "/api/v1/resolve",
+            &[("name", Some(name)), ("fleet", fleet.map(FleetName::as_str))],
+        ))
+        .await
     }
 
     /// As [`Client::resolve`], for output: also of what is no more, if some was kept.
     pub async fn resolve_logs(&self, name: &str) -> Result<Target, Error> {
-        self.get(&with_query("/v1/resolve", &[("name", Some(name)), ("kept", Some("true"))])).await
+        self.get(&with_query("/api/v1/resolve", &[("name", Some(name)), ("kept", Some("true"))])).await
     }
 
     pub async fn fleet_list(&self) -> Result<Vec<Fleet>, Error> {
-        self.get("/v1/fleets").await
+        self.get("/api/v1/fleets").await
     }
 
     pub async fn fleet_create(&self, fleet: &FleetCreate) -> Result<Fleet, Error> {
-        self.post("/v1/fleets", fleet).await
+        self.post("/api/v1/fleets", fleet).await
     }
 
     pub async fn fleet_get(&self, fleet: &FleetName) -> Result<Fleet, Error> {
-        self.get(&format!("/v1/fleets/{fleet}")).await
+        self.get(&format!("/api/v1/fleets/{fleet}")).await
     }
 
     pub async fn fleet_delete(&self, fleet: &FleetName, cleanup: bool) -> Result<(), Error> {
-        self.delete(&format!("/v1/fleets/{fleet}"), cleanup).await
+        self.delete(&format!("/api/v1/fleets/{fleet}"), cleanup).await
     }
 
     pub async fn fleet_apply(&self, fleet: &FleetName, apply: &Apply) -> Result<Applied, Error> {
-        self.post(&format!("/v1/fleets/{fleet}/apply"), apply).await
+        self.post(&format!("/api/v1/fleets/{fleet}/apply"), apply).await
     }
 
     pub async fn fleet_scale(&self, fleet: &FleetName, scale: &Scale) -> Result<Fleet, Error> {
-        self.post(&format!("/v1/fleets/{fleet}/scale"), scale).await
+        self.post(&format!("/api/v1/fleets/{fleet}/scale"), scale).await
     }
 
     pub async fn agent_list(&self, fleet: Option<&FleetName>) -> Result<Vec<Agent>, Error> {
-        self.get(&with_query("/v1/agents", &[("fleet", fleet.map(FleetName::as_str))])).await
+        self.get(&with_query("/api/v1/agents", &[("fleet", fleet.map(FleetName::as_str))])).await
     }
 
     pub async fn agent_get(&self, fleet: &FleetName, agent: &AgentName) -> Result<Agent, Error> {
-        self.get(&format!("/v1/fleets/{fleet}/agents/{agent}")).await
+        self.get(&format!("/api/v1/fleets/{fleet}/agents/{agent}")).await
     }
 
     pub async fn agent_delete(
@@ -110,7 +113,7 @@ impl Client {
         agent: &AgentName,
         cleanup: bool,
     ) -> Result<(), Error> {
-        self.delete(&format!("/v1/fleets/{fleet}/agents/{agent}"), cleanup).await
+        self.delete(&format!("/api/v1/fleets/{fleet}/agents/{agent}"), cleanup).await
     }
 
     pub async fn agent_upgrade(
@@ -119,16 +122,16 @@ impl Client {
         agent: &AgentName,
         upgrade: &Upgrade,
     ) -> Result<Upgraded, Error> {
-        self.post(&format!("/v1/fleets/{fleet}/agents/{agent}/upgrade"), upgrade).await
+        self.post(&format!("/api/v1/fleets/{fleet}/agents/{agent}/upgrade"), upgrade).await
     }
 
     /// Every revision that is kept, oldest first.
     pub async fn revision_list(&self, fleet: &FleetName, agent: &AgentName) -> Result<Vec<Revision>, Error> {
-        self.get(&format!("/v1/fleets/{fleet}/agents/{agent}/revisions")).await
+        self.get(&format!("/api/v1/fleets/{fleet}/agents/{agent}/revisions")).await
     }
 
     pub async fn rollout_get(&self, fleet: &FleetName, agent: &AgentName) -> Result<RolloutStatus, Error> {
-        self.get(&format!("/v1/fleets/{fleet}/agents/{agent}/rollout")).await
+        self.get(&format!("/api/v1/fleets/{fleet}/agents/{agent}/rollout")).await
     }
 
     pub async fn rollout_undo(
@@ -137,7 +140,7 @@ impl Client {
         agent: &AgentName,
         undo: &RolloutUndo,
     ) -> Result<AgentOutcome, Error> {
-        self.post(&format!("/v1/fleets/{fleet}/agents/{agent}/rollout/undo"), undo).await
+        self.post(&format!("/api/v1/fleets/{fleet}/agents/{agent}/rollout/undo"), undo).await
     }
 
     /// Pauses the agent's rollouts, or lets them go on.
@@ -148,7 +151,7 @@ impl Client {
         paused: bool,
     ) -> Result<Changed, Error> {
         let what = if paused { "pause" } else { "resume" };
-        let path = format!("/v1/fleets/{fleet}/agents/{agent}/rollout/{what}");
+        let path = format!("/api/v1/fleets/{fleet}/agents/{agent}/rollout/{what}");
         self.parse(&self.send(Method::POST, &path, Body::None).await?)
     }
 
@@ -158,7 +161,7 @@ impl Client {
         agent: Option<&AgentName>,
     ) -> Result<Vec<Instance>, Error> {
         let query = [("fleet", fleet.map(FleetName::as_str)), ("agent", agent.map(AgentName::as_str))];
-        self.get(&with_query("/v1/instances", &query)).await
+        self.get(&with_query("/api/v1/instances", &query)).await
     }
 
     pub async fn instance_get(&self, key: &InstanceKey) -> Result<InstanceDetail, Error> {
@@ -183,18 +186,18 @@ impl Client {
     /// Starts, stops or restarts.
     pub async fn change(&self, change: &Change) -> Result<(), Error> {
         let body = self.json(change)?;
-        self.send(Method::POST, "/v1/change", body).await.map(drop)
+        self.send(Method::POST, "/api/v1/change", body).await.map(drop)
     }
 
     /// How far a change has come, until it is done or stuck.
     pub async fn progress(&self, query: &ProgressQuery) -> Result<Stream<Progress>, Error> {
         let body = self.json(query)?;
-        let response = self.open_stream(Method::POST, "/v1/progress", body).await?;
+        let response = self.open_stream(Method::POST, "/api/v1/progress", body).await?;
         Ok(stream::server_sent(self.address.clone(), response.into_body()))
     }
 
     pub async fn logs(&self, query: &LogQuery) -> Result<Stream<LogLine>, Error> {
-        let path = with_query("/v1/logs", &self.pairs(query)?);
+        let path = with_query("/api/v1/logs", &self.pairs(query)?);
         let response = self.open_stream(Method::GET, &path, Body::None).await?;
         Ok(stream::json_lines(self.address.clone(), response.into_body()))
     }
@@ -202,29 +205,29 @@ impl Client {
     /// What instances use.
     /// How closed the sandboxes really are.
     pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<InstanceAudit>, Error> {
-        self.get(&with_query("/v1/audit", &self.pairs(query)?)).await
+        self.get(&with_query("/api/v1/audit", &self.pairs(query)?)).await
     }
 
     pub async fn stats(&self, query: &StatsQuery) -> Result<Stats, Error> {
-        self.get(&with_query("/v1/stats", &self.pairs(query)?)).await
+        self.get(&with_query("/api/v1/stats", &self.pairs(query)?)).await
     }
 
     /// Past events, whatever the query's `follow` says.
     pub async fn event_list(&self, query: &EventQuery) -> Result<Vec<Event>, Error> {
         let query = EventQuery { follow: false, ..query.clone() };
-        self.get(&with_query("/v1/events", &self.pairs(&query)?)).await
+        self.get(&with_query("/api/v1/events", &self.pairs(&query)?)).await
     }
 
     /// Events as they happen, whatever the query's `follow` says.
     pub async fn event_follow(&self, query: &EventQuery) -> Result<Stream<Event>, Error> {
         let query = EventQuery { follow: true, ..query.clone() };
-        let path = with_query("/v1/events", &self.pairs(&query)?);
+        let path = with_query("/api/v1/events", &self.pairs(&query)?);
         let response = self.open_stream(Method::GET, &path, Body::None).await?;
         Ok(stream::server_sent(self.address.clone(), response.into_body()))
     }
 
     pub async fn secret_list(&self, fleet: Option<&FleetName>) -> Result<Vec<Secret>, Error> {
-        self.get(&with_query("/v1/secrets", &[("fleet", fleet.map(FleetName::as_str))])).await
+        self.get(&with_query("/api/v1/secrets", &[("fleet", fleet.map(FleetName::as_str))])).await
     }
 
     /// Writes a secret. The value is dropped as soon as it was sent, so that an owner who wipes it can.
@@ -234,18 +237,18 @@ impl Client {
         value: impl AsRef<[u8]> + Send + 'static,
         replace: bool,
     ) -> Result<Secret, Error> {
-        let path = format!("/v1/secrets/{}/{}?replace={replace}", secret.fleet, secret.name);
+        let path = format!("/api/v1/secrets/{}/{}?replace={replace}", secret.fleet, secret.name);
         let body = Body::Raw(Bytes::from_owner(value));
         self.parse(&self.send(Method::PUT, &path, body).await?)
     }
 
     pub async fn secret_delete(&self, secret: &SecretRef) -> Result<SecretDeleted, Error> {
-        let path = format!("/v1/secrets/{}/{}", secret.fleet, secret.name);
+        let path = format!("/api/v1/secrets/{}/{}", secret.fleet, secret.name);
         self.parse(&self.send(Method::DELETE, &path, Body::None).await?)
     }
 
     pub async fn secret_key_rotate(&self, rotate: &KeyRotate) -> Result<KeyRotated, Error> {
-        self.post("/v1/secrets/rotate-key", rotate).await
+        self.post("/api/v1/secrets/rotate-key", rotate).await
     }
 }
 
@@ -411,7 +414,7 @@ fn bearer(token: &str) -> Result<HeaderValue, Error> {
 }
 
 pub(crate) fn instance_path(key: &InstanceKey) -> String {
-    format!("/v1/fleets/{}/agents/{}/instances/{}", key.fleet, key.agent, key.number)
+    format!("/api/v1/fleets/{}/agents/{}/instances/{}", key.fleet, key.agent, key.number)
 }
 
 fn describe_status(status: StatusCode) -> String {

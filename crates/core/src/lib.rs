@@ -3,6 +3,7 @@
 //! The server observes a fleet, asks [`plan()`] what to do about it, carries the actions out, and asks again. That a
 //! fleet converges, that no number is ever run twice and that nothing foreign is touched is decided, and tested, here.
 
+pub mod access;
 pub mod audit;
 pub mod backoff;
 pub mod budget;
@@ -17,6 +18,7 @@ pub mod rollout;
 pub mod scale;
 pub mod usage;
 
+pub use access::{Grant, Need, Place, Reach, Role};
 pub use budget::RestartBudget;
 pub use event::{Event, EventKind};
 pub use exit_record::{ExitLine, ExitReason, ExitRecord};

@@ -203,7 +203,7 @@ impl Chassis {
     // === the API, for a quick look ===
 
     pub fn instances(&self) -> Vec<Instance> {
-        self.get("/v1/instances").expect("the server answers")
+        self.get("/api/v1/instances").expect("the server answers")
     }
 
     /// One instance, named as `fleet/agent-number`.
@@ -211,7 +211,7 @@ impl Chassis {
     pub fn instance(&self, name: &str) -> InstanceDetail {
         let (fleet, rest) = name.split_once('/').expect("fleet/agent-number");
         let (agent, number) = rest.rsplit_once('-').expect("agent-number");
-        self.get(&format!("/v1/fleets/{fleet}/agents/{agent}/instances/{number}"))
+        self.get(&format!("/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}"))
             .expect("the instance is there")
     }
 
@@ -251,13 +251,13 @@ impl Chassis {
 
     fn is_ready(&self) -> bool {
         // A runtime that does not answer is what some tests are about: its absence is an answer too.
-        self.get::<ServerInfo>("/v1/server")
+        self.get::<ServerInfo>("/api/v1/server")
             .is_ok_and(|info| info.runtime_version.is_some() || info.runtime_error.is_some())
     }
 
     fn note_id(&self) {
         if self.id.get().is_none()
-            && let Ok(info) = self.get::<ServerInfo>("/v1/server")
+            && let Ok(info) = self.get::<ServerInfo>("/api/v1/server")
         {
             let _ = self.id.set(info.id);
         }

@@ -1,0 +1,73 @@
+//! Every route: what it is called, and what it needs. The server refuses whatever is not here.
+
+use chassis_core::{Need, Place, Role};
+
+/// One method of one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    pub method: &'static str,
+    /// With its parameters in braces. A fleet that it names is called `fleet`.
+    pub path: &'static str,
+    /// A word for it that never changes: the `operationId` of `OpenAPI`.
+    pub operation: &'static str,
+    pub need: Need,
+}
+
+const VIEWER_OF_FLEET: Need = Need::Role(Role::Viewer, Place::Fleet);
+const VIEWER_OF_FLEETS: Need = Need::Role(Role::Viewer, Place::Fleets);
+const OPERATOR_OF_FLEET: Need = Need::Role(Role::Operator, Place::Fleet);
+const OPERATOR_OF_FLEETS: Need = Need::Role(Role::Operator, Place::Fleets);
+const ADMIN_OF_FLEET: Need = Need::Role(Role::Admin, Place::Fleet);
+const ADMIN_OF_FLEETS: Need = Need::Role(Role::Admin, Place::Fleets);
+const ADMIN_OF_SERVER: Need = Need::Role(Role::Admin, Place::Server);
+
+const fn route(method: &'static str, path: &'static str, operation: &'static str, need: Need) -> Route {
+    Route { method, path, operation, need }
+}
+
+#[rustfmt::skip]
+pub const ROUTES: &[Route] = &[
+    route("GET", "/health", "server_health", Need::Nothing),
+    route("GET", "/ready", "server_ready", Need::Nothing),
+    route("GET", "/api/v1/server", "server_get", VIEWER_OF_FLEETS),
+    route("POST", "/api/v1/server/stop", "server_stop", ADMIN_OF_SERVER),
+    route("GET", "/api/v1/resolve", "name_resolve", VIEWER_OF_FLEETS),
+    route("GET", "/api/v1/fleets", "fleet_list", VIEWER_OF_FLEETS),
+    route("POST", "/api/v1/fleets", "fleet_create", ADMIN_OF_FLEETS),
+    route("GET", "/api/v1/fleets/{fleet}", "fleet_get", VIEWER_OF_FLEET),
+    route("DELETE", "/api/v1/fleets/{fleet}", "fleet_delete", ADMIN_OF_FLEET),
+    route("POST", "/api/v1/fleets/{fleet}/apply", "fleet_apply", OPERATOR_OF_FLEET),
+    route("POST", "/api/v1/fleets/{fleet}/scale", "fleet_scale", OPERATOR_OF_FLEET),
+    route("GET", "/api/v1/agents", "agent_list", VIEWER_OF_FLEETS),
+    route("GET", "/api/v1/fleets/{fleet}/agents/{agent}", "agent_get", VIEWER_OF_FLEET),
+    route("DELETE", "/api/v1/fleets/{fleet}/agents/{agent}", "agent_delete", OPERATOR_OF_FLEET),
+    route("POST", "/api/v1/fleets/{fleet}/agents/{agent}/upgrade", "agent_upgrade", OPERATOR_OF_FLEET),
+    route("GET", "/api/v1/fleets/{fleet}/agents/{agent}/revisions", "revision_list", VIEWER_OF_FLEET),
+    route("GET", "/api/v1/fleets/{fleet}/agents/{agent}/rollout", "rollout_get", VIEWER_OF_FLEET),
+    route("POST", "/api/v1/fleets/{fleet}/agents/{agent}/rollout/undo", "rollout_undo", OPERATOR_OF_FLEET),
+    route("POST", "/api/v1/fleets/{fleet}/agents/{agent}/rollout/pause", "rollout_pause", OPERATOR_OF_FLEET),
+    route("POST", "/api/v1/fleets/{fleet}/agents/{agent}/rollout/resume", "rollout_resume", OPERATOR_OF_FLEET),
+    route("GET", "/api/v1/instances", "instance_list", VIEWER_OF_FLEETS),
+    route("GET", "/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}", "instance_get", VIEWER_OF_FLEET),
+    route("DELETE", "/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}", "instance_delete", OPERATOR_OF_FLEET),
+    route("GET", "/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/exits", "exit_list", VIEWER_OF_FLEET),
+    route("GET", "/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/health", "health_get", VIEWER_OF_FLEET),
+    route("POST", "/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/health", "health_look", OPERATOR_OF_FLEET),
+    route("GET", "/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/exec", "exec_open", OPERATOR_OF_FLEET),
+    route("GET", "/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/ports/{port}", "port_open", OPERATOR_OF_FLEET),
+    route("POST", "/api/v1/change", "instance_change", OPERATOR_OF_FLEETS),
+    route("POST", "/api/v1/progress", "progress_follow", VIEWER_OF_FLEETS),
+    route("GET", "/api/v1/logs", "log_read", VIEWER_OF_FLEETS),
+    route("GET", "/api/v1/stats", "stats_read", VIEWER_OF_FLEETS),
+    route("GET", "/api/v1/audit", "audit_read", VIEWER_OF_FLEETS),
+    route("GET", "/api/v1/events", "event_list", VIEWER_OF_FLEETS),
+    route("GET", "/api/v1/secrets", "secret_list", VIEWER_OF_FLEETS),
+    route("POST", "/api/v1/secrets/rotate-key", "secret_rotate", ADMIN_OF_SERVER),
+    route("PUT", "/api/v1/secrets/{fleet}/{name}", "secret_write", OPERATOR_OF_FLEET),
+    route("DELETE", "/api/v1/secrets/{fleet}/{name}", "secret_delete", OPERATOR_OF_FLEET),
+];
+
+/// The route of a request whose path matched `path`.
+pub fn route_find(method: &str, path: &str) -> Option<&'static Route> {
+    ROUTES.iter().find(|route| route.method == method && route.path == path)
+}
