@@ -1,7 +1,5 @@
 //! Who may do what, walked completely: every role, reach, need and fleet.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by where it panics")]
-
 use chassis_core::access::allows;
 use chassis_core::{Grant, Need, Place, Reach, Role};
 use chassis_spec::FleetName;
