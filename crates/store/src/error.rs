@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis_core::{AgentKey, InstanceKey};
 use chassis_spec::{AgentName, FleetName, SecretName, SecretRef};
@@ -107,6 +108,20 @@ pub enum Error {
     Storage(#[source] Cause),
     #[error("the storage failed under another change, and this one was undone with it; try again")]
     Undone,
+    #[error(
+        "another server acts for this database, so that nothing was changed; `chassis server status` shows which one"
+    )]
+    NotActing,
+    #[error(
+        "the database cannot be reached, so that nothing was changed; try again in {} s, and see the server's log if it \
+         stays so",
+        retry_after.as_secs()
+    )]
+    Unavailable { retry_after: Duration, source: Cause },
+    #[error(
+        "the database was lost while it kept a change, which may have been made or not; look before you repeat it"
+    )]
+    Uncertain(#[source] Cause),
     #[error("the database was closed")]
     Closed,
     #[error(
@@ -190,6 +205,9 @@ impl Error {
             Error::StorageFull(_) => ("storage_full", Unavailable),
             Error::Storage(_) => ("storage_failed", Unavailable),
             Error::Undone => ("undone", Unavailable),
+            Error::NotActing => ("not_acting", Unavailable),
+            Error::Unavailable { .. } => ("database_unavailable", Unavailable),
+            Error::Uncertain(_) => ("outcome_unknown", Unavailable),
             Error::Closed => ("store_closed", Unavailable),
             Error::Newer { .. } => ("database_newer", Conflict),
             Error::Foreign(_) => ("database_foreign", Conflict),

@@ -3,6 +3,9 @@
 //! [`Store`] is one operation for each thing that people or controllers do. Every operation is one transaction: when it
 //! returns, its change and the events that tell of it are on disk, or nothing is. Objects carry a version that grows
 //! with each change; a caller that passes the version it saw is refused if somebody was faster.
+//!
+//! What only controllers do is for the server that acts: such an operation (`*_forget`, `*_record`, `instance_event`,
+//! `revision_pin`, `rollout_roll_back`) fails with [`Error::NotActing`] on every other, inside its transaction.
 
 mod error;
 mod sqlite;
@@ -12,13 +15,14 @@ pub use error::{Cause, Error, ErrorKind, Result};
 pub use sqlite::{Inspection, KeySource, SqliteStore, inspect, key_id};
 pub use types::{
     Agent, AgentChange, AgentOutcome, AgentRecord, Applied, Apply, EventFilter, Fleet, InstanceChange,
-    InstanceRecord, InstanceUpdate, Revision, RevisionOutcome, Scope, SecretInfo,
+    InstanceRecord, InstanceUpdate, Lease, Revision, RevisionOutcome, Scope, SecretInfo, Seen,
 };
 
 use async_trait::async_trait;
 use chassis_core::{AgentKey, Event, EventKind, ExitRecord, InstanceKey, Pin, Rollout};
 use chassis_spec::{FleetName, ImageName, Labels, SecretName};
-use tokio::sync::watch;
+use jiff::Timestamp;
+use tokio::sync::{broadcast, watch};
 use zeroize::Zeroizing;
 
 /// The most instances that an agent can have.
@@ -33,6 +37,22 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// A random name given to this state when it was made; containers carry it, so that two servers on one node never
     /// touch each other's.
     fn server_id(&self) -> &str;
+
+    /// Whether this server is the one that acts: that runs controllers, and records what they see. Where a database
+    /// serves one server only, that is always so.
+    fn acting(&self) -> watch::Receiver<bool>;
+    /// The same, asked of this machine's clock at this moment: false as soon as the lease may have run out, also in a
+    /// process that was stopped and has not yet noticed. To be asked before each action on a runtime.
+    fn is_acting(&self) -> bool;
+    /// Who acts, as far as is known; none where a database serves one server only.
+    fn lease(&self) -> Option<Lease>;
+    /// Gives the lease back for good, so that another server acts at once: for the end of a server, once nothing
+    /// acts any more.
+    async fn resign(&self);
+    /// What other servers changed. A receiver that lags behind has missed something: as [`Seen::Anything`].
+    fn changes(&self) -> broadcast::Receiver<Seen>;
+    /// Since when the database has not answered; none while it does.
+    fn unavailable_since(&self) -> Option<Timestamp>;
 
     /// Makes an empty fleet. Fails with [`Error::FleetExists`].
     async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet>;

@@ -30,7 +30,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use chassis_core::{AgentKey, Event, EventKind, ExitRecord, InstanceKey, Pin, Rollout};
 use chassis_spec::{FleetName, ImageName, Labels, SecretName};
-use tokio::sync::watch;
+use jiff::Timestamp;
+use tokio::sync::{broadcast, watch};
 use zeroize::Zeroizing;
 
 pub use inspect::{Inspection, inspect, key_id};
@@ -39,8 +40,8 @@ pub use key::KeySource;
 use crate::Store;
 use crate::error::{Error, Result};
 use crate::types::{
-    AgentOutcome, AgentRecord, Applied, Apply, EventFilter, Fleet, InstanceChange, InstanceUpdate, Revision,
-    Scope, SecretInfo,
+    AgentOutcome, AgentRecord, Applied, Apply, EventFilter, Fleet, InstanceChange, InstanceUpdate, Lease,
+    Revision, Scope, SecretInfo, Seen,
 };
 use worker::{Reader, Writer, WriterState};
 
@@ -52,6 +53,9 @@ pub struct SqliteStore {
     writer: Writer,
     newest: watch::Receiver<u64>,
     commits: Arc<AtomicU64>,
+    /// Always true, and never anything: nobody else has this database open.
+    acting: watch::Sender<bool>,
+    changes: broadcast::Sender<Seen>,
 }
 
 impl SqliteStore {
@@ -67,7 +71,8 @@ impl SqliteStore {
         let reader = Reader::spawn(database::open_reader(path)?).map_err(thread_failed)?;
         let state = WriterState { connection, keys, newest, commits: commits.clone() };
         let writer = Writer::spawn(state).map_err(thread_failed)?;
-        Ok(SqliteStore { server_id, reader, writer, newest: followed, commits })
+        let (acting, changes) = (watch::Sender::new(true), broadcast::Sender::new(1));
+        Ok(SqliteStore { server_id, reader, writer, newest: followed, commits, acting, changes })
     }
 
     /// Transactions committed since the store was opened: fewer than operations, where those came together.
@@ -94,6 +99,28 @@ fn check_version(what: impl FnOnce() -> String, expected: Option<u64>, found: u6
 impl Store for SqliteStore {
     fn server_id(&self) -> &str {
         &self.server_id
+    }
+
+    fn acting(&self) -> watch::Receiver<bool> {
+        self.acting.subscribe()
+    }
+
+    fn is_acting(&self) -> bool {
+        true
+    }
+
+    fn lease(&self) -> Option<Lease> {
+        None
+    }
+
+    async fn resign(&self) {}
+
+    fn changes(&self) -> broadcast::Receiver<Seen> {
+        self.changes.subscribe()
+    }
+
+    fn unavailable_since(&self) -> Option<Timestamp> {
+        None
     }
 
     async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet> {

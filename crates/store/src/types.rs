@@ -186,3 +186,23 @@ pub struct EventFilter {
     /// The newest `limit` rather than the oldest; still in the order in which they happened.
     pub newest: bool,
 }
+
+/// The right to act, which one of several servers on a database has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The server that has it, by the name that it gave itself.
+    pub holder: String,
+    /// Grows whenever another server takes over.
+    pub epoch: u64,
+    /// It is this server.
+    pub ours: bool,
+}
+
+/// What another server changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// These agents, their instances or revisions; also agents that are no more.
+    Agents(Vec<AgentKey>),
+    /// Perhaps everything: notices were lost, or there were too many.
+    Anything,
+}
