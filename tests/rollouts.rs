@@ -115,6 +115,25 @@ fn what_needs_no_new_container_restarts_nothing_and_limits_change_in_place() {
 }
 
 #[test]
+fn a_fleet_is_restarted_one_instance_after_the_other() {
+    let world = World::new("fleetwide");
+    world.chassis.deploy(&world.yaml(SLEEPS, "")).exits(0);
+    world.chassis.deploy(&world.yaml(SLEEPS, "").replace("name: w", "name: v")).exits(0);
+    let begun = |agent: &str, number: u32| {
+        let name = format!("chassis-{}-{agent}-{number}", world.fleet);
+        world.docker().inspect(&name).expect("a container")["State"]["StartedAt"].to_string()
+    };
+    let runs = || ["v", "w"].map(|agent| [1, 2, 3].map(|number| begun(agent, number)));
+    let before = runs();
+    let fewest = world.fewest_running(|| {
+        world.chassis.ok(&["restart", "fleet", &world.fleet]);
+    });
+    let after = runs();
+    assert!(before.iter().flatten().zip(after.iter().flatten()).all(|(old, new)| old != new), "{after:?}");
+    assert_eq!(fewest, 5, "of six, more than one was away at once");
+}
+
+#[test]
 fn what_uses_more_memory_than_it_may_have_keeps_running_as_it_was() {
     let world = World::new("memory");
     let holds = "dd if=/dev/zero of=/tmpfs/x bs=1M count=40 2>/dev/null; exec sleep 99999";

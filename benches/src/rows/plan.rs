@@ -28,6 +28,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
         limits: limits(),
         rollout: &RolloutSpec::default(),
         paused: false,
+        restarts_held: false,
     };
     let mut series = Series::default();
     for _ in 0..ROUNDS {

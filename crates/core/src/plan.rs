@@ -7,14 +7,18 @@
 //! - a number's container is created only when the node shows none for it;
 //! - an instance that is ready is taken down for another revision or a restart only if no more than the agent's
 //!   `maxUnavailable` are away then; one that fails or does not run is replaced at once;
+//! - a restart of a whole fleet takes one agent after the other;
 //! - a container that serves the present revision stays, whatever revision it was made for;
 //! - when wanted and observed agree the answer is empty, but for the time of the next try.
 
 use chassis_spec::{RestartPolicy, RolloutSpec};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::instance::{Instance, Limits, Observed, RunState, Wanted, restarts};
 use crate::rollout::is_extra;
+
+/// How often a restart that is held is asked about again.
+const HELD_LOOK: SignedDuration = SignedDuration::from_millis(250);
 
 /// What is wanted of an agent as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub struct AgentDesired<'a> {
     pub rollout: &'a RolloutSpec,
     /// Containers of other revisions are kept for now.
     pub paused: bool,
+    /// The restart that was asked for is of the whole fleet, and another agent of it is not through yet.
+    pub restarts_held: bool,
 }
 
 /// One step for one instance.
@@ -172,8 +178,13 @@ fn decide_running(agent: AgentDesired<'_>, instance: &Instance, observed: &Obser
     let id = observed.id.clone();
     let stale = !agent.keeps(observed);
     match observed.state {
-        RunState::Running { started_at } if stale || !instance.desired.satisfied_by(started_at) => {
-            Step::Disrupt(Action::Stop { number, id })
+        RunState::Running { .. } if stale => Step::Disrupt(Action::Stop { number, id }),
+        RunState::Running { started_at } if !instance.desired.satisfied_by(started_at) => {
+            if agent.restarts_held && !instance.is_failing() {
+                Step::Wait(now.saturating_add(HELD_LOOK).unwrap_or(now))
+            } else {
+                Step::Disrupt(Action::Stop { number, id })
+            }
         }
         RunState::Dead => Step::Act(Action::Remove { number, id }),
         _ if stale => Step::Act(Action::Remove { number, id }),
@@ -203,6 +214,19 @@ impl AgentDesired<'_> {
     /// True of a container that the present revision would not make otherwise, but perhaps for its limits.
     pub fn serves(&self, observed: &Observed) -> bool {
         self.serving.contains(&observed.revision)
+    }
+
+    /// True while an instance that was to be restarted then is not up again.
+    pub fn restart_is_open(&self, instance: &Instance, asked: Timestamp, now: Timestamp) -> bool {
+        instance.desired.wanted == Wanted::Running
+            && instance.desired.started_after == Some(asked)
+            && !(is_up(instance, *self, now)
+                && instance.observed.as_ref().is_some_and(|observed| match observed.state {
+                    RunState::Running { started_at } | RunState::Exited { started_at, .. } => {
+                        instance.desired.satisfied_by(started_at)
+                    }
+                    RunState::Created | RunState::Dead => false,
+                }))
     }
 
     /// True of a container that is not to be made anew for now.

@@ -20,7 +20,14 @@ const LIMITS: Limits = Limits { cpu: None, memory: Bytes(64 << 20), pids: 9 };
 
 /// What is wanted of an agent of revision 3, replaced one at a time.
 fn desired(restart_policy: RestartPolicy, rollout: &RolloutSpec) -> AgentDesired<'_> {
-    AgentDesired { serving: &SERVING, restart_policy, limits: LIMITS, rollout, paused: false }
+    AgentDesired {
+        serving: &SERVING,
+        restart_policy,
+        limits: LIMITS,
+        rollout,
+        paused: false,
+        restarts_held: false,
+    }
 }
 
 fn any_rollout() -> impl Strategy<Value = RolloutSpec> {

@@ -345,6 +345,7 @@ impl World {
             limits: self.limits(),
             rollout: &rules,
             paused,
+            restarts_held: false,
         };
         for (number, instance) in &mut instances {
             instance.observed = self.observed(*number);

@@ -113,7 +113,9 @@ impl AgentController {
         // Counted only when it matters, and before this agent's own state is held.
         let unhealthy = self.state().has_unhealthy();
         let size = if unhealthy { shared.fleet_size(&self.key.fleet) } else { 0 };
-        self.state().next(now, || shared.restart_allow(&self.key.fleet, size, now))
+        let asked = self.state().restart_asked();
+        let held = asked.is_some_and(|asked| shared.restarts_earlier(&self.key, asked, now));
+        self.state().next(now, held, || shared.restart_allow(&self.key.fleet, size, now))
     }
 
     /// Stores what was noted, then starts the steps. True if the agent is gone.

@@ -39,12 +39,28 @@ pub(crate) fn desired<'a>(
         limits: Limits::from(&spec.resources),
         rollout: &spec.rollout,
         paused: rollout.is_some_and(Rollout::is_paused),
+        restarts_held: false,
     }
 }
 
 impl AgentState {
     pub(crate) fn desired(&self) -> AgentDesired<'_> {
         desired(&self.serving, &self.spec, self.rollout.as_ref())
+    }
+
+    /// The last restart that was asked for, if an instance has yet to be taken down for it.
+    pub(crate) fn restart_asked(&self) -> Option<Timestamp> {
+        let asked = self.slots.values().filter_map(|slot| {
+            let after = slot.instance.desired.started_after?;
+            slot.instance.running_since().filter(|since| *since < after).map(|_| after)
+        });
+        asked.max()
+    }
+
+    /// True while the restart that was asked for then is not through.
+    pub(crate) fn is_restarting(&self, asked: Timestamp, now: Timestamp) -> bool {
+        let agent = self.desired();
+        self.slots.values().any(|slot| agent.restart_is_open(&slot.instance, asked, now))
     }
 
     pub(crate) fn is_paused(&self) -> bool {

@@ -149,6 +149,14 @@ impl Shared {
         lock(&self.budgets).entry(fleet.clone()).or_default().take(instances, now)
     }
 
+    /// True while an agent of the same fleet that comes before this one is not through with a restart that was asked for
+    /// by the same request: one request has one time.
+    pub(crate) fn restarts_earlier(&self, key: &AgentKey, asked: Timestamp, now: Timestamp) -> bool {
+        let before =
+            |agent: &AgentController| agent.key().fleet == key.fleet && agent.key().agent < key.agent;
+        self.agents().iter().any(|agent| before(agent) && agent.state().is_restarting(asked, now))
+    }
+
     /// The instances of a fleet.
     pub(crate) fn fleet_size(&self, fleet: &FleetName) -> u32 {
         let agents = self.agents().into_iter().filter(|agent| agent.key().fleet == *fleet);

@@ -221,7 +221,13 @@ impl AgentState {
 
     /// Notes what is new, and decides what to do. The instances of the returned steps are busy until
     /// [`AgentState::finish`]. `budget` gives leave to restart an unhealthy instance, or says when to ask again.
-    pub(crate) fn next(&mut self, now: Timestamp, mut budget: impl FnMut() -> Result<(), Timestamp>) -> Next {
+    /// `restarts_held`: as in [`AgentDesired`].
+    pub(crate) fn next(
+        &mut self,
+        now: Timestamp,
+        restarts_held: bool,
+        mut budget: impl FnMut() -> Result<(), Timestamp>,
+    ) -> Next {
         let (serving, spec) = (Arc::clone(&self.serving), Arc::clone(&self.spec));
         let agent = desired(&serving, &spec, self.rollout.as_ref());
         let mut next = Next::default();
@@ -268,7 +274,7 @@ impl AgentState {
             return next;
         }
         self.extras_adjust(&tally, now);
-        let agent = desired(&serving, &spec, self.rollout.as_ref());
+        let agent = AgentDesired { restarts_held, ..desired(&serving, &spec, self.rollout.as_ref()) };
         let Plan { actions, wake_at } = plan(agent, self.slots.values().map(|slot| &slot.instance), now);
         for action in actions {
             if let Some(slot) = self.slots.get_mut(&action.number()) {
