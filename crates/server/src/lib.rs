@@ -14,6 +14,7 @@
 
 mod act;
 mod api;
+mod auth;
 mod checks;
 mod controller;
 mod data_dir;

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::api;
+use crate::auth::Peer;
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
 use crate::error::{Error, Result};
@@ -63,7 +64,8 @@ pub async fn serve(options: Options) -> Result<()> {
         let ended = async {
             let _ = drained.await;
         };
-        axum::serve(listener, router).with_graceful_shutdown(ended).await
+        let service = router.into_make_service_with_connect_info::<Peer>();
+        axum::serve(listener, service).with_graceful_shutdown(ended).await
     });
     tracing::info!(data_dir = %data_dir.root().display(), runtime = name, "serving");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {

@@ -1,0 +1,5 @@
+//! Who calls, and what they may do.
+
+mod peer;
+
+pub(crate) use peer::Peer;

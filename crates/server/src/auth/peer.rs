@@ -1,0 +1,36 @@
+//! Who is at the other end of a connection, as the kernel tells it: what authentication begins with.
+//!
+//! Every listener puts a `ConnectInfo<Peer>` into the extensions of its requests; a request without one is refused.
+
+use std::net::SocketAddr;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// A process of this machine. `uid` is its user's when it connected; none if the kernel did not say.
+    Unix { uid: Option<u32> },
+    /// `address` is the connection's own: a proxy's, if there is one between.
+    Tcp { address: SocketAddr },
+}
+
+impl Peer {
+    pub(crate) fn of_unix(stream: &UnixStream) -> Peer {
+        Peer::Unix { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) }
+    }
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Peer::of_unix(stream.io())
+    }
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        Peer::Tcp { address: *stream.remote_addr() }
+    }
+}
