@@ -198,6 +198,14 @@ fn fleets_reach_each_other_only_if_the_yaml_says_so() {
         .deploy(&guest)
         .exits(1)
         .says(&[&format!("the fleet {two}, which is not there"), "chassis create fleet"]);
+    // One that runs already goes on as it is, and its agent goes back by itself.
+    let begun =
+        || docker.inspect(&format!("chassis-{one}-b-1")).expect("a container")["State"]["StartedAt"].clone();
+    let before = begun();
+    let moved = guest.replace("name: guest", "name: b");
+    chassis.deploy(&moved).exits(1).says(&[&format!("the fleet {two}, which is not there")]);
+    assert_eq!(begun(), before, "it was taken down for a fleet that is not there");
+
     chassis.ok(&["create", "fleet", &two]);
     ground.deploy(&two, "c", "");
     chassis.until(&format!("{one}/guest-1"), Phase::Running);

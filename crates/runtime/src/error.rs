@@ -1,6 +1,7 @@
 //! Why a runtime could not do a step.
 
 use chassis_core::Reason;
+use chassis_spec::FleetName;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -49,6 +50,14 @@ impl Error {
 
     pub fn rejected(message: impl Into<String>) -> Self {
         Error::Rejected { message: message.into(), source: None }
+    }
+
+    /// Another fleet, in whose network the agent should be, is not there.
+    pub fn no_fleet(fleet: &FleetName) -> Self {
+        Error::rejected(format!(
+            "`network.fleets` names the fleet {fleet}, which is not there; make it with `chassis create fleet {fleet}`, \
+             or leave it out"
+        ))
     }
 
     /// `what` is what this runtime cannot do: `show what instances use`.

@@ -168,6 +168,14 @@ async fn prepare(shared: &Shared, agent: &AgentController, number: u32) -> Resul
     check_allowed(shared, &spec)?;
     image_pinned(shared, agent).await?;
     secrets_gather(shared, &spec).await?;
+    for fleet in spec.network.fleets() {
+        match shared.store.fleet_get(fleet).await {
+            Err(chassis_store::Error::FleetNotFound(_)) => {
+                return Err(chassis_runtime::Error::no_fleet(fleet).into());
+            }
+            found => found?,
+        };
+    }
     Ok(shared.runtime.spec_check(&spec).await?)
 }
 

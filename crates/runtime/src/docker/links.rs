@@ -142,11 +142,3 @@ fn missing(container: &ContainerInspectResponse, links: &[Link]) -> Vec<Link> {
         .cloned()
         .collect()
 }
-
-/// Says which fleet is not there.
-pub(crate) fn no_fleet(fleet: &FleetName) -> Error {
-    Error::rejected(format!(
-        "`network.fleets` names the fleet {fleet}, which is not there; make it with `chassis create fleet {fleet}`, or \
-         leave it out"
-    ))
-}

@@ -106,7 +106,7 @@ async fn settle(daemon: &Daemon, mut networks: Vec<Network>) -> Result<()> {
 /// Fails unless another fleet's network is there.
 pub(crate) async fn require(daemon: &Daemon, fleet: &FleetName) -> Result<()> {
     let name = Link::Fleet(fleet.clone()).name();
-    if check(daemon, &name, &named(daemon, &name).await?)? { Ok(()) } else { Err(links::no_fleet(fleet)) }
+    if check(daemon, &name, &named(daemon, &name).await?)? { Ok(()) } else { Err(Error::no_fleet(fleet)) }
 }
 
 /// The host's address in a network of this server's.
