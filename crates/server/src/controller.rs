@@ -6,7 +6,7 @@ use chassis_core::{AgentKey, InstanceKey};
 use chassis_store::{ErrorKind, InstanceUpdate};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::act;
 use crate::error::chain;
@@ -28,6 +28,8 @@ pub(crate) struct AgentController {
     loading: tokio::sync::Mutex<()>,
     /// Held while it is found out which image the present revision runs.
     pub(crate) pinning: tokio::sync::Mutex<()>,
+    /// Slots for checks that run a command.
+    pub(crate) probing: Semaphore,
 }
 
 /// Reloads several agents. One that fails does not keep the others from hearing of their change.
@@ -68,6 +70,7 @@ impl AgentController {
             wake: Notify::new(),
             loading: tokio::sync::Mutex::default(),
             pinning: tokio::sync::Mutex::default(),
+            probing: prober::slots(),
         }
     }
 

@@ -10,8 +10,9 @@ use crate::controller::AgentController;
 use crate::probe::probe;
 use crate::shared::Shared;
 
-/// Commands in sandboxes cost the runtime a process each; more at once would only slow one another.
-pub(crate) const COMMANDS: usize = 8;
+/// Commands in sandboxes cost the runtime a process each; more at once would only slow one another. Each agent has slots of
+/// its own, so that commands that hang hold up nobody else's.
+const COMMANDS: usize = 4;
 
 /// A check of one run, to be repeated.
 #[derive(Debug, Clone)]
@@ -37,7 +38,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, agent: Arc<AgentController>, watc
 pub(crate) async fn look(shared: &Shared, agent: &AgentController, watch: &Watch) -> Option<Duration> {
     let check = agent.state().check_spec(watch.number, watch.kind, &watch.run)?;
     let _slot = match &check.exec {
-        Some(_) => Some(shared.probing.acquire().await.ok()?),
+        Some(_) => Some(agent.probing.acquire().await.ok()?),
         None => None,
     };
     // While the runtime is away nobody knows which process is whose.
@@ -50,7 +51,7 @@ pub(crate) async fn look(shared: &Shared, agent: &AgentController, watch: &Watch
     Some(noted.pause)
 }
 
-/// Slots for commands in sandboxes.
+/// Slots for commands in one agent's sandboxes.
 pub(crate) fn slots() -> Semaphore {
     Semaphore::new(COMMANDS)
 }

@@ -16,7 +16,6 @@ use crate::controller::AgentController;
 use crate::data_dir::DataDir;
 use crate::kept_logs::KeptLogs;
 use crate::options::Options;
-use crate::prober;
 
 /// Containers that are made or started at the same time. More does not make Docker faster: it works through them on
 /// the machine's cores, behind locks of its own (`make bench` prints the raw API at several).
@@ -47,8 +46,6 @@ pub(crate) struct Shared {
     pub(crate) changed: watch::Sender<()>,
     /// Slots for the work that keeps the runtime busy.
     pub(crate) work: Semaphore,
-    /// Slots for checks that run a command.
-    pub(crate) probing: Semaphore,
     /// Restarts of unhealthy instances, by fleet.
     budgets: Mutex<HashMap<FleetName, RestartBudget>>,
     /// Pulls under way, by image.
@@ -98,7 +95,6 @@ impl Shared {
             suspect: Notify::new(),
             changed: watch::Sender::new(()),
             work: Semaphore::new(concurrency()),
-            probing: prober::slots(),
             budgets: Mutex::default(),
             pulls: Mutex::default(),
             ending: Mutex::default(),

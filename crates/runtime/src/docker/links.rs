@@ -11,8 +11,8 @@ use chassis_spec::{AgentName, AgentSpec, FleetName, Network};
 
 use super::labels::{self, Labels};
 use super::{Daemon, failure, locked, networks};
+use crate::Result;
 use crate::hash::stable_hash;
-use crate::{Error, Result};
 
 /// A network that a container belongs in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions};
 use chassis_spec::FleetName;
 
 use super::labels::{self, Labels};
-use super::links::{self, Link};
+use super::links::Link;
 use super::{Daemon, failure, firewall, instances, locked};
 use crate::{Error, Result};
 
