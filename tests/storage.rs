@@ -1,13 +1,11 @@
 //! Where volumes keep their files: Docker's own volumes, NFS servers, directories with a quota.
 
-#![expect(clippy::print_stdout, reason = "what cannot be tested here is said loudly")]
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use chassis_testkit::api::Phase;
-use chassis_testkit::{Chassis, Docker, Image, LoopMount, SOON, TmpfsMount, eventually, expect};
+use chassis_testkit::{Chassis, Docker, Image, LoopMount, SOON, TmpfsMount, eventually, expect, not_tested};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
 
@@ -126,10 +124,10 @@ fn an_nfs_volume_is_mounted_by_docker_and_a_failure_is_explained() {
     assert!(chassis.docker().inspect_volume(&volume).is_none());
     let filesystems = fs::read_to_string("/proc/filesystems").expect("a list");
     if !filesystems.lines().any(|line| line.trim_start_matches("nodev").trim() == "nfs4") {
-        println!(
-            "!!! NOT TESTED: files on an NFS server, because this kernel has no NFS. With one: export a directory, \
-             deploy `volumes: [{{name: data, mountPath: /data, nfs: {{server: HOST, path: /DIR}}}}]`, and look for the \
-             agent's files on the server !!!"
+        not_tested(
+            "files on an NFS server, because this kernel has no NFS. With one: export a directory, deploy \
+             `volumes: [{name: data, mountPath: /data, nfs: {server: HOST, path: /DIR}}]`, and look for the agent's \
+             files on the server",
         );
     }
 }
@@ -203,10 +201,10 @@ fn a_quota_of_xfs_holds() {
 fn with_disk(needs: &str, disk: Result<LoopMount, String>, test: impl FnOnce(&LoopMount)) {
     match disk {
         Ok(disk) => test(&disk),
-        Err(problem) => println!(
-            "!!! NOT TESTED: a quota, because this machine has no such disk: {problem}. It needs {needs}; then \
-             `cargo nextest run -p chassis-cli --test storage quota` checks it !!!"
-        ),
+        Err(problem) => not_tested(&format!(
+            "a quota, because this machine has no such disk: {problem}. It needs {needs}; then `cargo nextest run -p \
+             chassis-cli --test storage quota` checks it"
+        )),
     }
 }
 

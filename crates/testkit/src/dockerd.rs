@@ -1,7 +1,6 @@
 //! An Engine of the test's own, which may be stopped and killed as it likes.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{Docker, Namespace, SOON, eventually, expect, pause, process};
+use crate::{Docker, Namespace, SOON, eventually, expect, not_tested, pause, process};
 
 /// A second dockerd beside the machine's: with its own containerd, files and socket. It lives in a network namespace of
 /// its own, because two that share one remove each other's bridges. It needs root.
@@ -42,10 +41,9 @@ impl Dockerd {
     pub fn mapping_users() -> Option<Dockerd> {
         let files = ["/etc/subuid", "/etc/subgid"];
         if let Some(missing) = files.iter().find(|file| !Path::new(file).exists()) {
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED: no Engine that maps users without {missing}; `touch {missing}` and run the test again"
-            );
+            not_tested(&format!(
+                "an Engine that maps users, without {missing}; `touch {missing}` and run it again"
+            ));
             return None;
         }
         Some(Dockerd::begin(false, true))

@@ -19,6 +19,7 @@ mod server;
 
 use std::fmt::Display;
 use std::fs::File;
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 pub use chassis::Chassis;
@@ -58,6 +59,17 @@ pub fn expect(holds: bool, complaint: impl FnOnce() -> String) -> Result<(), Str
 #[expect(clippy::disallowed_methods, reason = "tests are threads of their own")]
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
+}
+
+/// Says loudly what could not be tested on this machine, and what would test it: on standard error, and in the file that
+/// `CHASSIS_NOT_TESTED` names, which `make test` shows at its end.
+pub fn not_tested(what: &str) {
+    let line = format!("!!! NOT TESTED: {what} !!!\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(path) = std::env::var_os("CHASSIS_NOT_TESTED") {
+        let file = File::options().create(true).append(true).open(path);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("a file");
+    }
 }
 
 /// Keeps other tests that name the same thing waiting until it is dropped.
