@@ -64,7 +64,7 @@ pub fn pause(time: Duration) {
 /// Says loudly what could not be tested on this machine, and what would test it: on standard error, and in the file that
 /// `CHASSIS_NOT_TESTED` names, which `make test` shows at its end.
 pub fn not_tested(what: &str) {
-    let line = format!("!!! NOT TESTED: {what} !!!\n");
+    let line = format!("!!! NOT TESTED: {} !!!\n", what.split_whitespace().collect::<Vec<_>>().join(" "));
     let _ = std::io::stderr().write_all(line.as_bytes());
     if let Some(path) = std::env::var_os("CHASSIS_NOT_TESTED") {
         let file = File::options().create(true).append(true).open(path);
