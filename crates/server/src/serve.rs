@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis_runtime::{DockerOptions, DockerRuntime, Runtime, SimOptions, SimRuntime};
-use chassis_store::{KeySource, SqliteStore, Store};
+use chassis_store::{KeySource, SqlStore, Store};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -38,7 +38,7 @@ pub async fn serve(options: Options) -> Result<()> {
         Some(key) => KeySource::Environment(key.clone()),
         None => KeySource::File(data_dir.key_file()),
     };
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.database(), key)?);
+    let store: Arc<dyn Store> = Arc::new(SqlStore::open_sqlite(&data_dir.database(), key)?);
     let name = options.runtime.name();
     let runtime = runtime_make(&options, &data_dir, store.server_id())?;
     let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), &options);

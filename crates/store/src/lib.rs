@@ -8,11 +8,15 @@
 //! `revision_pin`, `rollout_roll_back`) fails with [`Error::NotActing`] on every other, inside its transaction.
 
 mod error;
+mod file;
+mod sql;
 mod sqlite;
 mod types;
 
 pub use error::{Cause, Error, ErrorKind, Result};
-pub use sqlite::{Inspection, KeySource, SqliteStore, inspect, key_id};
+pub use sql::SqlStore;
+pub use sql::key::KeySource;
+pub use sqlite::{Inspection, inspect, key_id};
 pub use types::{
     Agent, AgentChange, AgentOutcome, AgentRecord, Applied, Apply, EventFilter, Fleet, InstanceChange,
     InstanceRecord, InstanceUpdate, Lease, Revision, RevisionOutcome, Scope, SecretInfo, Seen,

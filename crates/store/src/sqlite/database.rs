@@ -11,10 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
-use super::file::{install_new, remove_if_there, suffixed};
 use crate::error::{Error, Result};
+use crate::file::{install_new, remove_if_there, suffixed};
 
 /// The schema, step by step; a step that was released never changes.
 const MIGRATIONS: &[&str] = &[
@@ -166,30 +166,4 @@ fn corrupt(path: &Path, detail: &str) -> Error {
 
 fn unusable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Open { path: path.to_owned(), source: Arc::new(error) }
-}
-
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        Error::from(Arc::new(error))
-    }
-}
-
-impl From<Arc<rusqlite::Error>> for Error {
-    fn from(error: Arc<rusqlite::Error>) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Error::StorageFull(error),
-            Some(
-                ErrorCode::SystemIoFailure
-                | ErrorCode::CannotOpen
-                | ErrorCode::ReadOnly
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::OutOfMemory,
-            ) => Error::Storage(error),
-            Some(ErrorCode::OperationAborted) => Error::Undone,
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Damaged(error),
-            _ if matches!(*error, rusqlite::Error::FromSqlConversionFailure(..)) => Error::Damaged(error),
-            _ => Error::Unexpected(error),
-        }
-    }
 }

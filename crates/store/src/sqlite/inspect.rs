@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::database;
-use super::key::{self, Key};
 use crate::error::Result;
+use crate::sql::key::{self, Key};
 
 /// What a sound database says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

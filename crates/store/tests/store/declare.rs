@@ -2,7 +2,7 @@
 
 use chassis_core::{EventKind, Wanted};
 use chassis_spec::Labels;
-use chassis_store::{AgentChange, Apply, ErrorKind, SqliteStore, Store};
+use chassis_store::{AgentChange, Apply, ErrorKind, SqlStore, Store};
 use serde_json::json;
 
 use crate::support::{
@@ -209,7 +209,7 @@ async fn deletion_ends_when_all_is_gone_and_not_before() {
     assert_eq!(events(&store).await.iter().filter(|event| told(&event.kind)).count(), 2);
 }
 
-async fn assert_refuses_work(store: &SqliteStore) {
+async fn assert_refuses_work(store: &SqlStore) {
     let (f, web) = (fleet("f"), agent("f", "web"));
     assert_eq!(code(store.fleet_create(&f, &Labels::default()).await), "fleet_deleting");
     assert_eq!(code(apply(store, vec![spec("new", json!({}))]).await), "fleet_deleting");

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use chassis_spec::Labels;
-use chassis_store::{ErrorKind, KeySource, SqliteStore, Store};
+use chassis_store::{ErrorKind, KeySource, SqlStore, Store};
 use futures_util::future::{FutureExt, join_all};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::json;
@@ -48,7 +48,7 @@ async fn a_full_disk_refuses_changes_and_loses_none() {
     let Some(disk) = SmallDisk::mount(&home.path("disk")) else {
         return;
     };
-    let open = || SqliteStore::open(&disk.path.join("chassis.db"), KeySource::File(home.key())).unwrap();
+    let open = || SqlStore::open_sqlite(&disk.path.join("chassis.db"), KeySource::File(home.key())).unwrap();
     let store = open();
     store.fleet_create(&fleet("f"), &Labels::default()).await.unwrap();
     store.secret_write(&fleet("f"), &secret("key"), value("x"), false).await.unwrap();

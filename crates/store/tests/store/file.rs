@@ -105,8 +105,8 @@ async fn a_database_whose_making_was_cut_off_is_made_again() {
     home.open_with_fleet().await;
     assert!(!home.path("chassis.db.new").exists());
     let nowhere = home.path("missing").join("chassis.db");
-    let error =
-        chassis_store::SqliteStore::open(&nowhere, chassis_store::KeySource::File(home.key())).unwrap_err();
+    let error = chassis_store::SqlStore::open_sqlite(&nowhere, chassis_store::KeySource::File(home.key()))
+        .unwrap_err();
     assert!(matches!(&error, Error::Open { path, .. } if *path == nowhere), "{error:?}");
 }
 

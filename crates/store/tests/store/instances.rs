@@ -1,7 +1,7 @@
 //! Starting and stopping instances, what controllers note of them, and the history.
 
 use chassis_core::{Blocked, EventKind, Exit, ExitLine, ExitRecord, Memory, Reason, Run, Wanted};
-use chassis_store::{EventFilter, InstanceChange, InstanceRecord, InstanceUpdate, Scope, SqliteStore, Store};
+use chassis_store::{EventFilter, InstanceChange, InstanceRecord, InstanceUpdate, Scope, SqlStore, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -16,12 +16,12 @@ fn running() -> Memory {
     Memory { run: Some(run), restarts: 7, failures: 3, ..Memory::default() }
 }
 
-async fn note(store: &SqliteStore, number: u32, memory: Memory, events: Vec<EventKind>) {
+async fn note(store: &SqlStore, number: u32, memory: Memory, events: Vec<EventKind>) {
     let key = instance("f", "web", number);
     store.instance_record(vec![InstanceUpdate { key, memory, events, exits: Vec::new() }]).await.unwrap();
 }
 
-async fn get(store: &SqliteStore, number: u32) -> InstanceRecord {
+async fn get(store: &SqlStore, number: u32) -> InstanceRecord {
     let record = store.agent_load(&agent("f", "web")).await.unwrap();
     record.instances.into_iter().find(|instance| instance.number == number).unwrap()
 }

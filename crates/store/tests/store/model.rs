@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chassis_core::{AgentKey, InstanceKey, Memory, Wanted};
 use chassis_spec::Labels;
-use chassis_store::{Apply, InstanceChange, InstanceUpdate, Result, Scope, SqliteStore, Store};
+use chassis_store::{Apply, InstanceChange, InstanceUpdate, Result, Scope, SqlStore, Store};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -275,7 +275,7 @@ fn ask(instance: &mut (WantedModel, u32), change: InstanceChange) {
 
 // === the store ===
 
-async fn perform(store: &SqliteStore, operation: &Operation) -> Result<()> {
+async fn perform(store: &SqlStore, operation: &Operation) -> Result<()> {
     let one = |fleet_name, name, number| -> InstanceKey { agent(fleet_name, name).instance(number) };
     match *operation {
         Operation::FleetCreate(name) => store.fleet_create(&fleet(name), &Labels::default()).await.map(drop),
@@ -337,7 +337,7 @@ fn definition(fleet: Name, declared: &Declared) -> chassis_spec::AgentSpec {
 }
 
 /// What the store holds, as the model would.
-async fn read(store: &SqliteStore) -> Model {
+async fn read(store: &SqlStore) -> Model {
     let known =
         |name: &str| *FLEETS.iter().chain(&AGENTS).chain(&SECRETS).find(|known| **known == name).unwrap();
     let mut model = Model::new();

@@ -1,27 +1,27 @@
 //! Revisions: which share their containers, what image each runs, and what becomes of a rollout.
 
 use chassis_core::{EventKind, Pin, Rollout, RolloutState};
-use chassis_store::{AgentChange, RevisionOutcome, SqliteStore, Store};
+use chassis_store::{AgentChange, RevisionOutcome, SqlStore, Store};
 use serde_json::{Value, json};
 
 use crate::support::{Home, agent, apply, code, events, spec};
 
-async fn deploy(store: &SqliteStore, more: Value) {
+async fn deploy(store: &SqlStore, more: Value) {
     apply(store, vec![spec("web", more)]).await.unwrap();
 }
 
-async fn rollout(store: &SqliteStore) -> Rollout {
+async fn rollout(store: &SqlStore) -> Rollout {
     store.agent_load(&agent("f", "web")).await.unwrap().agent.rollout.unwrap()
 }
 
 /// Every instance is ready with the present revision.
-async fn complete(store: &SqliteStore) {
+async fn complete(store: &SqlStore) {
     let before = rollout(store).await;
     let after = Rollout { state: RolloutState::Complete, ..before.clone() };
     assert!(store.rollout_record(&agent("f", "web"), &before, &after, None).await.unwrap());
 }
 
-async fn templates(store: &SqliteStore) -> Vec<u64> {
+async fn templates(store: &SqlStore) -> Vec<u64> {
     let revisions = store.revision_list(&agent("f", "web")).await.unwrap();
     revisions.iter().map(|revision| revision.template).collect()
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use chassis_core::EventKind;
 use chassis_spec::Labels;
-use chassis_store::{KeySource, MAX_SECRET_BYTES, SqliteStore, Store};
+use chassis_store::{KeySource, MAX_SECRET_BYTES, SqlStore, Store};
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
@@ -14,11 +14,11 @@ use crate::support::{Home, code, events, fleet, secret, value};
 const ONE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 const TWO: &str = "2222222222222222222222222222222222222222222222222222222222222222";
 
-fn with_environment(home: &Home, digits: &str) -> chassis_store::Result<SqliteStore> {
-    SqliteStore::open(&home.database(), KeySource::Environment(Zeroizing::new(digits.to_owned())))
+fn with_environment(home: &Home, digits: &str) -> chassis_store::Result<SqlStore> {
+    SqlStore::open_sqlite(&home.database(), KeySource::Environment(Zeroizing::new(digits.to_owned())))
 }
 
-async fn read(store: &SqliteStore, name: &str) -> String {
+async fn read(store: &SqlStore, name: &str) -> String {
     String::from_utf8(store.secret_read(&fleet("f"), &secret(name)).await.unwrap().to_vec()).unwrap()
 }
 

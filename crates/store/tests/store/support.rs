@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use chassis_core::{AgentKey, Event, InstanceKey, Wanted};
 use chassis_spec::{AgentSpec, FleetName, Labels, SecretName};
 use chassis_store::{
-    AgentRecord, Applied, Apply, Error, EventFilter, InstanceRecord, KeySource, Result, SqliteStore, Store,
+    AgentRecord, Applied, Apply, Error, EventFilter, InstanceRecord, KeySource, Result, SqlStore, Store,
 };
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -31,16 +31,16 @@ impl Home {
         self.path("key")
     }
 
-    pub(crate) fn try_open(&self) -> Result<SqliteStore> {
-        SqliteStore::open(&self.database(), KeySource::File(self.key()))
+    pub(crate) fn try_open(&self) -> Result<SqlStore> {
+        SqlStore::open_sqlite(&self.database(), KeySource::File(self.key()))
     }
 
-    pub(crate) fn open(&self) -> SqliteStore {
+    pub(crate) fn open(&self) -> SqlStore {
         self.try_open().unwrap()
     }
 
     /// A store with a fleet `f`.
-    pub(crate) async fn open_with_fleet(&self) -> SqliteStore {
+    pub(crate) async fn open_with_fleet(&self) -> SqlStore {
         let store = self.open();
         store.fleet_create(&fleet("f"), &Labels::default()).await.unwrap();
         store
@@ -105,7 +105,7 @@ pub(crate) fn declaration(fleet_name: &str, agents: Vec<AgentSpec>) -> Apply {
     Apply { fleet: fleet(fleet_name), create_fleet: None, agents, prune: false, dry_run: false }
 }
 
-pub(crate) async fn apply(store: &SqliteStore, agents: Vec<AgentSpec>) -> Result<Applied> {
+pub(crate) async fn apply(store: &SqlStore, agents: Vec<AgentSpec>) -> Result<Applied> {
     store.apply(&declaration("f", agents)).await
 }
 
@@ -122,12 +122,12 @@ pub(crate) fn alive(record: &AgentRecord) -> Vec<u32> {
     numbers(record, |wanted| !wanted.is_absent())
 }
 
-pub(crate) async fn events(store: &SqliteStore) -> Vec<Event> {
+pub(crate) async fn events(store: &SqlStore) -> Vec<Event> {
     store.event_list(&EventFilter { limit: u32::MAX, ..EventFilter::default() }).await.unwrap()
 }
 
 /// Everything there is to see, as one comparable text.
-pub(crate) async fn picture(store: &SqliteStore) -> String {
+pub(crate) async fn picture(store: &SqlStore) -> String {
     format!(
         "{:#?}",
         (

@@ -1,5 +1,7 @@
 //! The encryption key: where it comes from, where it is kept, how it is exchanged for another.
 //!
+//! Several servers of one database change the key only within a transaction that excludes the others'.
+//!
 //! The database knows the key's id, never the key. A key file is replaced in three steps, each durable before the next:
 //! the new key is written beside the old one (`<key>.new`), the secrets and the key id change in one transaction, the
 //! new file takes the old one's name. Whoever opens the store looks at the key id to see which of the two files counts,
@@ -12,11 +14,11 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{Context, SHA256};
-use rusqlite::{Connection, OptionalExtension};
 use zeroize::Zeroizing;
 
-use super::file::{self, remove_if_there, suffixed, sync_directory_of};
+use super::connection::{Connection, Outcome, params};
 use crate::error::{Error, Result};
+use crate::file::{self, remove_if_there, suffixed, sync_directory_of};
 
 /// Where the key that encrypts secrets comes from.
 pub enum KeySource {
@@ -27,7 +29,7 @@ pub enum KeySource {
 }
 
 /// The key in use.
-pub(super) struct Keys {
+pub(crate) struct Keys {
     /// The key file, if the key is kept in one.
     pub file: Option<PathBuf>,
     /// `None` as long as there is no key file.
@@ -35,7 +37,7 @@ pub(super) struct Keys {
 }
 
 /// A key that is ready for use.
-pub(super) struct Key {
+pub(crate) struct Key {
     cipher: LessSafeKey,
     /// Tells keys apart without giving anything away.
     pub id: String,
@@ -61,7 +63,7 @@ impl std::fmt::Debug for KeySource {
 
 impl Keys {
     /// Finds the key that the database's secrets were encrypted with, and ends a rotation that was cut off.
-    pub(super) fn open(source: KeySource, connection: &Connection) -> Result<Self> {
+    pub(crate) fn open(source: KeySource, connection: &dyn Connection) -> Result<Self> {
         let expected = known_id(connection)?;
         let (origin, key, file) = match source {
             KeySource::Environment(digits) => {
@@ -83,16 +85,37 @@ impl Keys {
         }
     }
 
+    /// Takes the key that another server of this database changed to.
+    pub(crate) fn refresh(&mut self, connection: &dyn Connection) -> Result<()> {
+        let Some(known) = known_id(connection)? else { return Ok(()) };
+        match (&self.key, &self.file) {
+            (Some(key), _) if key.id == known => {}
+            (_, Some(path)) => *self = Keys::open(KeySource::File(path.clone()), connection)?,
+            (Some(key), None) => {
+                let (origin, found) = (ENVIRONMENT.to_owned(), key.id.clone());
+                return Err(Error::KeyMismatch { origin, expected: known, found });
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
     /// The key for encrypting; makes the key file if there is none yet.
-    pub(super) fn for_writing(&mut self, connection: &Connection) -> Result<&Key> {
+    pub(crate) fn for_writing(&mut self, connection: &dyn Connection) -> Result<&Key> {
+        self.refresh(connection)?;
         let key = match (self.key.take(), &self.file) {
             (Some(key), _) => key,
-            (None, Some(path)) => {
-                let digits = generate()?;
-                write_new(path, &digits)?;
-                install_new(path)?;
-                Key::parse(&digits, "a fresh key")?
-            }
+            (None, Some(path)) => match read(path)? {
+                // Of a server that did not live to use it.
+                Some(digits) => Key::parse(&digits, "the key file")?,
+                None => {
+                    let digits = generate()?;
+                    let key = Key::parse(&digits, "a fresh key")?;
+                    write_new(path, &digits)?;
+                    install_new(path, &key.id)?;
+                    key
+                }
+            },
             (None, None) => return Err(Error::KeyNeeded),
         };
         set_known_id(connection, &key.id)?;
@@ -100,11 +123,11 @@ impl Keys {
     }
 
     /// The key for decrypting; without one there is nothing that it could open.
-    pub(super) fn for_reading(&self) -> Option<&Key> {
+    pub(crate) fn for_reading(&self) -> Option<&Key> {
         self.key.as_ref()
     }
 
-    pub(super) fn replace(&mut self, key: Key) {
+    pub(crate) fn replace(&mut self, key: Key) {
         self.key = Some(key);
     }
 }
@@ -113,7 +136,7 @@ impl Keys {
 
 impl Key {
     /// Errors name `origin`, never the digits.
-    pub(super) fn parse(digits: &str, origin: &str) -> Result<Self> {
+    pub(crate) fn parse(digits: &str, origin: &str) -> Result<Self> {
         let malformed = || Error::KeyMalformed(origin.to_owned());
         let mut bytes = Zeroizing::new([0_u8; 32]);
         let digits = digits.trim_ascii().as_bytes();
@@ -135,7 +158,7 @@ impl Key {
     }
 
     /// Encrypts in place; `context` must be the same when it is opened.
-    pub(super) fn seal(
+    pub(crate) fn seal(
         &self,
         context: &str,
         mut value: Zeroizing<Vec<u8>>,
@@ -153,7 +176,7 @@ impl Key {
     }
 
     /// `None` if this is not what was sealed with this key and context.
-    pub(super) fn unseal(
+    pub(crate) fn unseal(
         &self,
         context: &str,
         nonce: &[u8],
@@ -167,25 +190,25 @@ impl Key {
     }
 }
 
-pub(super) fn known_id(connection: &Connection) -> rusqlite::Result<Option<String>> {
+pub(crate) fn known_id(connection: &dyn Connection) -> Outcome<Option<String>> {
     let sql = "SELECT value FROM meta WHERE name = 'key_id'";
-    connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()
+    connection.find(sql, params![], |row| row.get(0))
 }
 
-pub(super) fn set_known_id(connection: &Connection, id: &str) -> rusqlite::Result<()> {
+pub(crate) fn set_known_id(connection: &dyn Connection, id: &str) -> Outcome<()> {
     let sql = "INSERT INTO meta (name, value) VALUES ('key_id', ?1)
-               ON CONFLICT (name) DO UPDATE SET value = ?1 WHERE value <> ?1";
-    connection.prepare_cached(sql)?.execute([id]).map(drop)
+               ON CONFLICT (name) DO UPDATE SET value = ?1 WHERE meta.value <> ?1";
+    connection.execute(sql, params![id]).map(drop)
 }
 
-pub(super) fn generate() -> Result<Digits> {
+pub(crate) fn generate() -> Result<Digits> {
     let mut bytes = Zeroizing::new([0_u8; 32]);
     aws_lc_rs::rand::fill(&mut *bytes).map_err(|_| Error::NoRandomness)?;
     Ok(hex(&*bytes))
 }
 
 /// Writes `<key>.new`, durably.
-pub(super) fn write_new(path: &Path, digits: &Digits) -> Result<()> {
+pub(crate) fn write_new(path: &Path, digits: &Digits) -> Result<()> {
     let new = suffixed(path, ".new");
     let write = || -> io::Result<()> {
         remove_if_there(&new)?;
@@ -198,22 +221,30 @@ pub(super) fn write_new(path: &Path, digits: &Digits) -> Result<()> {
     write().map_err(|source| Error::KeyFile { path: new.clone(), source })
 }
 
-/// Gives `<key>.new` the key file's name, durably.
-pub(super) fn install_new(path: &Path) -> Result<()> {
-    file::install_new(path).map_err(|source| Error::KeyFile { path: path.to_owned(), source })
+/// Gives `<key>.new`, which holds the key `id`, the key file's name, durably. Another server that opened the database
+/// meanwhile may have done so already.
+pub(crate) fn install_new(path: &Path, id: &str) -> Result<()> {
+    match file::install_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && holds(path, id)? => Ok(()),
+        done => done.map_err(|source| Error::KeyFile { path: path.to_owned(), source }),
+    }
+}
+
+fn holds(path: &Path, id: &str) -> Result<bool> {
+    Ok(read(path)?.and_then(|digits| Key::parse(&digits, "").ok()).is_some_and(|key| key.id == id))
 }
 
 /// Ends a change of key files that was cut off: `<key>.new` counts if it is the key that the database knows.
-pub(super) fn settle(path: &Path, expected: Option<&str>) -> Result<()> {
+pub(crate) fn settle(path: &Path, expected: Option<&str>) -> Result<()> {
     let new = suffixed(path, ".new");
     let Some(digits) = read(&new)? else {
         return Ok(());
     };
     // A file that was cut off while it was written is no key.
     let id = Key::parse(&digits, "").ok().map(|key| key.id);
-    if id.is_some() && id.as_deref() == expected {
+    if let Some(id) = id.filter(|id| Some(id.as_str()) == expected) {
         tracing::info!("completing a key rotation that was cut off");
-        return install_new(path);
+        return install_new(path, &id);
     }
     remove_if_there(&new).map_err(|source| Error::KeyFile { path: new, source })
 }

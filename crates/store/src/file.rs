@@ -5,13 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// `path` with `suffix` behind its name.
-pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -19,13 +19,13 @@ pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 /// Gives `<path>.new` the name `path`, durably.
-pub(super) fn install_new(path: &Path) -> io::Result<()> {
+pub(crate) fn install_new(path: &Path) -> io::Result<()> {
     fs::rename(suffixed(path, ".new"), path)?;
     sync_directory_of(path)
 }
 
 /// Makes a name that was added to the directory of `path` durable.
-pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

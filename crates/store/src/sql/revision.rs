@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use chassis_core::{AgentKey, EventKind, Pin, Rollout, RolloutState, Undone};
 use chassis_spec::{AgentSpec, ImageName};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::agent;
 use super::apply;
 use super::column::{Json, Time};
+use super::connection::{Connection, Outcome, Row, params};
 use super::worker::Change;
 use crate::error::{Error, Result};
-use crate::types::{Agent, AgentChange, AgentOutcome, Revision, RevisionOutcome};
+use crate::types::{Agent, AgentChange, AgentOutcome, InstanceRecord, Revision, RevisionOutcome};
 
 /// How many revisions are kept at least. Older ones go unless containers of them may still serve.
 const KEPT: u64 = 100;
@@ -20,7 +20,7 @@ const SELECT: &str = "SELECT revision, template, spec, cause, image_id, image_di
     FROM revisions";
 
 /// A revision that is to be made.
-pub(super) struct New<'a> {
+pub(crate) struct New<'a> {
     pub spec: &'a AgentSpec,
     /// The revision whose containers serve this one; itself without one.
     pub template: Option<u64>,
@@ -29,23 +29,21 @@ pub(super) struct New<'a> {
     pub undoes: Option<Undone>,
 }
 
-pub(super) fn list(connection: &Connection, key: &AgentKey) -> Result<Vec<Revision>> {
+pub(crate) fn list(connection: &dyn Connection, key: &AgentKey) -> Result<Vec<Revision>> {
     agent::get(connection, key)?;
     let sql = format!("{SELECT} WHERE fleet = ?1 AND agent = ?2 ORDER BY revision");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map([key.fleet.as_str(), key.agent.as_str()], from_row)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(connection.list(&sql, params![key.fleet.as_str(), key.agent.as_str()], from_row)?)
 }
 
-pub(super) fn get(connection: &Connection, key: &AgentKey, revision: u64) -> Result<Revision> {
+pub(crate) fn get(connection: &dyn Connection, key: &AgentKey, revision: u64) -> Result<Revision> {
     let sql = format!("{SELECT} WHERE fleet = ?1 AND agent = ?2 AND revision = ?3");
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), revision];
-    let found = connection.prepare_cached(&sql)?.query_row(parameters, from_row).optional()?;
+    let found = connection.find(&sql, parameters, from_row)?;
     found.ok_or_else(|| Error::RevisionNotFound { key: key.clone(), revision })
 }
 
 /// Makes the next revision and begins its rollout. `before` is the agent as it was, if there was one.
-pub(super) fn add(change: &Change<'_>, key: &AgentKey, before: Option<&Agent>, new: New<'_>) -> Result<u64> {
+pub(crate) fn add(change: &Change<'_>, key: &AgentKey, before: Option<&Agent>, new: New<'_>) -> Result<u64> {
     let (fleet, name) = (key.fleet.as_str(), key.agent.as_str());
     let revision = before.map_or(1, |agent| agent.revision + 1);
     let pin = new.pin.unwrap_or_default();
@@ -63,7 +61,7 @@ pub(super) fn add(change: &Change<'_>, key: &AgentKey, before: Option<&Agent>, n
         pin.digest,
         Time(change.now)
     ];
-    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    change.connection.execute(sql, parameters)?;
     let from = match last_complete(change.connection, key)? {
         Some(revision) => Some(revision),
         // A first revision may be followed by another before it is known to be complete.
@@ -75,7 +73,7 @@ pub(super) fn add(change: &Change<'_>, key: &AgentKey, before: Option<&Agent>, n
     let paused = before.and_then(|agent| agent.rollout.as_ref()).is_some_and(Rollout::is_paused);
     let rollout = Rollout::begin(revision, from, paused, new.undoes, change.now);
     let sql = "UPDATE agents SET revision = ?3, rollout = ?4 WHERE fleet = ?1 AND name = ?2";
-    change.connection.prepare_cached(sql)?.execute(params![fleet, name, revision, Json(&rollout)])?;
+    change.connection.execute(sql, params![fleet, name, revision, Json(&rollout)])?;
     let image = new.spec.image.to_string();
     change.agent_event(key, EventKind::AgentDeployed { revision, image })?;
     if let Some(before) = before {
@@ -86,45 +84,43 @@ pub(super) fn add(change: &Change<'_>, key: &AgentKey, before: Option<&Agent>, n
 }
 
 /// True if none of the agent's instances is known to fail.
-fn is_untroubled(connection: &Connection, key: &AgentKey) -> Result<bool> {
-    let sql = "SELECT NOT EXISTS (
-                   SELECT 1 FROM instances WHERE fleet = ?1 AND agent = ?2
-                   AND (memory ->> '$.blocked' IS NOT NULL OR memory ->> '$.failures' > 0))";
-    let parameters = params![key.fleet.as_str(), key.agent.as_str()];
-    Ok(connection.prepare_cached(sql)?.query_row(parameters, |row| row.get(0))?)
+fn is_untroubled(connection: &dyn Connection, key: &AgentKey) -> Result<bool> {
+    let untroubled = |record: &InstanceRecord| record.memory.blocked.is_none() && record.memory.failures == 0;
+    Ok(super::instance::list(connection, key)?.iter().all(untroubled))
 }
 
-fn last_complete(connection: &Connection, key: &AgentKey) -> Result<Option<u64>> {
+fn last_complete(connection: &dyn Connection, key: &AgentKey) -> Result<Option<u64>> {
     let sql = "SELECT max(revision) FROM revisions WHERE fleet = ?1 AND agent = ?2 AND outcome = 'complete'";
     let parameters = params![key.fleet.as_str(), key.agent.as_str()];
-    Ok(connection.prepare_cached(sql)?.query_row(parameters, |row| row.get(0))?)
+    Ok(connection.value(sql, parameters)?)
 }
 
 fn prune(change: &Change<'_>, key: &AgentKey, revision: u64, from: Option<u64>) -> Result<()> {
-    let sql = "DELETE FROM revisions WHERE fleet = ?1 AND agent = ?2 AND revision <= ?3 AND revision IS NOT ?5
+    let sql = "DELETE FROM revisions WHERE fleet = ?1 AND agent = ?2 AND revision <= ?3 AND revision IS DISTINCT FROM ?5
                AND template <> (SELECT template FROM revisions WHERE fleet = ?1 AND agent = ?2 AND revision = ?4)";
     let last = revision.saturating_sub(KEPT);
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), last, revision, from];
-    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    change.connection.execute(sql, parameters)?;
     Ok(())
 }
 
 /// Keeps which image a revision runs. Whoever comes first wins; returns what holds.
-pub(super) fn pin(change: &Change<'_>, key: &AgentKey, revision: u64, pin: &Pin) -> Result<Pin> {
+pub(crate) fn pin(change: &Change<'_>, key: &AgentKey, revision: u64, pin: &Pin) -> Result<Pin> {
     if let Some(held) = get(change.connection, key, revision)?.pin {
         return Ok(held);
     }
+    change.touch(&key.fleet, &key.agent);
     // Revisions that share their containers share the image.
     let sql = "UPDATE revisions SET image_id = ?4, image_digest = ?5 WHERE fleet = ?1 AND agent = ?2
                AND image_id IS NULL AND image_digest IS NULL
                AND template = (SELECT template FROM revisions WHERE fleet = ?1 AND agent = ?2 AND revision = ?3)";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), revision, pin.id, pin.digest];
-    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    change.connection.execute(sql, parameters)?;
     Ok(pin.clone())
 }
 
 /// Keeps what became of a rollout, unless it is another one by now. Returns whether it was kept.
-pub(super) fn record(
+pub(crate) fn record(
     change: &Change<'_>,
     key: &AgentKey,
     before: &Rollout,
@@ -149,7 +145,7 @@ pub(super) fn record(
 }
 
 /// Undoes a revision that failed, unless the rollout is another one by now. Returns whether it was undone.
-pub(super) fn roll_back(change: &Change<'_>, key: &AgentKey, before: &Rollout, why: &str) -> Result<bool> {
+pub(crate) fn roll_back(change: &Change<'_>, key: &AgentKey, before: &Rollout, why: &str) -> Result<bool> {
     let agent = agent::get(change.connection, key)?;
     let Some(to) = before.from.filter(|_| agent.rollout.as_ref() == Some(before)) else { return Ok(false) };
     let from = before.revision;
@@ -165,7 +161,7 @@ pub(super) fn roll_back(change: &Change<'_>, key: &AgentKey, before: &Rollout, w
 }
 
 /// Makes the definition of an earlier revision the present one again: of the last that was complete, without `to`.
-pub(super) fn undo(change: &Change<'_>, key: &AgentKey, to: Option<u64>) -> Result<AgentOutcome> {
+pub(crate) fn undo(change: &Change<'_>, key: &AgentKey, to: Option<u64>) -> Result<AgentOutcome> {
     let agent = usable(change, key)?;
     let present = get(change.connection, key, agent.revision)?;
     let is_other = |other: &Revision| !same(other, &present);
@@ -191,7 +187,7 @@ pub(super) fn undo(change: &Change<'_>, key: &AgentKey, to: Option<u64>) -> Resu
 }
 
 /// Gives the agent another image, or another meaning of the same name.
-pub(super) fn upgrade(
+pub(crate) fn upgrade(
     change: &Change<'_>,
     key: &AgentKey,
     image: Option<&ImageName>,
@@ -212,7 +208,7 @@ pub(super) fn upgrade(
 }
 
 /// Stops an agent's rollouts from replacing instances, or lets them go on. Returns whether that is news.
-pub(super) fn pause(change: &Change<'_>, key: &AgentKey, paused: bool) -> Result<bool> {
+pub(crate) fn pause(change: &Change<'_>, key: &AgentKey, paused: bool) -> Result<bool> {
     let agent = usable(change, key)?;
     let revision = agent.revision;
     let rollout = agent.rollout.unwrap_or_else(|| Rollout::begin(revision, None, false, None, change.now));
@@ -264,36 +260,37 @@ fn outcome(
 }
 
 fn set(change: &Change<'_>, key: &AgentKey, rollout: &Rollout) -> Result<()> {
+    change.touch(&key.fleet, &key.agent);
     let sql = "UPDATE agents SET rollout = ?3 WHERE fleet = ?1 AND name = ?2";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), Json(rollout)];
-    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    change.connection.execute(sql, parameters)?;
     Ok(())
 }
 
 fn conclude(change: &Change<'_>, key: &AgentKey, revision: u64, outcome: &str) -> Result<()> {
     let sql = "UPDATE revisions SET outcome = ?4 WHERE fleet = ?1 AND agent = ?2 AND revision = ?3";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), revision, outcome];
-    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    change.connection.execute(sql, parameters)?;
     Ok(())
 }
 
 /// An image that neither has an id nor a digest is not known yet.
-pub(super) fn pin_of(id: Option<String>, digest: Option<String>) -> Option<Pin> {
+pub(crate) fn pin_of(id: Option<String>, digest: Option<String>) -> Option<Pin> {
     (id.is_some() || digest.is_some()).then_some(Pin { id, digest })
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Revision> {
+fn from_row(row: &Row<'_>) -> Outcome<Revision> {
     let outcome: Option<String> = row.get(6)?;
     Ok(Revision {
         revision: row.get(0)?,
         template: row.get(1)?,
-        spec: Arc::new(row.get::<_, Json<_>>(2)?.0),
+        spec: Arc::new(row.get::<Json<_>>(2)?.0),
         cause: row.get(3)?,
         pin: pin_of(row.get(4)?, row.get(5)?),
         outcome: outcome.map(|outcome| match outcome.as_str() {
             "complete" => RevisionOutcome::Complete,
             _ => RevisionOutcome::Failed,
         }),
-        deployed_at: row.get::<_, Time>(7)?.0,
+        deployed_at: row.get::<Time>(7)?.0,
     })
 }

@@ -1,9 +1,9 @@
 //! Instances: what is wanted of each and what is remembered of it.
 
 use chassis_core::{AgentKey, Desired, EventKind, InstanceKey, Memory, Wanted};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::column::{Json, Time, WantedColumn};
+use super::connection::{Connection, Outcome, Row, params};
 use super::worker::Change;
 use super::{agent, exit, fleet};
 use crate::error::{Error, Result};
@@ -12,69 +12,72 @@ use crate::types::{AgentRecord, InstanceChange, InstanceRecord, InstanceUpdate, 
 const SELECT: &str = "SELECT number, wanted, started_after, memory, version, created_at FROM instances";
 
 /// All instances of an agent by number, those that are to go among them.
-pub(super) fn list(connection: &Connection, key: &AgentKey) -> Result<Vec<InstanceRecord>> {
+pub(crate) fn list(connection: &dyn Connection, key: &AgentKey) -> Result<Vec<InstanceRecord>> {
     let sql = format!("{SELECT} WHERE fleet = ?1 AND agent = ?2 ORDER BY number");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map([key.fleet.as_str(), key.agent.as_str()], from_row)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(connection.list(&sql, params![key.fleet.as_str(), key.agent.as_str()], from_row)?)
 }
 
 /// How many instances of an agent are to stay.
-pub(super) fn count(connection: &Connection, key: &AgentKey) -> Result<u32> {
+pub(crate) fn count(connection: &dyn Connection, key: &AgentKey) -> Result<u32> {
     let sql = "SELECT count(*) FROM instances
                WHERE fleet = ?1 AND agent = ?2 AND wanted NOT IN ('absent', 'cleanup')";
     let parameters = params![key.fleet.as_str(), key.agent.as_str()];
-    Ok(connection.prepare_cached(sql)?.query_row(parameters, |row| row.get(0))?)
+    Ok(connection.value(sql, parameters)?)
 }
 
-fn get(connection: &Connection, key: &InstanceKey) -> Result<InstanceRecord> {
+fn get(connection: &dyn Connection, key: &InstanceKey) -> Result<InstanceRecord> {
     let sql = format!("{SELECT} WHERE fleet = ?1 AND agent = ?2 AND number = ?3");
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number];
-    let record = connection.prepare_cached(&sql)?.query_row(parameters, from_row).optional()?;
+    let record = connection.find(&sql, parameters, from_row)?;
     record.ok_or_else(|| Error::InstanceNotFound(key.clone()))
 }
 
 /// A new instance that should run.
-pub(super) fn insert(change: &Change<'_>, key: &InstanceKey) -> Result<()> {
+pub(crate) fn insert(change: &Change<'_>, key: &InstanceKey) -> Result<()> {
     let sql = "INSERT INTO instances (fleet, agent, number, wanted, memory, version, created_at)
                VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6)";
-    change.connection.prepare_cached(sql)?.execute(params![
-        key.fleet.as_str(),
-        key.agent.as_str(),
-        key.number,
-        WantedColumn(Wanted::Running),
-        Json(Memory::default()),
-        Time(change.now),
-    ])?;
+    change.connection.execute(
+        sql,
+        params![
+            key.fleet.as_str(),
+            key.agent.as_str(),
+            key.number,
+            WantedColumn(Wanted::Running),
+            Json(Memory::default()),
+            Time(change.now),
+        ],
+    )?;
     Ok(())
 }
 
 /// An instance that was to go is to run after all.
-pub(super) fn revive(change: &Change<'_>, key: &AgentKey, record: &InstanceRecord) -> Result<()> {
+pub(crate) fn revive(change: &Change<'_>, key: &AgentKey, record: &InstanceRecord) -> Result<()> {
     let (desired, memory) = run_anew(change, &record.memory);
     save(change, &key.instance(record.number), desired, &memory)
 }
 
 /// Wants the instance gone; its data too if `cleanup`.
-pub(super) fn remove(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> Result<()> {
+pub(crate) fn remove(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> Result<()> {
+    change.touch(&key.fleet, &key.agent);
     let sql = "UPDATE instances SET wanted = ?4, version = version + 1
                WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
     let wanted = WantedColumn(Wanted::Absent { cleanup });
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number, wanted];
-    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    change.connection.execute(sql, parameters)?;
     Ok(())
 }
 
 /// Wants all instances of an agent gone, and returns for how many that is news. Data that was to go still does.
-pub(super) fn remove_all(change: &Change<'_>, key: &AgentKey, cleanup: bool) -> Result<usize> {
+pub(crate) fn remove_all(change: &Change<'_>, key: &AgentKey, cleanup: bool) -> Result<u64> {
+    change.touch(&key.fleet, &key.agent);
     let sql = "UPDATE instances SET wanted = ?3, version = version + 1
                WHERE fleet = ?1 AND agent = ?2 AND wanted NOT IN (?3, 'cleanup')";
     let wanted = WantedColumn(Wanted::Absent { cleanup });
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), wanted];
-    Ok(change.connection.prepare_cached(sql)?.execute(parameters)?)
+    Ok(change.connection.execute(sql, parameters)?)
 }
 
-pub(super) fn request(change: &Change<'_>, scope: &Scope, asked: InstanceChange) -> Result<Vec<AgentKey>> {
+pub(crate) fn request(change: &Change<'_>, scope: &Scope, asked: InstanceChange) -> Result<Vec<AgentKey>> {
     let connection = change.connection;
     let fleet = fleet::get(connection, &scope.fleet)?;
     let key = |agent| AgentKey { fleet: scope.fleet.clone(), agent };
@@ -152,20 +155,24 @@ fn run_anew(change: &Change<'_>, memory: &Memory) -> (Desired, Memory) {
 }
 
 fn save(change: &Change<'_>, key: &InstanceKey, desired: Desired, memory: &Memory) -> Result<()> {
+    change.touch(&key.fleet, &key.agent);
     let sql = "UPDATE instances SET wanted = ?4, started_after = ?5, memory = ?6, version = version + 1
                WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
-    change.connection.prepare_cached(sql)?.execute(params![
-        key.fleet.as_str(),
-        key.agent.as_str(),
-        key.number,
-        WantedColumn(desired.wanted),
-        desired.started_after.map(Time),
-        Json(memory),
-    ])?;
+    change.connection.execute(
+        sql,
+        params![
+            key.fleet.as_str(),
+            key.agent.as_str(),
+            key.number,
+            WantedColumn(desired.wanted),
+            desired.started_after.map(Time),
+            Json(memory),
+        ],
+    )?;
     Ok(())
 }
 
-pub(super) fn delete(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> Result<AgentRecord> {
+pub(crate) fn delete(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> Result<AgentRecord> {
     let agent = key.agent_key();
     agent::get(change.connection, &agent)?;
     let wanted = get(change.connection, key)?.desired.wanted;
@@ -179,14 +186,14 @@ pub(super) fn delete(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> R
     agent::load(change.connection, &agent)
 }
 
-pub(super) fn record(change: &Change<'_>, updates: Vec<InstanceUpdate>) -> Result<()> {
+pub(crate) fn record(change: &Change<'_>, updates: Vec<InstanceUpdate>) -> Result<()> {
     let sql = "UPDATE instances SET memory = ?4, version = version + 1
                WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
-    let mut statement = change.connection.prepare_cached(sql)?;
     for InstanceUpdate { key, memory, events, exits } in updates {
-        let found =
-            statement.execute(params![key.fleet.as_str(), key.agent.as_str(), key.number, Json(memory)])?;
+        let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number, Json(memory)];
+        let found = change.connection.execute(sql, parameters)?;
         if found > 0 {
+            change.touch(&key.fleet, &key.agent);
             for event in events {
                 change.instance_event(&key, event)?;
             }
@@ -198,26 +205,26 @@ pub(super) fn record(change: &Change<'_>, updates: Vec<InstanceUpdate>) -> Resul
     Ok(())
 }
 
-pub(super) fn forget(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> Result<()> {
+pub(crate) fn forget(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> Result<()> {
     // Somebody may have wanted it back, or its data gone as well, since it was taken down.
     if get(change.connection, key)?.desired.wanted != (Wanted::Absent { cleanup }) {
         return Err(Error::NotDeleting(format!("instance `{key}`")));
     }
     let sql = "DELETE FROM instances WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number];
-    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    change.connection.execute(sql, parameters)?;
     change.instance_event(key, EventKind::Deleted { cleanup })
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<InstanceRecord> {
+fn from_row(row: &Row<'_>) -> Outcome<InstanceRecord> {
     Ok(InstanceRecord {
         number: row.get(0)?,
         desired: Desired {
-            wanted: row.get::<_, WantedColumn>(1)?.0,
-            started_after: row.get::<_, Option<Time>>(2)?.map(|time| time.0),
+            wanted: row.get::<WantedColumn>(1)?.0,
+            started_after: row.get::<Option<Time>>(2)?.map(|time| time.0),
         },
-        memory: row.get::<_, Json<_>>(3)?.0,
+        memory: row.get::<Json<_>>(3)?.0,
         version: row.get(4)?,
-        created_at: row.get::<_, Time>(5)?.0,
+        created_at: row.get::<Time>(5)?.0,
     })
 }

@@ -2,15 +2,15 @@
 
 use chassis_core::{AgentKey, EventKind};
 use chassis_spec::{AgentName, FleetName, Labels};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::agent;
 use super::column::{Json, Name, Time};
+use super::connection::{Connection, Outcome, Row, params};
 use super::worker::Change;
 use crate::error::{Error, Result};
 use crate::types::Fleet;
 
-pub(super) fn create(change: &Change<'_>, name: &FleetName, labels: &Labels) -> Result<Fleet> {
+pub(crate) fn create(change: &Change<'_>, name: &FleetName, labels: &Labels) -> Result<Fleet> {
     match get(change.connection, name) {
         Ok(fleet) if fleet.deleting => return Err(Error::FleetDeleting(name.clone())),
         Ok(_) => return Err(Error::FleetExists(name.clone())),
@@ -19,29 +19,29 @@ pub(super) fn create(change: &Change<'_>, name: &FleetName, labels: &Labels) -> 
     }
     let sql =
         "INSERT INTO fleets (name, labels, version, created_at, deleting) VALUES (?1, ?2, 1, ?3, FALSE)";
-    change.connection.prepare_cached(sql)?.execute(params![name.as_str(), Json(labels), Time(change.now)])?;
+    change.connection.execute(sql, params![name.as_str(), Json(labels), Time(change.now)])?;
     change.fleet_event(name, EventKind::FleetCreated)?;
     get(change.connection, name)
 }
 
-pub(super) fn get(connection: &Connection, name: &FleetName) -> Result<Fleet> {
+pub(crate) fn get(connection: &dyn Connection, name: &FleetName) -> Result<Fleet> {
     let sql = "SELECT name, labels, version, created_at, deleting, cleanup FROM fleets WHERE name = ?1";
-    let fleet = connection.prepare_cached(sql)?.query_row([name.as_str()], from_row).optional()?;
+    let fleet = connection.find(sql, params![name.as_str()], from_row)?;
     fleet.ok_or_else(|| Error::FleetNotFound(name.clone()))
 }
 
 /// The fleet, if it takes changes.
-pub(super) fn get_usable(connection: &Connection, name: &FleetName) -> Result<Fleet> {
+pub(crate) fn get_usable(connection: &dyn Connection, name: &FleetName) -> Result<Fleet> {
     let fleet = get(connection, name)?;
     if fleet.deleting { Err(Error::FleetDeleting(name.clone())) } else { Ok(fleet) }
 }
 
-pub(super) fn list(connection: &Connection) -> Result<Vec<Fleet>> {
+pub(crate) fn list(connection: &dyn Connection) -> Result<Vec<Fleet>> {
     let sql = "SELECT name, labels, version, created_at, deleting, cleanup FROM fleets ORDER BY name";
-    Ok(connection.prepare_cached(sql)?.query_map([], from_row)?.collect::<rusqlite::Result<_>>()?)
+    Ok(connection.list(sql, params![], from_row)?)
 }
 
-pub(super) fn delete(
+pub(crate) fn delete(
     change: &Change<'_>,
     name: &FleetName,
     cleanup: bool,
@@ -52,7 +52,7 @@ pub(super) fn delete(
     if !fleet.deleting || cleanup && !fleet.cleanup {
         let sql = "UPDATE fleets SET deleting = TRUE, cleanup = cleanup OR ?2, version = version + 1
                    WHERE name = ?1";
-        change.connection.prepare_cached(sql)?.execute(params![name.as_str(), cleanup])?;
+        change.connection.execute(sql, params![name.as_str(), cleanup])?;
         change.fleet_event(name, EventKind::DeleteRequested { cleanup })?;
     }
     for agent in agent::names(change.connection, name)? {
@@ -61,7 +61,7 @@ pub(super) fn delete(
     get(change.connection, name)
 }
 
-pub(super) fn forget(change: &Change<'_>, name: &FleetName) -> Result<()> {
+pub(crate) fn forget(change: &Change<'_>, name: &FleetName) -> Result<()> {
     let what = || format!("fleet `{name}`");
     if !get(change.connection, name)?.deleting {
         return Err(Error::NotDeleting(what()));
@@ -69,24 +69,24 @@ pub(super) fn forget(change: &Change<'_>, name: &FleetName) -> Result<()> {
     if !agent::names(change.connection, name)?.is_empty() {
         return Err(Error::NotEmpty { what: what(), holds: "agents" });
     }
-    change.connection.prepare_cached("DELETE FROM fleets WHERE name = ?1")?.execute([name.as_str()])?;
+    change.connection.execute("DELETE FROM fleets WHERE name = ?1", params![name.as_str()])?;
     change.fleet_event(name, EventKind::FleetDeleted)
 }
 
 /// The fleet of an agent that was not found, if that is what is missing; else the agent.
-pub(super) fn missing(connection: &Connection, fleet: &FleetName, agent: &AgentName) -> Error {
+pub(crate) fn missing(connection: &dyn Connection, fleet: &FleetName, agent: &AgentName) -> Error {
     match get(connection, fleet) {
         Ok(_) => Error::AgentNotFound { fleet: fleet.clone(), agent: agent.clone() },
         Err(error) => error,
     }
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Fleet> {
+fn from_row(row: &Row<'_>) -> Outcome<Fleet> {
     Ok(Fleet {
-        name: row.get::<_, Name<_>>(0)?.0,
-        labels: row.get::<_, Json<_>>(1)?.0,
+        name: row.get::<Name<_>>(0)?.0,
+        labels: row.get::<Json<_>>(1)?.0,
         version: row.get(2)?,
-        created_at: row.get::<_, Time>(3)?.0,
+        created_at: row.get::<Time>(3)?.0,
         deleting: row.get(4)?,
         cleanup: row.get(5)?,
     })

@@ -1,12 +1,12 @@
-//! Secrets: encrypted before they reach SQLite, bound to their fleet, name and version, so that no record can be passed
+//! Secrets: encrypted before they reach the database, bound to their fleet, name and version, so that no record can be passed
 //! off as another. Values are never in an event, an error or a log.
 
 use chassis_core::EventKind;
 use chassis_spec::{FleetName, SecretName};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use zeroize::Zeroizing;
 
 use super::column::{Name, Time};
+use super::connection::{Connection, Outcome, Row, params};
 use super::fleet;
 use super::key::{self, Key};
 use super::worker::{Change, WriterState};
@@ -14,7 +14,7 @@ use crate::MAX_SECRET_BYTES;
 use crate::error::{Error, Result};
 use crate::types::SecretInfo;
 
-pub(super) fn write(
+pub(crate) fn write(
     change: &mut Change<'_>,
     fleet: &FleetName,
     name: &SecretName,
@@ -39,58 +39,62 @@ pub(super) fn write(
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)
                ON CONFLICT (fleet, name) DO UPDATE
                SET version = ?3, key_id = ?4, nonce = ?5, ciphertext = ?6, updated_at = ?7";
-    connection.prepare_cached(sql)?.execute(params![
-        fleet.as_str(),
-        name.as_str(),
-        version,
-        key.id,
-        nonce,
-        ciphertext,
-        Time(change.now),
-    ])?;
+    connection.execute(
+        sql,
+        params![
+            fleet.as_str(),
+            name.as_str(),
+            version,
+            key.id,
+            &nonce[..],
+            &ciphertext[..],
+            Time(change.now),
+        ],
+    )?;
     change.fleet_event(fleet, EventKind::SecretWritten { name: name.to_string() })?;
     find(connection, fleet, name)?.ok_or_else(|| not_found(connection, fleet, name))
 }
 
-pub(super) fn read(change: &Change<'_>, fleet: &FleetName, name: &SecretName) -> Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn read(
+    change: &mut Change<'_>,
+    fleet: &FleetName,
+    name: &SecretName,
+) -> Result<Zeroizing<Vec<u8>>> {
     let sql = "SELECT version, nonce, ciphertext FROM secrets WHERE fleet = ?1 AND name = ?2";
-    let record = change
-        .connection
-        .prepare_cached(sql)?
-        .query_row([fleet.as_str(), name.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
+    let record = change.connection.find(sql, params![fleet.as_str(), name.as_str()], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
     let (version, nonce, ciphertext): (u64, Vec<u8>, Vec<u8>) =
         record.ok_or_else(|| not_found(change.connection, fleet, name))?;
+    change.keys.refresh(change.connection)?;
     let key = change.keys.for_reading();
     key.and_then(|key| key.unseal(&context(fleet, name, version), &nonce, ciphertext))
         .ok_or_else(|| Error::SecretDamaged { fleet: fleet.clone(), name: name.clone() })
 }
 
-pub(super) fn exists(connection: &Connection, fleet: &FleetName, name: &SecretName) -> Result<bool> {
+pub(crate) fn exists(connection: &dyn Connection, fleet: &FleetName, name: &SecretName) -> Result<bool> {
     Ok(find(connection, fleet, name)?.is_some())
 }
 
-pub(super) fn list(connection: &Connection, fleet: Option<&FleetName>) -> Result<Vec<SecretInfo>> {
+pub(crate) fn list(connection: &dyn Connection, fleet: Option<&FleetName>) -> Result<Vec<SecretInfo>> {
     let sql = "SELECT fleet, name, version, created_at, updated_at FROM secrets
-               WHERE ?1 IS NULL OR fleet = ?1 ORDER BY fleet, name";
+               WHERE fleet = coalesce(?1, fleet) ORDER BY fleet, name";
     if let Some(name) = fleet {
         fleet::get(connection, name)?;
     }
-    let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map([fleet.map(FleetName::as_str)], from_row)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(connection.list(sql, params![fleet.map(FleetName::as_str)], from_row)?)
 }
 
-pub(super) fn delete(change: &Change<'_>, fleet: &FleetName, name: &SecretName) -> Result<()> {
+pub(crate) fn delete(change: &Change<'_>, fleet: &FleetName, name: &SecretName) -> Result<()> {
     let sql = "DELETE FROM secrets WHERE fleet = ?1 AND name = ?2";
-    if change.connection.prepare_cached(sql)?.execute([fleet.as_str(), name.as_str()])? == 0 {
+    if change.connection.execute(sql, params![fleet.as_str(), name.as_str()])? == 0 {
         return Err(not_found(change.connection, fleet, name));
     }
     change.fleet_event(fleet, EventKind::SecretDeleted { name: name.to_string() })
 }
 
 /// See [`key`] for the order of steps.
-pub(super) fn rotate(state: &mut WriterState, new_key: Option<Zeroizing<String>>) -> Result<u32> {
+pub(crate) fn rotate(state: &mut WriterState, new_key: Option<Zeroizing<String>>) -> Result<u32> {
     let file = state.keys.file.clone();
     let digits = match (new_key, &file) {
         (Some(digits), None) => digits,
@@ -102,21 +106,24 @@ pub(super) fn rotate(state: &mut WriterState, new_key: Option<Zeroizing<String>>
     if state.keys.for_reading().is_some_and(|present| present.id == new.id) {
         return Err(Error::KeyInUse);
     }
-    if let Some(path) = &file {
-        key::settle(path, key::known_id(&state.connection)?.as_deref())?;
-        key::write_new(path, &digits)?;
-    }
-    let rewritten = state.transaction(|change| reencrypt(change, &new))?;
+    let rewritten = state.transaction(|change| {
+        if let Some(path) = &file {
+            key::settle(path, key::known_id(change.connection)?.as_deref())?;
+            key::write_new(path, &digits)?;
+        }
+        reencrypt(change, &new)
+    })?;
+    let id = new.id.clone();
     state.keys.replace(new);
     if let Some(path) = &file {
-        key::install_new(path)?;
+        key::install_new(path, &id)?;
     }
-    // What was encrypted with the old key must not be left in the log.
-    state.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    // What was encrypted with the old key must not be left behind.
+    state.session.scrub()?;
     Ok(rewritten)
 }
 
-fn reencrypt(change: &Change<'_>, new: &Key) -> Result<u32> {
+fn reencrypt(change: &mut Change<'_>, new: &Key) -> Result<u32> {
     let connection = change.connection;
     let mut all = 0;
     for fleet in fleet::list(connection)? {
@@ -126,8 +133,8 @@ fn reencrypt(change: &Change<'_>, new: &Key) -> Result<u32> {
             let (nonce, ciphertext) = new.seal(&context(&fleet.name, &name, version), value)?;
             let sql =
                 "UPDATE secrets SET key_id = ?3, nonce = ?4, ciphertext = ?5 WHERE fleet = ?1 AND name = ?2";
-            let parameters = params![fleet.name.as_str(), name.as_str(), new.id, nonce, ciphertext];
-            connection.prepare_cached(sql)?.execute(parameters)?;
+            let parameters = params![fleet.name.as_str(), name.as_str(), new.id, &nonce[..], &ciphertext[..]];
+            connection.execute(sql, parameters)?;
             secrets += 1;
         }
         if secrets > 0 {
@@ -144,25 +151,25 @@ fn context(fleet: &FleetName, name: &SecretName, version: u64) -> String {
     format!("chassis-secret\0{fleet}\0{name}\0{version}")
 }
 
-fn find(connection: &Connection, fleet: &FleetName, name: &SecretName) -> Result<Option<SecretInfo>> {
+fn find(connection: &dyn Connection, fleet: &FleetName, name: &SecretName) -> Result<Option<SecretInfo>> {
     let sql =
         "SELECT fleet, name, version, created_at, updated_at FROM secrets WHERE fleet = ?1 AND name = ?2";
-    Ok(connection.prepare_cached(sql)?.query_row([fleet.as_str(), name.as_str()], from_row).optional()?)
+    Ok(connection.find(sql, params![fleet.as_str(), name.as_str()], from_row)?)
 }
 
-fn not_found(connection: &Connection, fleet: &FleetName, name: &SecretName) -> Error {
+fn not_found(connection: &dyn Connection, fleet: &FleetName, name: &SecretName) -> Error {
     match fleet::get(connection, fleet) {
         Ok(_) => Error::SecretNotFound { fleet: fleet.clone(), name: name.clone() },
         Err(error) => error,
     }
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<SecretInfo> {
+fn from_row(row: &Row<'_>) -> Outcome<SecretInfo> {
     Ok(SecretInfo {
-        fleet: row.get::<_, Name<_>>(0)?.0,
-        name: row.get::<_, Name<_>>(1)?.0,
+        fleet: row.get::<Name<_>>(0)?.0,
+        name: row.get::<Name<_>>(1)?.0,
         version: row.get(2)?,
-        created_at: row.get::<_, Time>(3)?.0,
-        updated_at: row.get::<_, Time>(4)?.0,
+        created_at: row.get::<Time>(3)?.0,
+        updated_at: row.get::<Time>(4)?.0,
     })
 }

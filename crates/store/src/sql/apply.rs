@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use chassis_core::AgentKey;
 use chassis_spec::{AgentName, AgentSpec, FleetName};
-use rusqlite::{Connection, OptionalExtension};
 
 use super::column::Name;
+use super::connection::{Connection, params};
 use super::worker::Change;
 use super::{agent, fleet, instance, revision, secret};
 use crate::error::{Error, Result};
 use crate::types::{Agent, AgentChange, AgentOutcome, Applied, Apply};
 
-pub(super) fn apply(change: &Change<'_>, apply: &Apply) -> Result<Applied> {
+pub(crate) fn apply(change: &Change<'_>, apply: &Apply) -> Result<Applied> {
     perhaps(change, apply.dry_run, |change| declare_all(change, apply))
 }
 
 /// Makes a change, or with `dry_run` only finds out what it would answer.
-pub(super) fn perhaps<T>(
+pub(crate) fn perhaps<T>(
     change: &Change<'_>,
     dry_run: bool,
     make: impl FnOnce(&Change<'_>) -> Result<T>,
@@ -26,9 +26,9 @@ pub(super) fn perhaps<T>(
     if !dry_run {
         return make(change);
     }
-    change.connection.execute_batch("SAVEPOINT dry_run")?;
+    change.connection.batch("SAVEPOINT dry_run")?;
     let answer = make(change)?;
-    change.connection.execute_batch("ROLLBACK TO dry_run; RELEASE dry_run")?;
+    change.connection.batch("ROLLBACK TO dry_run; RELEASE dry_run")?;
     Ok(answer)
 }
 
@@ -154,7 +154,7 @@ fn undeclared(
     }))
 }
 
-pub(super) fn check_secrets(connection: &Connection, key: &AgentKey, spec: &AgentSpec) -> Result<()> {
+pub(crate) fn check_secrets(connection: &dyn Connection, key: &AgentKey, spec: &AgentSpec) -> Result<()> {
     let (fleet, agent) = (key.fleet.clone(), key.agent.clone());
     let mut names = BTreeSet::new();
     for secret in spec.secret_refs() {
@@ -171,13 +171,12 @@ pub(super) fn check_secrets(connection: &Connection, key: &AgentKey, spec: &Agen
     Err(Error::SecretMissing { fleet, agent, names: names.into_iter().collect() })
 }
 
-fn check_name(connection: &Connection, key: &AgentKey) -> Result<()> {
-    let same_containers = connection
-        .prepare_cached("SELECT fleet, name FROM agents WHERE fleet || '-' || name = ?1")?
-        .query_row([format!("{}-{}", key.fleet, key.agent)], |row| {
-            Ok(AgentKey { fleet: row.get::<_, Name<_>>(0)?.0, agent: row.get::<_, Name<_>>(1)?.0 })
-        })
-        .optional()?;
+fn check_name(connection: &dyn Connection, key: &AgentKey) -> Result<()> {
+    let same_containers = connection.find(
+        "SELECT fleet, name FROM agents WHERE fleet || '-' || name = ?1",
+        params![format!("{}-{}", key.fleet, key.agent)],
+        |row| Ok(AgentKey { fleet: row.get::<Name<_>>(0)?.0, agent: row.get::<Name<_>>(1)?.0 }),
+    )?;
     let in_fleet = agent::names(connection, &key.fleet)?;
     let in_fleet = in_fleet.into_iter().map(|agent| AgentKey { fleet: key.fleet.clone(), agent });
     let collides = |other: &AgentKey| key.container_names_collide(other) || key.instance_names_collide(other);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use chassis_core::scale::scale;
 use chassis_core::{AgentKey, EventKind, Wanted};
 use chassis_spec::{AgentName, AgentSpec, FleetName};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::column::{Json, Name, Time};
+use super::column::{Json, Name, Numbers, Time};
+use super::connection::{Connection, Outcome, Row, params};
 use super::worker::Change;
 use super::{fleet, instance, revision};
 use crate::MAX_INSTANCES;
@@ -18,62 +18,59 @@ use crate::types::{Agent, AgentRecord};
 const SELECT: &str =
     "SELECT agents.fleet, name, agents.revision, spec, version, created_at, deployed_at, deleting, cleanup,
         template, image_id, image_digest, rollout,
-        (SELECT json_group_array(serving.revision) FROM revisions AS serving
+        (SELECT string_agg(CAST(serving.revision AS TEXT), ',') FROM revisions AS serving
          WHERE serving.fleet = agents.fleet AND serving.agent = name AND serving.template = revisions.template)
     FROM agents JOIN revisions
     ON revisions.fleet = agents.fleet AND agent = name AND revisions.revision = agents.revision";
 
-pub(super) fn get(connection: &Connection, key: &AgentKey) -> Result<Agent> {
+pub(crate) fn get(connection: &dyn Connection, key: &AgentKey) -> Result<Agent> {
     let agent = find(connection, key)?;
     agent.ok_or_else(|| fleet::missing(connection, &key.fleet, &key.agent))
 }
 
-pub(super) fn find(connection: &Connection, key: &AgentKey) -> Result<Option<Agent>> {
+pub(crate) fn find(connection: &dyn Connection, key: &AgentKey) -> Result<Option<Agent>> {
     let sql = format!("{SELECT} WHERE agents.fleet = ?1 AND name = ?2");
     let parameters = params![key.fleet.as_str(), key.agent.as_str()];
-    Ok(connection.prepare_cached(&sql)?.query_row(parameters, from_row).optional()?)
+    Ok(connection.find(&sql, parameters, from_row)?)
 }
 
 /// The names of a fleet's agents, those that are being deleted among them, in order.
-pub(super) fn names(connection: &Connection, fleet: &FleetName) -> Result<Vec<AgentName>> {
-    let mut statement =
-        connection.prepare_cached("SELECT name FROM agents WHERE fleet = ?1 ORDER BY name")?;
-    let names = statement.query_map([fleet.as_str()], |row| Ok(row.get::<_, Name<_>>(0)?.0))?;
-    Ok(names.collect::<rusqlite::Result<_>>()?)
+pub(crate) fn names(connection: &dyn Connection, fleet: &FleetName) -> Result<Vec<AgentName>> {
+    let sql = "SELECT name FROM agents WHERE fleet = ?1 ORDER BY name";
+    Ok(connection.list(sql, params![fleet.as_str()], |row| Ok(row.get::<Name<_>>(0)?.0))?)
 }
 
-pub(super) fn load(connection: &Connection, key: &AgentKey) -> Result<AgentRecord> {
+pub(crate) fn load(connection: &dyn Connection, key: &AgentKey) -> Result<AgentRecord> {
     Ok(AgentRecord { agent: get(connection, key)?, instances: instance::list(connection, key)? })
 }
 
-pub(super) fn load_all(connection: &Connection) -> Result<Vec<AgentRecord>> {
-    let mut statement = connection.prepare_cached(&format!("{SELECT} ORDER BY agents.fleet, name"))?;
-    let agents = statement.query_map([], from_row)?;
-    let load = |agent: rusqlite::Result<Agent>| {
-        let agent = agent?;
+pub(crate) fn load_all(connection: &dyn Connection) -> Result<Vec<AgentRecord>> {
+    let agents = connection.list(&format!("{SELECT} ORDER BY agents.fleet, name"), params![], from_row)?;
+    let load = |agent: Agent| {
         let instances = instance::list(connection, &agent.key)?;
         Ok(AgentRecord { agent, instances })
     };
-    agents.map(load).collect()
+    agents.into_iter().map(load).collect()
 }
 
-pub(super) fn insert(change: &Change<'_>, key: &AgentKey, spec: &AgentSpec) -> Result<()> {
+pub(crate) fn insert(change: &Change<'_>, key: &AgentKey, spec: &AgentSpec) -> Result<()> {
     let sql = "INSERT INTO agents (fleet, name, revision, version, created_at, deleting)
                VALUES (?1, ?2, 0, 1, ?3, FALSE)";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), Time(change.now)];
-    change.connection.prepare_cached(sql)?.execute(parameters)?;
+    change.connection.execute(sql, parameters)?;
     let new = revision::New { spec, template: None, pin: None, cause: "deploy".to_owned(), undoes: None };
     revision::add(change, key, None, new).map(drop)
 }
 
 /// Notes that the agent is not what it was.
-pub(super) fn touch(change: &Change<'_>, key: &AgentKey) -> Result<()> {
+pub(crate) fn touch(change: &Change<'_>, key: &AgentKey) -> Result<()> {
+    change.touch(&key.fleet, &key.agent);
     let sql = "UPDATE agents SET version = version + 1 WHERE fleet = ?1 AND name = ?2";
-    change.connection.prepare_cached(sql)?.execute([key.fleet.as_str(), key.agent.as_str()])?;
+    change.connection.execute(sql, params![key.fleet.as_str(), key.agent.as_str()])?;
     Ok(())
 }
 
-pub(super) fn scale_to(
+pub(crate) fn scale_to(
     change: &Change<'_>,
     key: &AgentKey,
     count: u32,
@@ -92,7 +89,7 @@ pub(super) fn scale_to(
 }
 
 /// Makes and takes away instances until there are `count`. Returns how many there were.
-pub(super) fn set_count(change: &Change<'_>, key: &AgentKey, count: u32) -> Result<u32> {
+pub(crate) fn set_count(change: &Change<'_>, key: &AgentKey, count: u32) -> Result<u32> {
     let instances = instance::list(change.connection, key)?;
     let numbers = |chosen: fn(Wanted) -> bool| -> BTreeSet<u32> {
         instances.iter().filter(|record| chosen(record.desired.wanted)).map(|record| record.number).collect()
@@ -116,7 +113,7 @@ pub(super) fn set_count(change: &Change<'_>, key: &AgentKey, count: u32) -> Resu
     Ok(from)
 }
 
-pub(super) fn check_count(spec: &AgentSpec, count: u32) -> Result<()> {
+pub(crate) fn check_count(spec: &AgentSpec, count: u32) -> Result<()> {
     if count > MAX_INSTANCES {
         return Err(Error::TooManyInstances { agent: spec.name.clone(), count });
     }
@@ -126,7 +123,7 @@ pub(super) fn check_count(spec: &AgentSpec, count: u32) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn delete(
+pub(crate) fn delete(
     change: &Change<'_>,
     key: &AgentKey,
     cleanup: bool,
@@ -138,14 +135,14 @@ pub(super) fn delete(
     if removed > 0 || !agent.deleting || cleanup && !agent.cleanup {
         let sql = "UPDATE agents SET deleting = TRUE, cleanup = cleanup OR ?3 WHERE fleet = ?1 AND name = ?2";
         let parameters = params![key.fleet.as_str(), key.agent.as_str(), cleanup];
-        change.connection.prepare_cached(sql)?.execute(parameters)?;
+        change.connection.execute(sql, parameters)?;
         touch(change, key)?;
         change.agent_event(key, EventKind::DeleteRequested { cleanup })?;
     }
     load(change.connection, key)
 }
 
-pub(super) fn forget(change: &Change<'_>, key: &AgentKey) -> Result<()> {
+pub(crate) fn forget(change: &Change<'_>, key: &AgentKey) -> Result<()> {
     let what = || format!("agent `{key}`");
     if !get(change.connection, key)?.deleting {
         return Err(Error::NotDeleting(what()));
@@ -154,23 +151,23 @@ pub(super) fn forget(change: &Change<'_>, key: &AgentKey) -> Result<()> {
         return Err(Error::NotEmpty { what: what(), holds: "instances" });
     }
     let sql = "DELETE FROM agents WHERE fleet = ?1 AND name = ?2";
-    change.connection.prepare_cached(sql)?.execute([key.fleet.as_str(), key.agent.as_str()])?;
+    change.connection.execute(sql, params![key.fleet.as_str(), key.agent.as_str()])?;
     change.agent_event(key, EventKind::AgentDeleted)
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Agent> {
+fn from_row(row: &Row<'_>) -> Outcome<Agent> {
     Ok(Agent {
-        key: AgentKey { fleet: row.get::<_, Name<_>>(0)?.0, agent: row.get::<_, Name<_>>(1)?.0 },
+        key: AgentKey { fleet: row.get::<Name<_>>(0)?.0, agent: row.get::<Name<_>>(1)?.0 },
         revision: row.get(2)?,
-        spec: Arc::new(row.get::<_, Json<_>>(3)?.0),
+        spec: Arc::new(row.get::<Json<_>>(3)?.0),
         version: row.get(4)?,
-        created_at: row.get::<_, Time>(5)?.0,
-        deployed_at: row.get::<_, Time>(6)?.0,
+        created_at: row.get::<Time>(5)?.0,
+        deployed_at: row.get::<Time>(6)?.0,
         deleting: row.get(7)?,
         cleanup: row.get(8)?,
         template: row.get(9)?,
         pin: revision::pin_of(row.get(10)?, row.get(11)?),
-        rollout: row.get::<_, Option<Json<_>>>(12)?.map(|rollout| rollout.0),
-        serving: row.get::<_, Json<Vec<u64>>>(13)?.0.into(),
+        rollout: row.get::<Option<Json<_>>>(12)?.map(|rollout| rollout.0),
+        serving: row.get::<Numbers>(13)?.0.into(),
     })
 }

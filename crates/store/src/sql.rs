@@ -1,0 +1,291 @@
+//! The [`Store`] on SQL: the tables, and the threads that work on them, for SQLite and Postgres alike.
+//!
+//! - [`connection`] is what the tables need of a database;
+//! - [`worker`] has the threads, and commits together what comes together;
+//! - [`key`] has the encryption key;
+//! - the rest are tables, and [`apply`] is what ties them together.
+
+mod agent;
+mod apply;
+pub(crate) mod column;
+pub(crate) mod connection;
+pub(crate) mod event;
+mod exit;
+mod fleet;
+mod instance;
+pub(crate) mod key;
+mod revision;
+mod secret;
+pub(crate) mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use chassis_core::{AgentKey, Event, EventKind, ExitRecord, InstanceKey, Pin, Rollout};
+use chassis_spec::{FleetName, ImageName, Labels, SecretName};
+use jiff::Timestamp;
+use tokio::sync::{broadcast, watch};
+use zeroize::Zeroizing;
+
+use crate::Store;
+use crate::error::{Error, Result};
+use crate::types::{
+    AgentOutcome, AgentRecord, Applied, Apply, EventFilter, Fleet, InstanceChange, InstanceUpdate, Lease,
+    Revision, Scope, SecretInfo, Seen,
+};
+use worker::{Reader, Writer};
+
+/// See the [`Store`] that it is.
+pub struct SqlStore {
+    pub(crate) server_id: String,
+    // Dropped first: the connection that closes last takes SQLite's log away.
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+    pub(crate) newest: watch::Receiver<u64>,
+    pub(crate) commits: Arc<AtomicU64>,
+    pub(crate) peers: Box<dyn Peers>,
+}
+
+/// The other servers of the same database.
+#[async_trait]
+pub(crate) trait Peers: Send + Sync {
+    fn acting(&self) -> watch::Receiver<bool>;
+    fn is_acting(&self) -> bool;
+    fn lease(&self) -> Option<Lease>;
+    async fn resign(&self);
+    fn changes(&self) -> broadcast::Receiver<Seen>;
+    fn unavailable_since(&self) -> Option<Timestamp>;
+}
+
+impl SqlStore {
+    /// Transactions committed since the store was opened: fewer than operations, where those came together.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for SqlStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("SqlStore").field("server_id", &self.server_id).finish_non_exhaustive()
+    }
+}
+
+/// Refuses a change by somebody who saw another version than there is.
+fn check_version(what: impl FnOnce() -> String, expected: Option<u64>, found: u64) -> Result<()> {
+    match expected {
+        Some(expected) if expected != found => Err(Error::VersionConflict { what: what(), expected, found }),
+        _ => Ok(()),
+    }
+}
+
+#[async_trait]
+impl Store for SqlStore {
+    fn server_id(&self) -> &str {
+        &self.server_id
+    }
+
+    fn acting(&self) -> watch::Receiver<bool> {
+        self.peers.acting()
+    }
+
+    fn is_acting(&self) -> bool {
+        self.peers.is_acting()
+    }
+
+    fn lease(&self) -> Option<Lease> {
+        self.peers.lease()
+    }
+
+    async fn resign(&self) {
+        self.peers.resign().await;
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Seen> {
+        self.peers.changes()
+    }
+
+    fn unavailable_since(&self) -> Option<Timestamp> {
+        self.peers.unavailable_since()
+    }
+
+    async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet> {
+        let (name, labels) = (name.clone(), labels.clone());
+        self.writer.write(move |change| fleet::create(change, &name, &labels)).await
+    }
+
+    async fn fleet_get(&self, name: &FleetName) -> Result<Fleet> {
+        let name = name.clone();
+        self.reader.read(move |connection| fleet::get(connection, &name)).await
+    }
+
+    async fn fleet_list(&self) -> Result<Vec<Fleet>> {
+        self.reader.read(fleet::list).await
+    }
+
+    async fn fleet_delete(&self, name: &FleetName, cleanup: bool, expected: Option<u64>) -> Result<Fleet> {
+        let name = name.clone();
+        self.writer.write(move |change| fleet::delete(change, &name, cleanup, expected)).await
+    }
+
+    async fn fleet_forget(&self, name: &FleetName) -> Result<()> {
+        let name = name.clone();
+        self.writer.act(move |change| fleet::forget(change, &name)).await
+    }
+
+    async fn apply(&self, apply: &Apply) -> Result<Applied> {
+        let apply = apply.clone();
+        self.writer.write(move |change| apply::apply(change, &apply)).await
+    }
+
+    async fn agent_load(&self, key: &AgentKey) -> Result<AgentRecord> {
+        let key = key.clone();
+        self.reader.read(move |connection| agent::load(connection, &key)).await
+    }
+
+    async fn agent_load_all(&self) -> Result<Vec<AgentRecord>> {
+        self.reader.read(agent::load_all).await
+    }
+
+    async fn agent_scale(&self, key: &AgentKey, count: u32, expected: Option<u64>) -> Result<AgentRecord> {
+        let key = key.clone();
+        self.writer.write(move |change| agent::scale_to(change, &key, count, expected)).await
+    }
+
+    async fn agent_delete(
+        &self,
+        key: &AgentKey,
+        cleanup: bool,
+        expected: Option<u64>,
+    ) -> Result<AgentRecord> {
+        let key = key.clone();
+        self.writer.write(move |change| agent::delete(change, &key, cleanup, expected)).await
+    }
+
+    async fn agent_forget(&self, key: &AgentKey) -> Result<()> {
+        let key = key.clone();
+        self.writer.act(move |change| agent::forget(change, &key)).await
+    }
+
+    async fn revision_list(&self, key: &AgentKey) -> Result<Vec<Revision>> {
+        let key = key.clone();
+        self.reader.read(move |connection| revision::list(connection, &key)).await
+    }
+
+    async fn revision_get(&self, key: &AgentKey, number: u64) -> Result<Revision> {
+        let key = key.clone();
+        self.reader.read(move |connection| revision::get(connection, &key, number)).await
+    }
+
+    async fn revision_pin(&self, key: &AgentKey, number: u64, pin: &Pin) -> Result<Pin> {
+        let (key, pin) = (key.clone(), pin.clone());
+        self.writer.act(move |change| revision::pin(change, &key, number, &pin)).await
+    }
+
+    async fn revision_undo(&self, key: &AgentKey, to: Option<u64>, dry_run: bool) -> Result<AgentOutcome> {
+        let key = key.clone();
+        self.writer
+            .write(move |change| apply::perhaps(change, dry_run, |change| revision::undo(change, &key, to)))
+            .await
+    }
+
+    async fn agent_upgrade(
+        &self,
+        key: &AgentKey,
+        image: Option<&ImageName>,
+        pin: Option<&Pin>,
+    ) -> Result<AgentOutcome> {
+        let (key, image, pin) = (key.clone(), image.cloned(), pin.cloned());
+        self.writer.write(move |change| revision::upgrade(change, &key, image.as_ref(), pin.as_ref())).await
+    }
+
+    async fn rollout_record(
+        &self,
+        key: &AgentKey,
+        before: &Rollout,
+        after: &Rollout,
+        event: Option<EventKind>,
+    ) -> Result<bool> {
+        let (key, before, after) = (key.clone(), before.clone(), after.clone());
+        self.writer.act(move |change| revision::record(change, &key, &before, &after, event)).await
+    }
+
+    async fn rollout_roll_back(&self, key: &AgentKey, before: &Rollout, why: &str) -> Result<bool> {
+        let (key, before, why) = (key.clone(), before.clone(), why.to_owned());
+        self.writer.act(move |change| revision::roll_back(change, &key, &before, &why)).await
+    }
+
+    async fn rollout_pause(&self, key: &AgentKey, paused: bool) -> Result<bool> {
+        let key = key.clone();
+        self.writer.write(move |change| revision::pause(change, &key, paused)).await
+    }
+
+    async fn instance_change(&self, scope: &Scope, asked: InstanceChange) -> Result<Vec<AgentKey>> {
+        let scope = scope.clone();
+        self.writer.write(move |change| instance::request(change, &scope, asked)).await
+    }
+
+    async fn instance_delete(&self, key: &InstanceKey, cleanup: bool) -> Result<AgentRecord> {
+        let key = key.clone();
+        self.writer.write(move |change| instance::delete(change, &key, cleanup)).await
+    }
+
+    async fn instance_record(&self, updates: Vec<InstanceUpdate>) -> Result<()> {
+        self.writer.act(move |change| instance::record(change, updates)).await
+    }
+
+    async fn instance_exits(&self, key: &InstanceKey) -> Result<Vec<ExitRecord>> {
+        let key = key.clone();
+        self.reader.read(move |connection| exit::list(connection, &key)).await
+    }
+
+    async fn instance_event(&self, key: &InstanceKey, kind: EventKind) -> Result<()> {
+        let key = key.clone();
+        self.writer.act(move |change| change.instance_event(&key, kind)).await
+    }
+
+    async fn instance_forget(&self, key: &InstanceKey, cleanup: bool) -> Result<()> {
+        let key = key.clone();
+        self.writer.act(move |change| instance::forget(change, &key, cleanup)).await
+    }
+
+    async fn event_list(&self, filter: &EventFilter) -> Result<Vec<Event>> {
+        let filter = filter.clone();
+        self.reader.read(move |connection| event::list(connection, &filter)).await
+    }
+
+    fn event_watch(&self) -> watch::Receiver<u64> {
+        self.newest.clone()
+    }
+
+    async fn secret_write(
+        &self,
+        fleet: &FleetName,
+        name: &SecretName,
+        value: Zeroizing<Vec<u8>>,
+        replace: bool,
+    ) -> Result<SecretInfo> {
+        let (fleet, name) = (fleet.clone(), name.clone());
+        self.writer.write(move |change| secret::write(change, &fleet, &name, value, replace)).await
+    }
+
+    // On the writer's thread, because that is where the key is.
+    async fn secret_read(&self, fleet: &FleetName, name: &SecretName) -> Result<Zeroizing<Vec<u8>>> {
+        let (fleet, name) = (fleet.clone(), name.clone());
+        self.writer.write(move |change| secret::read(change, &fleet, &name)).await
+    }
+
+    async fn secret_list(&self, fleet: Option<&FleetName>) -> Result<Vec<SecretInfo>> {
+        let fleet = fleet.cloned();
+        self.reader.read(move |connection| secret::list(connection, fleet.as_ref())).await
+    }
+
+    async fn secret_delete(&self, fleet: &FleetName, name: &SecretName) -> Result<()> {
+        let (fleet, name) = (fleet.clone(), name.clone());
+        self.writer.write(move |change| secret::delete(change, &fleet, &name)).await
+    }
+
+    async fn secret_rotate(&self, new_key: Option<Zeroizing<String>>) -> Result<u32> {
+        self.writer.alone(move |state| secret::rotate(state, new_key)).await
+    }
+}

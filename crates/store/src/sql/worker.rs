@@ -1,0 +1,369 @@
+//! The threads that own the connections: one writes, others read.
+//!
+//! A database blocks while it waits for its disk, so each connection lives on a thread of its own and is asked through a
+//! channel. The writer takes all that is waiting and commits it as one transaction, each operation in a savepoint of its
+//! own: many callers share one wait for the disk, and one that fails takes nothing else with it. Nobody is answered
+//! before the commit. Readers have connections of their own, because a read would otherwise wait for the disk behind
+//! every write; what was answered to a writer is committed, hence seen by every later read.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use chassis_core::AgentKey;
+use chassis_spec::{AgentName, FleetName};
+use jiff::Timestamp;
+use tokio::sync::{oneshot, watch};
+
+use super::column;
+use super::connection::{Connection, Fault, FaultKind, Mismatch, Outcome};
+use super::event;
+use super::key::Keys;
+use crate::error::{Error, Result};
+
+/// Bounds how long the first of a batch waits for the last.
+const BATCH: usize = 256;
+
+/// A connection, and how its transactions begin and end.
+pub(crate) trait Session {
+    fn connection(&self) -> &dyn Connection;
+    fn begin(&mut self) -> Outcome<()>;
+    /// False once the database has ended a transaction by itself.
+    fn in_transaction(&self) -> bool;
+    fn commit(&mut self, news: &News) -> Outcome<()>;
+    /// Undoes the transaction, if there still is one.
+    fn rollback(&mut self);
+    /// Whether the transaction is that of the server that acts, and that stays so until it ends.
+    fn may_act(&self) -> Outcome<bool>;
+    /// Overwrites what was deleted, also where the database keeps it for a while.
+    fn scrub(&mut self) -> Outcome<()>;
+}
+
+/// What a transaction tells other servers.
+#[derive(Debug)]
+pub(crate) struct News {
+    /// The id of the newest event, if there are new ones.
+    pub newest: Option<u64>,
+    /// Agents that changed. Perhaps more than did: what was undone is among them.
+    pub agents: BTreeSet<AgentKey>,
+}
+
+/// A write under way.
+pub(crate) struct Change<'a> {
+    pub connection: &'a dyn Connection,
+    pub keys: &'a mut Keys,
+    pub now: Timestamp,
+    session: &'a dyn Session,
+    /// Whether there are new events.
+    pub told: Cell<bool>,
+    touched: RefCell<BTreeSet<AgentKey>>,
+    may_act: Cell<Option<bool>>,
+}
+
+/// What the writing thread owns.
+pub(crate) struct WriterState {
+    pub session: Box<dyn Session>,
+    pub keys: Keys,
+    /// The id of the newest committed event, for followers.
+    pub newest: watch::Sender<u64>,
+    /// Transactions committed since the database was opened.
+    pub commits: Arc<AtomicU64>,
+}
+
+pub(crate) struct Writer(Worker<Job>);
+
+pub(crate) struct Reader(Worker<Query>);
+
+enum Job {
+    /// May share its transaction with others.
+    Together(Box<dyn Operation>),
+    /// Has to know that its transaction was committed before it goes on.
+    Alone(Box<dyn FnOnce(&mut WriterState) + Send>),
+}
+
+type Query = Box<dyn FnOnce(&mut dyn Session) + Send>;
+
+trait Operation: Send {
+    /// Returns whether it succeeded: else what it did is undone.
+    fn run(&mut self, change: &mut Change<'_>) -> bool;
+    fn answer(self: Box<Self>, committed: Result<()>);
+}
+
+struct Request<T, F> {
+    operation: Option<F>,
+    outcome: Option<Result<T>>,
+    answer: oneshot::Sender<Result<T>>,
+}
+
+/// Threads that work off a channel, and end with it.
+struct Worker<J> {
+    jobs: Option<Sender<J>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+// === impl Change ===
+
+impl Change<'_> {
+    /// Refuses what only the server that acts may do. Nobody takes over before the transaction ends.
+    pub(crate) fn fence(&self) -> Result<()> {
+        let may_act = match self.may_act.get() {
+            Some(known) => known,
+            None => self.session.may_act()?,
+        };
+        self.may_act.set(Some(may_act));
+        if may_act { Ok(()) } else { Err(Error::NotActing) }
+    }
+
+    /// Notes that an agent, or something of it, is not what it was.
+    pub(crate) fn touch(&self, fleet: &FleetName, agent: &AgentName) {
+        self.touched.borrow_mut().insert(AgentKey { fleet: fleet.clone(), agent: agent.clone() });
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// `open` runs on the thread.
+    pub(crate) fn spawn(open: impl FnOnce() -> Result<WriterState> + Send + 'static) -> Result<Self> {
+        let work = move |state: &mut WriterState, jobs: &Mutex<Receiver<Job>>| {
+            let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            while let Ok(job) = jobs.recv() {
+                let mut next = Some(job);
+                while let Some(job) = next.take() {
+                    match job {
+                        Job::Alone(work) => work(state),
+                        Job::Together(first) => next = state.commit_together(first, &jobs),
+                    }
+                }
+            }
+        };
+        Worker::spawn("store-writer", [open], work).map(Writer)
+    }
+
+    /// Runs an operation in a transaction, and answers when that is on disk.
+    pub(crate) async fn write<T, F>(&self, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Change<'_>) -> Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Job::Together(Box::new(Request {
+            operation: Some(operation),
+            outcome: None,
+            answer,
+        })))?;
+        answered.await.map_err(|_| Error::Closed)?
+    }
+
+    /// The same for what only the server that acts may do.
+    pub(crate) async fn act<T, F>(&self, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Change<'_>) -> Result<T> + Send + 'static,
+    {
+        self.write(move |change| {
+            change.fence()?;
+            operation(change)
+        })
+        .await
+    }
+
+    /// Runs something that makes its own transactions.
+    pub(crate) async fn alone<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut WriterState) -> Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        // Whoever gave up waiting does not want the answer.
+        self.0.send(Job::Alone(Box::new(move |state| drop(answer.send(work(state))))))?;
+        answered.await.map_err(|_| Error::Closed)?
+    }
+}
+
+// === impl Reader ===
+
+impl Reader {
+    /// As many threads as there are of `open`, each of which runs on its thread.
+    pub(crate) fn spawn<S: Session>(
+        open: impl IntoIterator<Item = impl FnOnce() -> Result<S> + Send + 'static>,
+    ) -> Result<Self> {
+        let work = |session: &mut S, queries: &Mutex<Receiver<Query>>| {
+            let next = || queries.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            while let Ok(query) = next() {
+                query(session);
+            }
+        };
+        Worker::spawn("store-reader", open, work).map(Reader)
+    }
+
+    /// Runs queries that all see the same state.
+    pub(crate) async fn read<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Connection) -> Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let snapshot = move |session: &mut dyn Session| -> Result<T> {
+            session.begin()?;
+            let found = query(session.connection());
+            session.rollback();
+            found
+        };
+        self.0.send(Box::new(move |session| drop(answer.send(snapshot(session)))))?;
+        answered.await.map_err(|_| Error::Closed)?
+    }
+}
+
+// === impl WriterState ===
+
+impl WriterState {
+    /// Commits `first` with what else is waiting; returns a job that cannot be part of it.
+    fn commit_together(&mut self, first: Box<dyn Operation>, jobs: &Receiver<Job>) -> Option<Job> {
+        let mut batch = vec![first];
+        let mut next = None;
+        while batch.len() < BATCH && next.is_none() {
+            match jobs.try_recv() {
+                Ok(Job::Together(operation)) => batch.push(operation),
+                Ok(alone) => next = Some(alone),
+                Err(_) => break,
+            }
+        }
+        let committed: Outcome<()> = self.transaction(|change| {
+            if let [only] = &mut batch[..] {
+                return if only.run(change) { Ok(()) } else { Err(undone()) };
+            }
+            change.connection.batch("SAVEPOINT operation")?;
+            for operation in &mut batch {
+                if operation.run(change) {
+                    change.connection.batch("RELEASE operation; SAVEPOINT operation")?;
+                } else if change.session.in_transaction() {
+                    change.connection.batch("ROLLBACK TO operation")?;
+                } else {
+                    // A full disk or the like undid the whole transaction, with what others did in it.
+                    return Err(undone());
+                }
+            }
+            change.connection.batch("RELEASE operation")
+        });
+        for operation in batch {
+            operation.answer(committed.clone().map_err(Error::from));
+        }
+        next
+    }
+
+    /// Commits what `work` does, or undoes all of it.
+    pub(crate) fn transaction<T, E: From<Fault>>(
+        &mut self,
+        work: impl FnOnce(&mut Change<'_>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let outcome = self.attempt(work);
+        if outcome.is_err() {
+            self.session.rollback();
+        }
+        outcome
+    }
+
+    fn attempt<T, E: From<Fault>>(
+        &mut self,
+        work: impl FnOnce(&mut Change<'_>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        self.session.begin()?;
+        let mut change = Change {
+            connection: self.session.connection(),
+            keys: &mut self.keys,
+            now: column::now(),
+            session: &*self.session,
+            told: Cell::new(false),
+            touched: RefCell::default(),
+            may_act: Cell::new(None),
+        };
+        let value = work(&mut change)?;
+        let newest = change.told.get().then(|| event::newest(change.connection)).transpose()?;
+        let news = News { newest, agents: change.touched.into_inner() };
+        self.session.commit(&news)?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        if let Some(newest) = newest {
+            // Another server's notice of a later one may have come first.
+            self.newest.send_if_modified(|known| std::mem::replace(known, newest.max(*known)) < newest);
+        }
+        Ok(value)
+    }
+}
+
+fn undone() -> Fault {
+    Fault::new(FaultKind::Undone, Arc::new(Mismatch("transaction")))
+}
+
+// === impl Request ===
+
+impl<T, F> Operation for Request<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Change<'_>) -> Result<T> + Send,
+{
+    fn run(&mut self, change: &mut Change<'_>) -> bool {
+        self.outcome = self.operation.take().map(|operation| operation(change));
+        matches!(self.outcome, Some(Ok(_)))
+    }
+
+    fn answer(self: Box<Self>, committed: Result<()>) {
+        let outcome = match (self.outcome, committed) {
+            (Some(Err(own)), _) => Err(own),
+            (_, Err(error)) => Err(error),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (None, Ok(())) => Err(Error::Closed),
+        };
+        // Whoever gave up waiting does not want the answer.
+        drop(self.answer.send(outcome));
+    }
+}
+
+// === impl Worker ===
+
+impl<J: Send + 'static> Worker<J> {
+    /// Ends with the error of the first that cannot be opened.
+    fn spawn<S>(
+        name: &str,
+        open: impl IntoIterator<Item = impl FnOnce() -> Result<S> + Send + 'static>,
+        work: impl Fn(&mut S, &Mutex<Receiver<J>>) + Send + Copy + 'static,
+    ) -> Result<Self> {
+        let (jobs, waiting) = mpsc::channel();
+        let waiting = Arc::new(Mutex::new(waiting));
+        let mut worker = Worker { jobs: Some(jobs), threads: Vec::new() };
+        for open in open {
+            let (opened, outcome) = mpsc::channel();
+            let waiting = Arc::clone(&waiting);
+            let run = move || match open() {
+                Ok(mut state) => {
+                    let _ = opened.send(Ok(()));
+                    work(&mut state, &waiting);
+                }
+                Err(error) => drop(opened.send(Err(error))),
+            };
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
+            worker.threads.push(thread.map_err(|error| Error::Storage(Arc::new(error)))?);
+            outcome.recv().map_err(|_| Error::Closed)??;
+        }
+        Ok(worker)
+    }
+
+    fn send(&self, job: J) -> Result<()> {
+        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or(Error::Closed)
+    }
+}
+
+impl<J> Drop for Worker<J> {
+    /// Works off what is waiting, then closes the connection: who drops a store may open it again at once.
+    fn drop(&mut self) {
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+    }
+}
