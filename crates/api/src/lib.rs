@@ -40,13 +40,16 @@
 //! | `PUT /api/v1/secrets/{fleet}/{name}?replace=` | the value's bytes | [`Secret`] |
 //! | `DELETE /api/v1/secrets/{fleet}/{name}` | | [`SecretDeleted`] |
 //! | `POST /api/v1/secrets/rotate-key` | [`KeyRotate`] | [`KeyRotated`] |
-//! | `GET /health`, `GET /ready` | | 200 |
+//! | `GET /health` | | [`Alive`] |
+//! | `GET /ready` | | [`Readiness`], with 503 unless all is well |
+//! | `GET /metrics` | | figures, as Prometheus reads them |
 
 mod audit;
 pub mod hands;
 mod health;
 mod logs;
 mod problem;
+mod ready;
 mod rollout;
 pub mod route;
 mod stats;
@@ -61,6 +64,7 @@ pub use chassis_core::{
 pub use health::{CheckReport, HealthReport};
 pub use logs::{LogLevel, LogLine, LogQuery, NoLevel};
 pub use problem::{PROBLEM_JSON, Problem};
+pub use ready::{Alive, Readiness, ReadyCheck};
 pub use rollout::{Changed, Revision, RevisionOutcome, RolloutStatus, RolloutUndo, Upgrade, Upgraded};
 pub use stats::{InstanceStats, NodeStats, Stats, StatsQuery};
 pub use types::{

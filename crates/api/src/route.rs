@@ -19,6 +19,7 @@ const OPERATOR_OF_FLEET: Need = Need::Role(Role::Operator, Place::Fleet);
 const OPERATOR_OF_FLEETS: Need = Need::Role(Role::Operator, Place::Fleets);
 const ADMIN_OF_FLEET: Need = Need::Role(Role::Admin, Place::Fleet);
 const ADMIN_OF_FLEETS: Need = Need::Role(Role::Admin, Place::Fleets);
+const VIEWER_OF_SERVER: Need = Need::Role(Role::Viewer, Place::Server);
 const ADMIN_OF_SERVER: Need = Need::Role(Role::Admin, Place::Server);
 
 const fn route(method: &'static str, path: &'static str, operation: &'static str, need: Need) -> Route {
@@ -29,6 +30,7 @@ const fn route(method: &'static str, path: &'static str, operation: &'static str
 pub const ROUTES: &[Route] = &[
     route("GET", "/health", "server_health", Need::Nothing),
     route("GET", "/ready", "server_ready", Need::Nothing),
+    route("GET", "/metrics", "metrics_read", VIEWER_OF_SERVER),
     route("GET", "/api/v1/server", "server_get", VIEWER_OF_FLEETS),
     route("POST", "/api/v1/server/stop", "server_stop", ADMIN_OF_SERVER),
     route("GET", "/api/v1/resolve", "name_resolve", VIEWER_OF_FLEETS),

@@ -7,6 +7,7 @@ use chassis_api::Pull;
 use chassis_core::{Action, EventKind, Pin, Reason, RunState, Wanted};
 use chassis_runtime::{Image, InstanceConfig, InstanceSecrets, PullProgress, SecretFile};
 use chassis_spec::{AgentSpec, ImageName, SecretRef};
+use tokio::sync::{AcquireError, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use crate::controller::AgentController;
@@ -30,7 +31,7 @@ enum Failure {
     #[error("{0}")]
     NotAllowed(String),
     #[error("the server is ending")]
-    Ending(#[from] tokio::sync::AcquireError),
+    Ending(#[from] AcquireError),
 }
 
 pub(crate) async fn act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> Outcome {
@@ -51,15 +52,16 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
         Step::Look { id, .. } => return inspect(shared, id).await,
         Step::Act(action) => action,
     };
-    let runtime = &shared.runtime;
+    let (runtime, metrics) = (&shared.runtime, &shared.metrics);
     match action {
         Action::Create { number } => {
             let (revision, spec, image) = image_pinned(shared, agent).await?;
             let key = agent.state().instance_key(*number);
             check_allowed(shared, &spec)?;
-            let _slot = shared.work.acquire().await?;
+            let _slot = slot_take(shared).await?;
             failpoint("create:before");
-            let observed = runtime.instance_create(&InstanceConfig { key, revision, spec, image }).await?;
+            let config = InstanceConfig { key, revision, spec, image };
+            let observed = metrics.step("create", runtime.instance_create(&config)).await?;
             failpoint("create:after");
             Ok(Outcome::Seen { observed: Some(observed), asked: Instant::now() })
         }
@@ -67,9 +69,9 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             let spec = start_spec(shared, agent, *number).await?;
             check_allowed(shared, &spec)?;
             let secrets = secrets_gather(shared, &spec).await?;
-            let _slot = shared.work.acquire().await?;
+            let _slot = slot_take(shared).await?;
             failpoint("start:before");
-            runtime.instance_start(id, secrets).await?;
+            metrics.step("start", runtime.instance_start(id, secrets)).await?;
             failpoint("start:after");
             inspect(shared, id).await
         }
@@ -77,16 +79,16 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             prepare(shared, agent, *number).await?;
             drain(shared, agent, *number, id).await;
             failpoint("stop:before");
-            runtime.instance_stop(id).await?;
+            metrics.step("stop", runtime.instance_stop(id)).await?;
             failpoint("stop:after");
             inspect(shared, id).await
         }
         Action::Remove { number, id } => {
             output_keep(shared, agent, *number, id).await;
             failpoint("keep:after");
-            let _slot = shared.work.acquire().await?;
+            let _slot = slot_take(shared).await?;
             failpoint("remove:before");
-            runtime.instance_remove(id).await?;
+            metrics.step("remove", runtime.instance_remove(id)).await?;
             failpoint("remove:after");
             Ok(Outcome::Seen { observed: None, asked: Instant::now() })
         }
@@ -98,7 +100,7 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
         Action::Update { id, .. } => {
             let spec = Arc::clone(&agent.state().spec);
             failpoint("update:before");
-            runtime.instance_update(id, &spec.resources).await?;
+            metrics.step("update", runtime.instance_update(id, &spec.resources)).await?;
             failpoint("update:after");
             inspect(shared, id).await
         }
@@ -122,6 +124,11 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             Ok(Outcome::Forgotten)
         }
     }
+}
+
+/// Waits until the runtime may be given more to do.
+async fn slot_take(shared: &Shared) -> Result<SemaphorePermit<'_>, AcquireError> {
+    shared.metrics.step("wait", shared.work.acquire()).await
 }
 
 /// Has an agent that works finish that before its signal; one that is unhealthy would only use up the time.
@@ -233,10 +240,13 @@ async fn image_prepare(shared: &Shared, image: &ImageName, pin: Option<&Pin>) ->
         shared.pulls().insert(image.to_string(), pull);
         shared.changed.send_replace(());
     };
-    let prepared = match pin {
-        Some(pin) => shared.runtime.image_pinned(image, pin, &progress).await,
-        None => shared.runtime.image_prepare(image, &progress).await,
+    let prepare = async {
+        match pin {
+            Some(pin) => shared.runtime.image_pinned(image, pin, &progress).await,
+            None => shared.runtime.image_prepare(image, &progress).await,
+        }
     };
+    let prepared = shared.metrics.step("image", prepare).await;
     shared.pulls().remove(image.as_str());
     Ok(prepared?)
 }

@@ -1,6 +1,7 @@
 //! One controller for each agent: it sleeps until something concerns its agent, decides, and carries out.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use chassis_core::{AgentKey, InstanceKey};
 use chassis_store::{ErrorKind, InstanceUpdate};
@@ -24,6 +25,8 @@ pub(crate) struct AgentController {
     key: AgentKey,
     state: Mutex<AgentState>,
     wake: Notify,
+    /// When it was woken, until it decides.
+    woken: Mutex<Option<Instant>>,
     /// Held while the agent is loaded from the store, so that an older record never follows a newer.
     loading: tokio::sync::Mutex<()>,
     /// Held while it is found out which image the present revision runs.
@@ -68,6 +71,7 @@ impl AgentController {
             key: state.key.clone(),
             state: Mutex::new(state),
             wake: Notify::new(),
+            woken: Mutex::default(),
             loading: tokio::sync::Mutex::default(),
             pinning: tokio::sync::Mutex::default(),
             probing: prober::slots(),
@@ -83,6 +87,7 @@ impl AgentController {
     }
 
     pub(crate) fn wake(&self) {
+        lock(&self.woken).get_or_insert_with(Instant::now);
         self.wake.notify_one();
     }
 
@@ -97,9 +102,13 @@ impl AgentController {
         loop {
             let mut wake_at = None;
             if shared.is_up() {
+                let began = Instant::now();
+                let lag = lock(&self.woken).take().map(|woken| began.duration_since(woken));
                 let next = self.decide(&shared);
                 wake_at = next.wake_at;
-                if self.advance(&shared, next).await {
+                let is_gone = self.advance(&shared, next).await;
+                shared.metrics.reconciled(lag, began.elapsed());
+                if is_gone {
                     return;
                 }
             }
@@ -127,6 +136,7 @@ impl AgentController {
             return self.forget(shared).await;
         }
         if !next.updates.is_empty() {
+            shared.metrics.noted(&next.updates);
             failpoint("record:before");
             let mut updates = next.updates;
             last_words::fill(shared, &mut updates).await;

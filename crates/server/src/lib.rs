@@ -26,6 +26,7 @@ mod last_words;
 mod log_filter;
 mod log_line;
 mod log_source;
+mod metrics;
 mod node_stats;
 mod options;
 mod policy;

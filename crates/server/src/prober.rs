@@ -43,6 +43,7 @@ pub(crate) async fn look(shared: &Shared, agent: &AgentController, watch: &Watch
     };
     // While the runtime is away nobody knows which process is whose.
     let seen = if shared.is_up() { probe(&*shared.runtime, &watch.run.id, &check).await } else { None };
+    shared.metrics.looked(watch.kind, seen.as_ref());
     let noted = agent.state().note_probe(watch, seen)?;
     if noted.changed {
         agent.wake();

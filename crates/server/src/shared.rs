@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
 use crate::kept_logs::KeptLogs;
+use crate::metrics::Metrics;
 use crate::options::Options;
 
 /// Containers that are made or started at the same time. More does not make Docker faster: it works through them on
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) data_dir: DataDir,
     pub(crate) kept_logs: KeptLogs,
+    pub(crate) metrics: Metrics,
     pub(crate) started_at: Timestamp,
     pub(crate) background: bool,
     pub(crate) runtime_name: &'static str,
@@ -84,6 +86,7 @@ impl Shared {
             runtime,
             data_dir,
             kept_logs,
+            metrics: Metrics::default(),
             started_at: Timestamp::now(),
             background: options.background,
             runtime_name: options.runtime.name(),

@@ -228,6 +228,14 @@ impl Chassis {
         })
     }
 
+    /// Asks the API, and returns the status and the body of its answer.
+    #[track_caller]
+    pub fn ask(&self, method: &str, target: &str) -> (u16, String) {
+        let answer = http::request(&self.socket(), method, target, "application/json", b"");
+        let answer = answer.expect("the server answers");
+        (answer.status, answer.body)
+    }
+
     /// Asks the API for a value.
     pub fn get<T: DeserializeOwned>(&self, target: &str) -> io::Result<T> {
         let answer = http::request(&self.socket(), "GET", target, "application/json", b"")?;

@@ -11,6 +11,7 @@ mod health;
 mod instances;
 mod log_follow;
 mod logs;
+mod observe;
 mod progress;
 mod reach;
 mod rollout;
@@ -24,8 +25,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 
+use crate::metrics::{self, Page};
 use crate::shared::Shared;
 
 /// A fleet of many agents, written out, is far below this.
@@ -45,9 +48,11 @@ async fn to_end<T: Send + 'static>(
 
 /// All routes; the table is in the documentation of `chassis_api`.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let page = Arc::new(Page::new(&shared));
     Router::new()
-        .route("/health", get(server::live))
-        .route("/ready", get(server::ready))
+        .route("/health", get(observe::health))
+        .route("/ready", get(observe::ready))
+        .route("/metrics", get(move || observe::metrics(Arc::clone(&page))))
         .route("/api/v1/server", get(server::info))
         .route("/api/v1/server/stop", post(server::stop))
         .route("/api/v1/resolve", get(targets::resolve))
@@ -91,5 +96,6 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .fallback(failure::no_route)
         .method_not_allowed_fallback(failure::no_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(Arc::clone(&shared), metrics::measure))
         .with_state(shared)
 }

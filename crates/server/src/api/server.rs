@@ -8,15 +8,6 @@ use chassis_api::ServerInfo;
 use super::SharedState;
 use crate::shared::Health;
 
-pub(crate) async fn live() -> StatusCode {
-    StatusCode::OK
-}
-
-/// Ready once the runtime's containers are known.
-pub(crate) async fn ready(State(shared): SharedState) -> StatusCode {
-    if shared.is_up() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
-}
-
 pub(crate) async fn info(State(shared): SharedState) -> Json<ServerInfo> {
     let health = shared.health.borrow().clone();
     let (runtime_version, runtime_error) = match health {
