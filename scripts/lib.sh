@@ -86,3 +86,17 @@ dockerd_start() {
 docker_require_own() {
   docker_answers || die "Docker runs, but not for you. Join its group, then log in again: sudo usermod -aG docker $(id -un)"
 }
+
+# Prometheus's own linter, for what the server shows it: one program out of its package, which would start a service.
+promtool_prepare() {
+  if has promtool || [ -x "$target_dir/tools/promtool" ] || ! has apt-get; then return; fi
+  say "fetching promtool"
+  local work
+  work=$(mktemp -d)
+  as_root apt-get -q update >/dev/null
+  if (cd "$work" && apt-get -q download prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool); then
+    mkdir -p "$target_dir/tools"
+    mv "$work/usr/bin/promtool" "$target_dir/tools/"
+  fi
+  rm -r "$work"
+}

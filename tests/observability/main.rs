@@ -32,7 +32,7 @@ fn figures_tell_what_happens_on_docker() {
     );
     let (status, _) = chassis.ask("GET", "/no/such/path");
     assert_eq!(status, 404);
-    let mut follower = chassis.spawn_unread(&["events", "--follow"]);
+    let mut follower = chassis.spawn_unread(&["events", "--watch"]);
 
     let by_fleet = [("fleet", fleet.as_str())];
     let failed = [("reason", "failed")];
@@ -53,6 +53,7 @@ fn figures_tell_what_happens_on_docker() {
     });
     assert_eq!(figures.value("chassis_instances_desired", &by_fleet), Some(3.0));
     assert_eq!(figures.value("chassis_runtime_up", &[]), Some(1.0));
+    assert_eq!(figures.value("chassis_acting", &[]), Some(1.0));
     for step in ["image", "wait", "create", "start"] {
         let labels = [("step", step)];
         let count = figures.value("chassis_step_duration_seconds_count", &labels);

@@ -52,7 +52,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/health", get(observe::health))
         .route("/ready", get(observe::ready))
-        .route("/metrics", get(move || observe::metrics(Arc::clone(&page))))
+        .route("/metrics", get(move || async move { observe::metrics(&page) }))
         .route("/api/v1/server", get(server::info))
         .route("/api/v1/server/stop", post(server::stop))
         .route("/api/v1/resolve", get(targets::resolve))

@@ -1,6 +1,5 @@
 //! What machines look at: whether the server lives, whether it can work, and its figures.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -42,7 +41,7 @@ pub(crate) async fn ready(State(shared): SharedState) -> Response {
     (status, Json(Readiness { ready: is_ready, checks })).into_response()
 }
 
-pub(crate) async fn metrics(page: Arc<Page>) -> Response {
+pub(crate) fn metrics(page: &Page) -> Response {
     match page.text() {
         Ok(text) => ([(header::CONTENT_TYPE, Page::CONTENT_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -1,4 +1,4 @@
-//! Instances by fleet and phase, and whether the runtime answers: counted at each scrape, from what the controllers know.
+//! Instances by fleet and phase, and whether the runtime answers and this server acts: counted at each scrape, from what the controllers know.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,6 +33,9 @@ const PHASES: [(Phase, &str); 11] = [
 
 #[derive(Debug)]
 pub(super) struct Instances(Arc<Shared>);
+
+/// A figure of each fleet: its name, what it says, and where it is.
+type ByFleet = (&'static str, &'static str, fn(&Count) -> u64);
 
 /// The instances of one fleet.
 #[derive(Debug, Default, Clone)]
@@ -97,12 +100,16 @@ impl Count {
 
 impl Collector for Instances {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let up = ConstGauge::new(i64::from(self.0.is_up()));
-        let help = "Whether the runtime answers";
-        up.encode(encoder.encode_descriptor("chassis_runtime_up", help, None, MetricType::Gauge)?)?;
-
+        let facts = [
+            ("chassis_runtime_up", "Whether the runtime answers", self.0.is_up()),
+            ("chassis_acting", "Whether this server is the one that acts", self.0.store.is_acting()),
+        ];
+        for (name, help, is_true) in facts {
+            let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(i64::from(is_true)).encode(gauge)?;
+        }
         let fleets = self.count();
-        let simple: [(&str, &str, fn(&Count) -> u64); 2] = [
+        let simple: [ByFleet; 2] = [
             ("chassis_instances_desired", "Instances that should run", |count| count.desired),
             ("chassis_instances_failing", "Instances that run, but fail their checks", |count| count.failing),
         ];

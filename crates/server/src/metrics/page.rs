@@ -60,8 +60,8 @@ impl Page {
     }
 }
 
-/// OpenMetrics as the older format. They differ in counters: there HELP and TYPE name what is before `_total`, here the
-/// whole name.
+/// `OpenMetrics` as the older format. They differ in counters: there HELP and TYPE name what is before `_total`, here
+/// the whole name.
 fn classic(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len() + 1024);
     let mut help = None;
