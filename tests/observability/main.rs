@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chassis_testkit::api::{Alive, Readiness};
-use chassis_testkit::{Chassis, Image, SOON, eventually, expect};
+use chassis_testkit::{Chassis, Image, SOON, eventually, expect, not_tested};
 
 use figures::Figures;
 
@@ -134,9 +134,9 @@ fn promtool_check(text: &str) {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut child) = child else {
-        eprintln!(
-            "!!! NOT CHECKED by promtool, which is missing (scripts/test gets it): curl -s --unix-socket \
-                   <data dir>/.server/socket http://localhost/metrics | promtool check metrics !!!"
+        not_tested(
+            "the figures by promtool, which is missing (`scripts/test` gets it): `curl -s --unix-socket \
+             DATA_DIR/.server/socket http://localhost/metrics | promtool check metrics`",
         );
         return;
     };
