@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use chassis_api::LogLevel;
 use chassis_client::ServerAddress;
-use chassis_server::Opening;
+use chassis_server::{Cidr, Opening};
 use chassis_spec::{AgentName, Bytes, FleetName, ImageName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -622,6 +622,18 @@ pub(crate) struct Serve {
     /// What the output of containers that are no more may take on the disk [default: 2Gi, or 5 % of the file system]
     #[arg(long, value_name = "SIZE")]
     pub(crate) kept_logs_max: Option<Bytes>,
+    /// File with the token that may do everything over the network. Also `CHASSIS_MASTER_TOKEN`, with the token itself
+    /// [default: `master-token` in the server's directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) master_token_file: Option<PathBuf>,
+    /// Addresses that clients of the network may come from, as 10.0.0.0/8; may be given several times. Also
+    /// `CHASSIS_ALLOW_FROM`, with commas between [default: from anywhere]
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) allow_from: Vec<Cidr>,
+    /// Addresses of proxies whose `X-Forwarded-For` says who a client is; may be given several times. Also
+    /// `CHASSIS_TRUSTED_PROXY`, with commas between
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) trusted_proxy: Vec<Cidr>,
     /// Seed of what happens in the simulation
     #[arg(long, default_value_t = 0, hide = true)]
     pub(crate) sim_seed: u64,

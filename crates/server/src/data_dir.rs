@@ -3,7 +3,7 @@
 //! ```text
 //! <data dir>/<fleet>/<agent>-<number>/<volume>/   tier 1, made by the runtime
 //! <data dir>/.server/                             0700
-//!     chassis.db  key  lock  log  logs/  runtime  socket  init/
+//!     chassis.db  key  lock  log  logs/  master-token  runtime  socket  init/
 //! ```
 //! No fleet's name begins with a dot, so the two never meet.
 
@@ -49,6 +49,11 @@ impl DataDir {
 
     pub fn socket(&self) -> PathBuf {
         self.server_dir().join("socket")
+    }
+
+    /// What whoever may everything over the network sends, if nothing else was configured.
+    pub fn master_token(&self) -> PathBuf {
+        self.server_dir().join("master-token")
     }
 
     /// What containers that are no more have printed.

@@ -22,6 +22,14 @@ pub enum Error {
     OtherRuntime { path: PathBuf, found: String, runtime: &'static str },
     #[error("cannot listen on {}", path.display())]
     Listen { path: PathBuf, source: io::Error },
+    #[error("cannot read or write the master token in {}; give another with --master-token-file", path.display())]
+    MasterToken { path: PathBuf, source: io::Error },
+    #[error(
+        "the master token has {length} characters; give at least {least}, as `openssl rand -hex 32` makes them"
+    )]
+    MasterTokenWeak { length: usize, least: usize },
+    #[error("the random number generator of the system does not answer")]
+    NoRandomness,
     #[error("cannot open the server's state")]
     Store(#[from] chassis_store::Error),
     #[error("cannot set up the runtime")]
@@ -38,6 +46,9 @@ impl Error {
             Error::AlreadyServed { .. } => "already_served",
             Error::OtherRuntime { .. } => "other_runtime",
             Error::Listen { .. } => "cannot_listen",
+            Error::MasterToken { .. } => "master_token_unusable",
+            Error::MasterTokenWeak { .. } => "master_token_weak",
+            Error::NoRandomness => "no_randomness",
             Error::Store(error) => error.code(),
             Error::Runtime(_) => "runtime_unusable",
             Error::Signals(_) => "signals",

@@ -38,7 +38,8 @@ mod shared;
 mod state;
 mod watch;
 
-pub use chassis_core::Opening;
+pub use auth::AccessOptions;
+pub use chassis_core::{Cidr, Opening};
 /// What can be looked at without a server, for `chassis doctor`.
 pub use chassis_runtime::{DockerReport, docker_containers, docker_report};
 pub use chassis_store::{Inspection, inspect, key_id};

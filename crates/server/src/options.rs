@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use chassis_core::Opening;
 use zeroize::Zeroizing;
 
+use crate::auth::AccessOptions;
+
 /// Everything a server needs to know before it starts.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -23,6 +25,8 @@ pub struct Options {
     pub kept_logs_max: Option<u64>,
     /// 64 hex digits; without it a key file in the data directory is used.
     pub encryption_key: Option<Zeroizing<String>>,
+    /// Who may call, and from where.
+    pub access: AccessOptions,
     /// A command started this server and no terminal belongs to it.
     pub background: bool,
 }

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::api;
-use crate::auth::Peer;
+use crate::auth::{Auth, Peer};
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
 use crate::error::{Error, Result};
@@ -41,7 +41,8 @@ pub async fn serve(options: Options) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(SqlStore::open_sqlite(&data_dir.database(), key)?);
     let name = options.runtime.name();
     let runtime = runtime_make(&options, &data_dir, store.server_id())?;
-    let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), &options);
+    let auth = Auth::open(&options.access, &data_dir.master_token(), false)?;
+    let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), auth, &options);
 
     for record in store.agent_load_all().await? {
         let key = record.agent.key.clone();

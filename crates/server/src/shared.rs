@@ -12,6 +12,7 @@ use chassis_store::Store;
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use crate::auth::Auth;
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
 use crate::kept_logs::KeptLogs;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) data_dir: DataDir,
     pub(crate) kept_logs: KeptLogs,
+    pub(crate) auth: Auth,
     pub(crate) metrics: Metrics,
     pub(crate) started_at: Timestamp,
     pub(crate) background: bool,
@@ -78,6 +80,7 @@ impl Shared {
         store: Arc<dyn Store>,
         runtime: Arc<dyn Runtime>,
         data_dir: DataDir,
+        auth: Auth,
         options: &Options,
     ) -> Arc<Self> {
         let kept_logs = KeptLogs::new(data_dir.kept_logs(), options.kept_logs_max);
@@ -86,6 +89,7 @@ impl Shared {
             runtime,
             data_dir,
             kept_logs,
+            auth,
             metrics: Metrics::default(),
             started_at: Timestamp::now(),
             background: options.background,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use chassis_server::{Error, Opening, Options, RuntimeChoice};
+use chassis_server::{AccessOptions, Cidr, Error, Opening, Options, RuntimeChoice};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
@@ -15,6 +15,9 @@ use crate::failure::{Exit, Failure};
 const ENCRYPTION_KEY: &str = "TOKEN_ENCRYPTION_KEY";
 const ALLOW: &str = "CHASSIS_ALLOW";
 const HOST_PATHS: &str = "CHASSIS_ALLOW_HOST_PATH";
+const MASTER_TOKEN: &str = "CHASSIS_MASTER_TOKEN";
+const ALLOW_FROM: &str = "CHASSIS_ALLOW_FROM";
+const TRUSTED_PROXIES: &str = "CHASSIS_TRUSTED_PROXY";
 const LOG_FILTER: &str = "CHASSIS_LOG";
 
 pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
@@ -36,6 +39,11 @@ pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
         seccomp_dir: serve.seccomp_dir,
         kept_logs_max: serve.kept_logs_max.map(|bytes| bytes.0),
         encryption_key: encryption_key()?,
+        access: AccessOptions {
+            master_token: master_token(serve.master_token_file.as_deref())?,
+            allow_from: blocks(ALLOW_FROM, serve.allow_from)?,
+            trusted_proxies: blocks(TRUSTED_PROXIES, serve.trusted_proxy)?,
+        },
         background: serve.background,
     };
     let filter = EnvFilter::try_from_env(LOG_FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -77,6 +85,28 @@ fn canonical(path: &Path) -> Result<PathBuf, Failure> {
         what: format!("cannot allow the host path {}", path.display()),
         source,
     })
+}
+
+/// Blocks of addresses of the flags and of the environment.
+fn blocks(variable: &str, mut blocks: Vec<Cidr>) -> Result<Vec<Cidr>, Failure> {
+    let more = std::env::var(variable).unwrap_or_default();
+    for block in more.split(',').map(str::trim).filter(|block| !block.is_empty()) {
+        blocks.push(block.parse().map_err(|error| Failure::Usage(format!("{variable}: {error}")))?);
+    }
+    Ok(blocks)
+}
+
+fn master_token(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, Failure> {
+    let Some(file) = file else {
+        let given = std::env::var_os(MASTER_TOKEN).filter(|token| !token.is_empty());
+        let wrong = |_: OsString| Failure::Usage(format!("{MASTER_TOKEN} is not a text"));
+        return given.map(|token| token.into_string().map(Zeroizing::new).map_err(wrong)).transpose();
+    };
+    let token = std::fs::read_to_string(file).map_err(|source| Failure::Io {
+        what: format!("cannot read the master token in {}", file.display()),
+        source,
+    })?;
+    Ok(Some(Zeroizing::new(token)))
 }
 
 fn encryption_key() -> Result<Option<Zeroizing<String>>, Failure> {

@@ -7,7 +7,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use chassis_api::{Agent, AgentChange, AgentOutcome, Applied, Apply};
-use chassis_core::AgentKey;
+use chassis_core::{AgentKey, Role};
 use chassis_spec::{AgentName, AgentSpec, FleetName};
 use serde::Deserialize;
 
@@ -15,6 +15,7 @@ use super::failure::{Failure, Result};
 use super::fleets::DeleteQuery;
 use super::targets::with_suggestion_to_create;
 use super::{SharedState, to_end};
+use crate::auth::Caller;
 use crate::controller::{AgentController, agents_reload};
 use crate::failpoint::failpoint;
 use crate::policy::specs_refused;
@@ -27,19 +28,26 @@ pub(crate) struct ListQuery {
 
 pub(crate) async fn apply(
     State(shared): SharedState,
+    caller: Caller,
     Path(fleet): Path<FleetName>,
     body: std::result::Result<Json<Apply>, JsonRejection>,
 ) -> Result<Json<Applied>> {
     let Json(apply) = body?;
     for spec in &apply.agents {
         check_runtime(&shared, spec)?;
+        // Agents of both fleets reach each other then, so it takes a role in both.
+        for other in spec.network.fleets() {
+            caller.require(other)?;
+        }
     }
+    // A fleet is made by an admin. For others it is as if they had not asked for it.
+    let create_fleet = apply.create_fleet && caller.is(Role::Admin, &fleet);
     if let Some(reasons) = specs_refused(&shared, &apply.agents).await {
         return Err(Failure::new(StatusCode::FORBIDDEN, "not_allowed", reasons));
     }
     let request = chassis_store::Apply {
         fleet: fleet.clone(),
-        create_fleet: apply.create_fleet.then_some(apply.labels),
+        create_fleet: create_fleet.then_some(apply.labels),
         agents: apply.agents,
         prune: apply.prune,
         dry_run: apply.dry_run,
@@ -48,7 +56,7 @@ pub(crate) async fn apply(
         failpoint("apply:before");
         let applied = match shared.store.apply(&request).await {
             Ok(applied) => applied,
-            Err(error) => return Err(with_suggestion_to_create(&shared, error).await),
+            Err(error) => return Err(with_suggestion_to_create(&shared, &caller, error).await),
         };
         if !request.dry_run {
             failpoint("apply:stored");
@@ -63,11 +71,18 @@ pub(crate) async fn apply(
     .await
 }
 
-pub(crate) async fn list(State(shared): SharedState, Query(query): Query<ListQuery>) -> Json<Vec<Agent>> {
-    let agents = shared.agents();
-    let agents =
-        agents.iter().filter(|agent| query.fleet.as_ref().is_none_or(|fleet| agent.key().fleet == *fleet));
-    Json(agents.map(|agent| wire(&shared, agent)).collect())
+pub(crate) async fn list(
+    State(shared): SharedState,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Vec<Agent>>> {
+    caller.require_named(query.fleet.as_ref())?;
+    let mut agents = shared.agents();
+    agents.retain(|agent| {
+        caller.reaches(&agent.key().fleet)
+            && query.fleet.as_ref().is_none_or(|fleet| agent.key().fleet == *fleet)
+    });
+    Ok(Json(agents.iter().map(|agent| wire(&shared, agent)).collect()))
 }
 
 pub(crate) async fn show(

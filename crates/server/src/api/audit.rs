@@ -14,6 +14,7 @@ use futures_util::{StreamExt, stream};
 use super::SharedState;
 use super::failure::{Failure, Result};
 use super::instances::down_message;
+use crate::auth::Caller;
 use crate::error::chain;
 use crate::shared::Shared;
 
@@ -30,26 +31,29 @@ struct Candidate {
 
 pub(crate) async fn read(
     State(shared): SharedState,
+    caller: Caller,
     query: std::result::Result<Query<AuditQuery>, QueryRejection>,
 ) -> Result<Json<Vec<InstanceAudit>>> {
     let Query(query) = query?;
+    caller.require_named(query.fleet.as_ref())?;
     if query.number.is_some() && query.agent.is_none() {
         let detail = "a number names an instance only together with its agent";
         return Err(Failure::invalid("agent_needed", detail));
     }
     let down = down_message(&shared);
-    let audits = stream::iter(candidates(&shared, &query)).map(|candidate| {
+    let audits = stream::iter(candidates(&shared, &caller, &query)).map(|candidate| {
         let (shared, down) = (&shared, down.clone());
         async move { examine(shared, candidate, down).await }
     });
     Ok(Json(audits.buffered(LOOKS).collect().await))
 }
 
-fn candidates(shared: &Shared, query: &AuditQuery) -> Vec<Candidate> {
+fn candidates(shared: &Shared, caller: &Caller, query: &AuditQuery) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     for agent in shared.agents() {
         let key = agent.key();
-        if query.fleet.as_ref().is_some_and(|fleet| key.fleet != *fleet)
+        if !caller.reaches(&key.fleet)
+            || query.fleet.as_ref().is_some_and(|fleet| key.fleet != *fleet)
             || query.agent.as_ref().is_some_and(|name| key.agent != *name)
         {
             continue;

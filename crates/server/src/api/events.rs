@@ -1,6 +1,7 @@
 //! The history, as a list or as it happens.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -9,12 +10,14 @@ use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use chassis_api::EventQuery;
+use chassis_api::{Event, EventQuery};
 use chassis_store::EventFilter;
 use futures_util::stream::{self, Stream};
 
 use super::SharedState;
 use super::failure::Result;
+use crate::auth::Caller;
+use crate::shared::Shared;
 
 /// How many events are listed unless the query says otherwise.
 const LIMIT: u32 = 100;
@@ -25,10 +28,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 pub(crate) async fn list(
     State(shared): SharedState,
+    caller: Caller,
     headers: HeaderMap,
     query: std::result::Result<Query<EventQuery>, QueryRejection>,
 ) -> Result<Response> {
     let Query(query) = query?;
+    caller.require_named(query.fleet.as_ref())?;
     let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let filter = EventFilter {
         fleet: query.fleet,
@@ -41,35 +46,61 @@ pub(crate) async fn list(
         newest: true,
     };
     if query.follow {
-        let stream = follow(shared, filter).await?;
+        let stream = follow(shared, caller, filter).await?;
         return Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
-    Ok(Json(shared.store.event_list(&filter).await?).into_response())
+    Ok(Json(reached(&shared, &caller, &filter).await?).into_response())
+}
+
+/// What the filter finds of what the caller reaches.
+async fn reached(
+    shared: &Shared,
+    caller: &Caller,
+    filter: &EventFilter,
+) -> chassis_store::Result<Vec<Event>> {
+    let Some(fleets) = caller.only_fleets().filter(|_| filter.fleet.is_none()) else {
+        return shared.store.event_list(filter).await;
+    };
+    // As many of each fleet as are wanted of all: none of those that are wanted can be missing.
+    let mut events = Vec::new();
+    for fleet in fleets {
+        let of_fleet = EventFilter { fleet: Some(fleet.clone()), ..filter.clone() };
+        events.append(&mut shared.store.event_list(&of_fleet).await?);
+    }
+    events.sort_by_key(|event| event.id);
+    let limit = filter.limit as usize;
+    if filter.newest {
+        events.drain(..events.len().saturating_sub(limit));
+    } else {
+        events.truncate(limit);
+    }
+    Ok(events)
 }
 
 /// First what the filter finds, then everything after it.
 async fn follow(
-    shared: std::sync::Arc<crate::shared::Shared>,
+    shared: Arc<Shared>,
+    caller: Caller,
     filter: EventFilter,
 ) -> Result<impl Stream<Item = std::result::Result<sse::Event, Infallible>>> {
     let watch = shared.store.event_watch();
     let newest = *watch.borrow();
     // With a place to go on from nothing may be left out; without one only the newest are wanted.
     let resumes = filter.after.is_some();
-    let mut pending = if resumes { Vec::new() } else { shared.store.event_list(&filter).await? };
+    let mut pending = if resumes { Vec::new() } else { reached(&shared, &caller, &filter).await? };
     pending.reverse();
     let after = filter.after.unwrap_or(newest).max(pending.first().map_or(0, |event| event.id));
-    let state = (shared, watch, filter, pending, after);
-    Ok(stream::unfold(state, |(shared, mut watch, filter, mut pending, mut after)| async move {
+    let state = ((shared, caller), watch, filter, pending, after);
+    Ok(stream::unfold(state, |(to, mut watch, filter, mut pending, mut after)| async move {
         loop {
             if let Some(event) = pending.pop() {
                 let sse =
                     sse::Event::default().id(event.id.to_string()).json_data(&event).unwrap_or_default();
-                return Some((Ok(sse), (shared, watch, filter, pending, after)));
+                return Some((Ok(sse), (to, watch, filter, pending, after)));
             }
             watch.mark_unchanged();
             let page = EventFilter { after: Some(after), limit: PAGE, newest: false, ..filter.clone() };
-            pending = shared.store.event_list(&page).await.ok()?;
+            pending = reached(&to.0, &to.1, &page).await.ok()?;
             if let Some(last) = pending.last() {
                 after = last.id;
                 pending.reverse();

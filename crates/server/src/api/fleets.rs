@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::failure::{Failure, Result};
 use super::targets::with_suggestion;
 use super::{SharedState, to_end};
+use crate::auth::Caller;
 use crate::controller::agents_reload;
 use crate::failpoint::failpoint;
 use crate::fleet::{fleet_finish_if_deleting, fleet_prepare};
@@ -30,9 +31,11 @@ pub(crate) struct DeleteQuery {
 
 pub(crate) async fn create(
     State(shared): SharedState,
+    caller: Caller,
     body: std::result::Result<Json<FleetCreate>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Fleet>)> {
     let Json(create) = body?;
+    caller.require(&create.name)?;
     failpoint("fleet_create:before");
     let fleet = shared.store.fleet_create(&create.name, &create.labels).await?;
     failpoint("fleet_create:stored");
@@ -41,24 +44,30 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(wire(&shared, fleet))))
 }
 
-pub(crate) async fn list(State(shared): SharedState) -> Result<Json<Vec<Fleet>>> {
-    let fleets = shared.store.fleet_list().await?;
+pub(crate) async fn list(State(shared): SharedState, caller: Caller) -> Result<Json<Vec<Fleet>>> {
+    let mut fleets = shared.store.fleet_list().await?;
+    fleets.retain(|fleet| caller.reaches(&fleet.name));
     Ok(Json(fleets.into_iter().map(|fleet| wire(&shared, fleet)).collect()))
 }
 
-pub(crate) async fn show(State(shared): SharedState, Path(name): Path<FleetName>) -> Result<Json<Fleet>> {
-    Ok(Json(wire(&shared, find(&shared, &name).await?)))
+pub(crate) async fn show(
+    State(shared): SharedState,
+    caller: Caller,
+    Path(name): Path<FleetName>,
+) -> Result<Json<Fleet>> {
+    Ok(Json(wire(&shared, find(&shared, &caller, &name).await?)))
 }
 
 pub(crate) async fn remove(
     State(shared): SharedState,
+    caller: Caller,
     Path(name): Path<FleetName>,
     Query(query): Query<DeleteQuery>,
 ) -> Result<StatusCode> {
     to_end(async move {
         failpoint("fleet_delete:before");
         if let Err(error) = shared.store.fleet_delete(&name, query.cleanup, query.version).await {
-            return Err(with_suggestion(&shared, error).await);
+            return Err(with_suggestion(&shared, &caller, error).await);
         }
         failpoint("fleet_delete:stored");
         agents_reload(&shared, agent_keys(&shared, &name)).await?;
@@ -70,11 +79,12 @@ pub(crate) async fn remove(
 
 pub(crate) async fn scale(
     State(shared): SharedState,
+    caller: Caller,
     Path(name): Path<FleetName>,
     body: std::result::Result<Json<Scale>, JsonRejection>,
 ) -> Result<Json<Fleet>> {
     let Json(scale) = body?;
-    let fleet = find(&shared, &name).await?;
+    let fleet = find(&shared, &caller, &name).await?;
     let agents = agent_keys(&shared, &name);
     let agent = match (scale.agent, agents.as_slice()) {
         (Some(agent), _) => agent,
@@ -107,10 +117,10 @@ pub(crate) async fn scale(
     .await
 }
 
-async fn find(shared: &Shared, name: &FleetName) -> Result<chassis_store::Fleet> {
+async fn find(shared: &Shared, caller: &Caller, name: &FleetName) -> Result<chassis_store::Fleet> {
     match shared.store.fleet_get(name).await {
         Ok(fleet) => Ok(fleet),
-        Err(error) => Err(with_suggestion(shared, error).await),
+        Err(error) => Err(with_suggestion(shared, caller, error).await),
     }
 }
 

@@ -16,6 +16,7 @@ use super::agents::agent_find;
 use super::failure::{Failure, Result};
 use super::fleets::DeleteQuery;
 use super::{SharedState, reach, to_end};
+use crate::auth::Caller;
 use crate::controller::agents_reload;
 use crate::failpoint::failpoint;
 use crate::shared::{Health, Shared};
@@ -30,19 +31,25 @@ pub(crate) struct ListQuery {
     agent: Option<AgentName>,
 }
 
-pub(crate) async fn list(State(shared): SharedState, Query(query): Query<ListQuery>) -> Json<Vec<Instance>> {
+pub(crate) async fn list(
+    State(shared): SharedState,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Vec<Instance>>> {
+    caller.require_named(query.fleet.as_ref())?;
     let down = down_message(&shared);
     let mut instances = Vec::new();
     for agent in shared.agents() {
         let key = agent.key();
-        if query.fleet.as_ref().is_none_or(|fleet| key.fleet == *fleet)
+        if caller.reaches(&key.fleet)
+            && query.fleet.as_ref().is_none_or(|fleet| key.fleet == *fleet)
             && query.agent.as_ref().is_none_or(|name| key.agent == *name)
         {
             let state = agent.state();
             instances.extend(state.slots.values().map(|slot| wire(&shared, &state, slot, down.as_deref())));
         }
     }
-    Json(instances)
+    Ok(Json(instances))
 }
 
 pub(crate) async fn show(
@@ -111,9 +118,11 @@ pub(crate) async fn remove(
 
 pub(crate) async fn change(
     State(shared): SharedState,
+    caller: Caller,
     body: std::result::Result<Json<Change>, JsonRejection>,
 ) -> Result<StatusCode> {
     let Json(change) = body?;
+    caller.require(&change.scope.fleet)?;
     let scope = Scope { fleet: change.scope.fleet, agent: change.scope.agent, number: change.scope.number };
     if scope.number.is_some() && scope.agent.is_none() {
         return Err(Failure::invalid(

@@ -22,6 +22,7 @@ use super::SharedState;
 use super::failure::{Failure, Result};
 use super::instances::agents_in;
 use super::log_follow::Follower;
+use crate::auth::Caller;
 use crate::error::chain;
 use crate::log_filter::{self, Filter, Rules, Tail};
 use crate::log_line;
@@ -37,9 +38,11 @@ const TAIL: usize = 32 << 20;
 
 pub(crate) async fn read(
     State(shared): SharedState,
+    caller: Caller,
     query: std::result::Result<Query<LogQuery>, QueryRejection>,
 ) -> Result<Response> {
     let Query(query) = query?;
+    caller.require(&query.fleet)?;
     let rules = rules_of(&query)?;
     let scope = Scope { fleet: query.fleet.clone(), agent: query.agent.clone(), number: query.number };
     let present = instances_in(&shared, &scope);

@@ -4,7 +4,7 @@
 mod agents;
 mod audit;
 mod events;
-mod failure;
+pub(crate) mod failure;
 mod fleets;
 mod hands;
 mod health;
@@ -28,6 +28,7 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 
+use crate::auth::guard;
 use crate::metrics::{self, Page};
 use crate::shared::Shared;
 
@@ -96,6 +97,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .fallback(failure::no_route)
         .method_not_allowed_fallback(failure::no_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(Arc::clone(&shared), guard))
         .layer(from_fn_with_state(Arc::clone(&shared), metrics::measure))
         .with_state(shared)
 }

@@ -1,5 +1,6 @@
 //! How far instances are on the way to what is wanted of them, told as it changes.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use chassis_api::{FleetStuck, Progress, ProgressQuery, ProgressState, Scope, Stuck};
+use chassis_api::{FleetStuck, Progress, ProgressQuery, ProgressState, Pull, Scope, Stuck};
 use chassis_core::{HealthState, InstanceKey, Phase, RunState, Wanted};
 use chassis_spec::{AgentSpec, FleetName};
 use futures_util::stream::{self, Stream};
@@ -17,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::SharedState;
 use super::failure::Result;
 use super::instances::{agents_in, down_message};
+use crate::auth::Caller;
 use crate::checks::has_check;
 use crate::shared::Shared;
 use crate::state::{AgentState, Slot};
@@ -42,22 +44,26 @@ enum Standing {
 
 pub(crate) async fn follow(
     State(shared): SharedState,
+    caller: Caller,
     body: std::result::Result<Json<ProgressQuery>, JsonRejection>,
 ) -> Result<Sse<impl Stream<Item = std::result::Result<Event, Infallible>>>> {
     let Json(query) = body?;
+    for scope in &query.scopes {
+        caller.require(&scope.fleet)?;
+    }
     let changed = shared.changed.subscribe();
-    let start = (shared, changed, query, None::<Progress>, false);
-    let stream = stream::unfold(start, |(shared, mut changed, query, told, done)| async move {
+    let start = (shared, changed, (query, caller), None::<Progress>, false);
+    let stream = stream::unfold(start, |(shared, mut changed, asked, told, done)| async move {
         if done {
             return None;
         }
         loop {
             changed.mark_unchanged();
-            let progress = progress(&shared, &query.scopes);
+            let progress = progress(&shared, &asked.1, &asked.0.scopes);
             let done = progress.state != ProgressState::Working;
             if told.as_ref() != Some(&progress) {
                 let event = Event::default().json_data(&progress).unwrap_or_default();
-                return Some((Ok(event), (shared, changed, query, Some(progress), done)));
+                return Some((Ok(event), (shared, changed, asked, Some(progress), done)));
             }
             let _ = tokio::time::timeout(RECHECK, changed.changed()).await;
             // A first change may be the last one that is missing; only a crowd is worth waiting for.
@@ -69,13 +75,13 @@ pub(crate) async fn follow(
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-fn progress(shared: &Arc<Shared>, scopes: &[Scope]) -> Progress {
+fn progress(shared: &Arc<Shared>, caller: &Caller, scopes: &[Scope]) -> Progress {
     let now = Timestamp::now();
     let mut progress = Progress {
         state: ProgressState::Working,
         total: 0,
         ready: 0,
-        pulls: shared.pulls().values().cloned().collect(),
+        pulls: pulls(shared, caller),
         held: 0,
         stuck: Vec::new(),
         fleets: Vec::new(),
@@ -125,6 +131,18 @@ fn progress(shared: &Arc<Shared>, scopes: &[Scope]) -> Progress {
         ProgressState::Working
     };
     progress
+}
+
+/// Pulls under way: of images that the caller's agents run.
+fn pulls(shared: &Shared, caller: &Caller) -> Vec<Pull> {
+    let agents = shared.agents();
+    let mut pulls: Vec<Pull> = shared.pulls().values().cloned().collect();
+    if caller.only_fleets().is_some() {
+        let own = agents.iter().filter(|agent| caller.reaches(&agent.key().fleet));
+        let images: HashSet<String> = own.map(|agent| agent.state().spec.image.to_string()).collect();
+        pulls.retain(|pull| images.contains(&pull.image));
+    }
+    pulls
 }
 
 /// Fleets that cannot be taken away as things are.

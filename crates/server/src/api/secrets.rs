@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::SharedState;
 use super::failure::Result;
 use super::targets::{with_suggestion, with_suggestion_to_create};
+use crate::auth::Caller;
 use crate::failpoint::failpoint;
 use crate::shared::Shared;
 
@@ -28,14 +29,21 @@ pub(crate) struct WriteQuery {
 
 pub(crate) async fn list(
     State(shared): SharedState,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Vec<Secret>>> {
-    let secrets = shared.store.secret_list(query.fleet.as_ref()).await?;
+    caller.require_named(query.fleet.as_ref())?;
+    let mut secrets = match shared.store.secret_list(query.fleet.as_ref()).await {
+        Ok(secrets) => secrets,
+        Err(error) => return Err(with_suggestion(&shared, &caller, error).await),
+    };
+    secrets.retain(|secret| caller.reaches(&secret.fleet));
     Ok(Json(secrets.into_iter().map(|info| wire(&shared, info)).collect()))
 }
 
 pub(crate) async fn write(
     State(shared): SharedState,
+    caller: Caller,
     Path((fleet, name)): Path<(FleetName, SecretName)>,
     Query(query): Query<WriteQuery>,
     body: Bytes,
@@ -44,7 +52,7 @@ pub(crate) async fn write(
     let value = Zeroizing::new(body.to_vec());
     let info = match shared.store.secret_write(&fleet, &name, value, query.replace).await {
         Ok(info) => info,
-        Err(error) => return Err(with_suggestion_to_create(&shared, error).await),
+        Err(error) => return Err(with_suggestion_to_create(&shared, &caller, error).await),
     };
     failpoint("secret_write:stored");
     for agent in shared.agents() {
@@ -59,10 +67,11 @@ pub(crate) async fn write(
 
 pub(crate) async fn remove(
     State(shared): SharedState,
+    caller: Caller,
     Path((fleet, name)): Path<(FleetName, SecretName)>,
 ) -> Result<Json<SecretDeleted>> {
     if let Err(error) = shared.store.secret_delete(&fleet, &name).await {
-        return Err(with_suggestion(&shared, error).await);
+        return Err(with_suggestion(&shared, &caller, error).await);
     }
     Ok(Json(SecretDeleted { used_by: used_by(&shared, &fleet, &name) }))
 }

@@ -10,6 +10,7 @@ use chassis_api::{InstanceStats, Phase, Stats, StatsQuery};
 use super::SharedState;
 use super::failure::{Failure, Result};
 use super::instances::{down_message, wire};
+use crate::auth::Caller;
 use crate::error::chain;
 use crate::node_stats;
 use crate::shared::Shared;
@@ -19,14 +20,16 @@ type Answers = HashMap<Box<str>, std::result::Result<chassis_api::Usage, String>
 
 pub(crate) async fn read(
     State(shared): SharedState,
+    caller: Caller,
     query: std::result::Result<Query<StatsQuery>, QueryRejection>,
 ) -> Result<Json<Stats>> {
     let Query(query) = query?;
+    caller.require_named(query.fleet.as_ref())?;
     if query.number.is_some() && query.agent.is_none() {
         let detail = "a number names an instance only together with its agent";
         return Err(Failure::invalid("agent_needed", detail));
     }
-    let mut instances = instances(&shared, &query);
+    let mut instances = instances(&shared, &caller, &query);
     let mut answers = ask(&shared, &instances).await;
     for stats in &mut instances {
         let Some(id) = stats.instance.container_id.as_deref() else { continue };
@@ -40,12 +43,13 @@ pub(crate) async fn read(
     Ok(Json(Stats { nodes: node.into_iter().collect(), instances }))
 }
 
-fn instances(shared: &Shared, query: &StatsQuery) -> Vec<InstanceStats> {
+fn instances(shared: &Shared, caller: &Caller, query: &StatsQuery) -> Vec<InstanceStats> {
     let down = down_message(shared);
     let mut instances = Vec::new();
     for agent in shared.agents() {
         let key = agent.key();
-        if query.fleet.as_ref().is_some_and(|fleet| key.fleet != *fleet)
+        if !caller.reaches(&key.fleet)
+            || query.fleet.as_ref().is_some_and(|fleet| key.fleet != *fleet)
             || query.agent.as_ref().is_some_and(|name| key.agent != *name)
         {
             continue;

@@ -1,5 +1,7 @@
 //! What a name that somebody typed means: `fleet/agent-n`, `agent-n`, `fleet/agent`, `agent` or a fleet.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -11,6 +13,8 @@ use serde::Deserialize;
 
 use super::SharedState;
 use super::failure::{Failure, Result};
+use crate::auth::Caller;
+use crate::controller::AgentController;
 use crate::shared::Shared;
 
 #[derive(Debug, Deserialize)]
@@ -24,6 +28,7 @@ pub(crate) struct ResolveQuery {
 
 pub(crate) async fn resolve(
     State(shared): SharedState,
+    caller: Caller,
     query: std::result::Result<Query<ResolveQuery>, QueryRejection>,
 ) -> Result<Json<Target>> {
     let Query(query) = query?;
@@ -31,20 +36,26 @@ pub(crate) async fn resolve(
         Some((fleet, name)) => (Some(fleet.to_owned()), name),
         None => (query.fleet.map(|fleet| fleet.to_string()), query.name.as_str()),
     };
-    let fleets = shared.store.fleet_list().await?;
-    let mut found = agents_named(&shared, fleet.as_deref(), name);
+    if let Some(fleet) = fleet.as_deref().and_then(|fleet| fleet.parse().ok()) {
+        caller.require(&fleet)?;
+    }
+    let mut fleets = shared.store.fleet_list().await?;
+    fleets.retain(|fleet| caller.reaches(&fleet.name));
+    let mut agents = shared.agents();
+    agents.retain(|agent| caller.reaches(&agent.key().fleet));
+    let mut found = agents_named(&agents, fleet.as_deref(), name);
     if found.is_empty() && fleet.is_none() {
         let fleet = fleets.iter().find(|fleet| fleet.name.as_str() == name);
         found.extend(fleet.map(|fleet| Target { fleet: fleet.name.clone(), agent: None, number: None }));
     }
     if found.is_empty() && query.kept {
-        found = kept_named(&shared, fleet.as_deref(), name);
+        found = kept_named(&shared, &caller, fleet.as_deref(), name);
     }
     match found.len() {
         1 => Ok(Json(found.swap_remove(0))),
         0 => {
             let mut known: Vec<String> = fleets.iter().map(|fleet| fleet.name.to_string()).collect();
-            known.extend(names(&shared));
+            known.extend(names(&agents));
             Err(nothing_named(&query.name, &known))
         }
         _ => {
@@ -56,8 +67,7 @@ pub(crate) async fn resolve(
 }
 
 /// Agents of this name, or else instances.
-fn agents_named(shared: &Shared, fleet: Option<&str>, name: &str) -> Vec<Target> {
-    let agents = shared.agents();
+fn agents_named(agents: &[Arc<AgentController>], fleet: Option<&str>, name: &str) -> Vec<Target> {
     let agents = agents.iter().filter(|agent| fleet.is_none_or(|fleet| agent.key().fleet.as_str() == fleet));
     let exact: Vec<Target> = agents
         .clone()
@@ -76,9 +86,10 @@ fn agents_named(shared: &Shared, fleet: Option<&str>, name: &str) -> Vec<Target>
 }
 
 /// As [`agents_named`] and fleets, among those of which output was kept.
-fn kept_named(shared: &Shared, fleet: Option<&str>, name: &str) -> Vec<Target> {
+fn kept_named(shared: &Shared, caller: &Caller, fleet: Option<&str>, name: &str) -> Vec<Target> {
     let mut instances = shared.kept_logs.instances();
-    instances.retain(|key| fleet.is_none_or(|fleet| key.fleet.as_str() == fleet));
+    instances
+        .retain(|key| caller.reaches(&key.fleet) && fleet.is_none_or(|fleet| key.fleet.as_str() == fleet));
     let agents = instances.iter().filter(|key| key.agent.as_str() == name);
     let mut found: Vec<Target> = agents.map(|key| target(&key.agent_key(), None)).collect();
     if found.is_empty() {
@@ -104,9 +115,9 @@ fn target_name(target: &Target) -> String {
 }
 
 /// Agents and instances, as people type them.
-fn names(shared: &Shared) -> Vec<String> {
+fn names(agents: &[Arc<AgentController>]) -> Vec<String> {
     let mut names = Vec::new();
-    for agent in shared.agents() {
+    for agent in agents {
         names.push(agent.key().agent.to_string());
         names.extend(agent.state().slots.keys().map(|number| format!("{}-{number}", agent.key().agent)));
     }
@@ -123,24 +134,38 @@ fn nothing_named(name: &str, known: &[String]) -> Failure {
 }
 
 /// The same for who wants something put into a fleet: without a likely name, how to make it.
-pub(crate) async fn with_suggestion_to_create(shared: &Shared, error: chassis_store::Error) -> Failure {
+pub(crate) async fn with_suggestion_to_create(
+    shared: &Shared,
+    caller: &Caller,
+    error: chassis_store::Error,
+) -> Failure {
     let fleet = match &error {
         chassis_store::Error::FleetNotFound(name) => Some(name.clone()),
         _ => None,
     };
-    let (code, likely) = (error.code(), likely_fleet(shared, &error).await);
+    let (code, likely) = (error.code(), likely_fleet(shared, caller, &error).await);
     match (fleet, likely) {
         (Some(name), None) => Failure::not_found(
             code,
             format!("there is no fleet `{name}`; make it with `chassis create fleet {name}`"),
         ),
-        _ => with_suggestion(shared, error).await,
+        _ => with_suggestion(shared, caller, error).await,
     }
 }
 
 /// The store's error; for a fleet that is not there, with the name that was probably meant.
-pub(crate) async fn with_suggestion(shared: &Shared, error: chassis_store::Error) -> Failure {
-    match (&error, likely_fleet(shared, &error).await) {
+pub(crate) async fn with_suggestion(
+    shared: &Shared,
+    caller: &Caller,
+    error: chassis_store::Error,
+) -> Failure {
+    match (&error, likely_fleet(shared, caller, &error).await) {
+        (chassis_store::Error::NameCollision { new, existing }, _) if !caller.reaches(&existing.fleet) => {
+            let detail = format!(
+                "agent `{new}` would share container names with an agent of another fleet; choose another name"
+            );
+            Failure::new(StatusCode::CONFLICT, error.code(), detail)
+        }
         (chassis_store::Error::FleetNotFound(name), Some(known)) => {
             let detail = format!("there is no fleet `{name}`; did you mean `{known}`?");
             Failure::not_found(error.code(), detail)
@@ -150,10 +175,11 @@ pub(crate) async fn with_suggestion(shared: &Shared, error: chassis_store::Error
 }
 
 /// The fleet that was probably meant, if the error is that there is none of this name.
-async fn likely_fleet(shared: &Shared, error: &chassis_store::Error) -> Option<String> {
+async fn likely_fleet(shared: &Shared, caller: &Caller, error: &chassis_store::Error) -> Option<String> {
     let chassis_store::Error::FleetNotFound(name) = error else { return None };
     let fleets = shared.store.fleet_list().await.unwrap_or_default();
-    let known: Vec<String> = fleets.iter().map(|fleet| fleet.name.to_string()).collect();
+    let known = fleets.iter().filter(|fleet| caller.reaches(&fleet.name));
+    let known: Vec<String> = known.map(|fleet| fleet.name.to_string()).collect();
     nearest(name.as_str(), &known).map(str::to_owned)
 }
 
