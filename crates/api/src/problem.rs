@@ -18,6 +18,12 @@ pub struct Problem {
     pub detail: String,
     /// A word for programs; never changes for a cause.
     pub code: String,
+    /// What a program that calls the API does next, where the code alone says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Which request it was: the header `X-Request-Id` of its answer, the server's log and its audit say the same.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub request_id: String,
 }
 
 impl Problem {
@@ -28,10 +34,55 @@ impl Problem {
             status,
             detail: detail.into(),
             code: code.to_owned(),
+            hint: hint(code).map(str::to_owned),
+            request_id: String::new(),
         }
+    }
+
+    #[must_use]
+    pub fn with_request_id(self, id: &str) -> Self {
+        Problem { request_id: id.to_owned(), ..self }
     }
 }
 
 fn about_blank() -> String {
     "about:blank".to_owned()
+}
+
+/// The next step of a program, for codes that always have the same one.
+fn hint(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "invalid_body" | "not_json" | "invalid_query" | "invalid_path" | "no_route" | "no_method" => {
+            "GET /api/v1/openapi.json describes every route and what it takes; /api/v1/docs shows it"
+        }
+        "body_too_large" => "send less in one request: an apply can be split, one agent at a time",
+        "upgrade_required" => "this route speaks WebSocket: ask for the upgrade",
+        "unauthenticated" => "send `Authorization: Bearer` with an API key or the server's token",
+        "forbidden" => "ask with a key whose role and fleets cover this; an admin makes one",
+        "fleet_not_found" => "GET /api/v1/fleets lists the fleets that you can see",
+        "agent_not_found" => "GET /api/v1/agents lists the agents that you can see",
+        "instance_not_found" => "GET /api/v1/instances lists the instances that you can see",
+        "secret_not_found" => "GET /api/v1/secrets lists the secrets that you can see",
+        "version_conflict" | "precondition_failed" => "read the object again, and decide on what it is now",
+        "idempotency_mismatch" => "take a new Idempotency-Key for a new request",
+        "idempotency_in_flight" => {
+            "repeat the request after Retry-After: it is answered with the first one's answer"
+        }
+        "idempotency_unknown" => {
+            "look whether the change was made; repeat it with a new Idempotency-Key if not"
+        }
+        "invalid_cursor" => "begin again without a cursor",
+        "events_gone" => "read what there is with GET, and follow from there without Last-Event-ID",
+        "too_many_requests"
+        | "unavailable"
+        | "storage_failed"
+        | "undone"
+        | "runtime_unavailable"
+        | "not_acting"
+        | "database_unavailable" => "repeat the request after Retry-After",
+        "panicked" | "internal" | "broke_off" => {
+            "please report this with the request id; the server's log has it too"
+        }
+        _ => return None,
+    })
 }

@@ -32,6 +32,7 @@ mod options;
 mod policy;
 mod probe;
 mod prober;
+mod request_id;
 mod rolling;
 mod serve;
 mod shared;

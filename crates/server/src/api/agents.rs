@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use chassis_api::{Agent, AgentChange, AgentOutcome, Applied, Apply};
 use chassis_core::{AgentKey, Role};
 use chassis_spec::{AgentName, AgentSpec, FleetName};
 use serde::Deserialize;
 
+use super::extract::{Body, Path, Query};
 use super::failure::{Failure, Result};
 use super::fleets::DeleteQuery;
 use super::targets::with_suggestion_to_create;
@@ -30,9 +30,8 @@ pub(crate) async fn apply(
     State(shared): SharedState,
     caller: Caller,
     Path(fleet): Path<FleetName>,
-    body: std::result::Result<Json<Apply>, JsonRejection>,
+    Body(apply): Body<Apply>,
 ) -> Result<Json<Applied>> {
-    let Json(apply) = body?;
     for spec in &apply.agents {
         check_runtime(&shared, spec)?;
         // Agents of both fleets reach each other then, so it takes a role in both.

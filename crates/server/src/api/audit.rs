@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use chassis_api::{AuditQuery, InstanceAudit};
 use chassis_core::InstanceKey;
 use chassis_core::audit::{Finding, Subject, audit};
@@ -12,6 +11,7 @@ use chassis_spec::AgentSpec;
 use futures_util::{StreamExt, stream};
 
 use super::SharedState;
+use super::extract::Query;
 use super::failure::{Failure, Result};
 use super::instances::down_message;
 use crate::auth::Caller;
@@ -32,9 +32,8 @@ struct Candidate {
 pub(crate) async fn read(
     State(shared): SharedState,
     caller: Caller,
-    query: std::result::Result<Query<AuditQuery>, QueryRejection>,
+    Query(query): Query<AuditQuery>,
 ) -> Result<Json<Vec<InstanceAudit>>> {
-    let Query(query) = query?;
     caller.require_named(query.fleet.as_ref())?;
     if query.number.is_some() && query.agent.is_none() {
         let detail = "a number names an instance only together with its agent";

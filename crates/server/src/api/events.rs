@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +14,7 @@ use chassis_store::EventFilter;
 use futures_util::stream::{self, Stream};
 
 use super::SharedState;
+use super::extract::Query;
 use super::failure::Result;
 use crate::auth::Caller;
 use crate::shared::Shared;
@@ -30,9 +30,8 @@ pub(crate) async fn list(
     State(shared): SharedState,
     caller: Caller,
     headers: HeaderMap,
-    query: std::result::Result<Query<EventQuery>, QueryRejection>,
+    Query(query): Query<EventQuery>,
 ) -> Result<Response> {
-    let Query(query) = query?;
     caller.require_named(query.fleet.as_ref())?;
     let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let filter = EventFilter {

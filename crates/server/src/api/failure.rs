@@ -1,6 +1,6 @@
 //! From errors to problems on the wire, in one place.
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::Extension;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use chassis_api::{PROBLEM_JSON, Problem};
@@ -38,7 +38,8 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self.0).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response()
+        // The outermost layer writes it anew, with the request's id.
+        (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], Extension(self.0), body).into_response()
     }
 }
 
@@ -61,24 +62,6 @@ impl From<chassis_store::Error> for Failure {
 impl From<chassis_runtime::Error> for Failure {
     fn from(error: chassis_runtime::Error) -> Self {
         Failure::new(StatusCode::BAD_GATEWAY, error.code(), chain(&error))
-    }
-}
-
-impl From<JsonRejection> for Failure {
-    fn from(rejection: JsonRejection) -> Self {
-        Failure::new(rejection.status(), "invalid_body", rejection.body_text())
-    }
-}
-
-impl From<QueryRejection> for Failure {
-    fn from(rejection: QueryRejection) -> Self {
-        Failure::new(rejection.status(), "invalid_query", rejection.body_text())
-    }
-}
-
-impl From<PathRejection> for Failure {
-    fn from(rejection: PathRejection) -> Self {
-        Failure::new(rejection.status(), "invalid_path", rejection.body_text())
     }
 }
 

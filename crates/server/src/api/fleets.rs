@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use chassis_api::{Fleet, FleetCreate, Scale};
 use chassis_core::AgentKey;
 use chassis_spec::FleetName;
 use serde::Deserialize;
 
+use super::extract::{Body, Path, Query};
 use super::failure::{Failure, Result};
 use super::targets::with_suggestion;
 use super::{SharedState, to_end};
@@ -32,9 +32,8 @@ pub(crate) struct DeleteQuery {
 pub(crate) async fn create(
     State(shared): SharedState,
     caller: Caller,
-    body: std::result::Result<Json<FleetCreate>, JsonRejection>,
+    Body(create): Body<FleetCreate>,
 ) -> Result<(StatusCode, Json<Fleet>)> {
-    let Json(create) = body?;
     caller.require(&create.name)?;
     failpoint("fleet_create:before");
     let fleet = shared.store.fleet_create(&create.name, &create.labels).await?;
@@ -81,7 +80,7 @@ pub(crate) async fn scale(
     State(shared): SharedState,
     caller: Caller,
     Path(name): Path<FleetName>,
-    body: std::result::Result<Json<Scale>, JsonRejection>,
+    Body(scale): Body<Scale>,
 ) -> Result<Json<Fleet>> {
     let Json(scale) = body?;
     let fleet = find(&shared, &caller, &name).await?;

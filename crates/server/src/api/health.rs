@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use chassis_api::HealthReport;
 use chassis_core::{CheckKind, Run};
 use chassis_spec::{AgentName, FleetName};
 
 use super::SharedState;
 use super::agents::agent_find;
+use super::extract::Path;
 use super::failure::Result;
 use super::instances::no_instance;
 use crate::controller::AgentController;

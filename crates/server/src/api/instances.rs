@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use chassis_api::{Change, ChangeKind, Instance, InstanceDetail, MountInfo};
 use chassis_core::{ExitRecord, InstanceKey, Phase, Reason};
@@ -13,6 +12,7 @@ use chassis_store::{EventFilter, InstanceChange, Scope};
 use serde::Deserialize;
 
 use super::agents::agent_find;
+use super::extract::{Body, Path, Query};
 use super::failure::{Failure, Result};
 use super::fleets::DeleteQuery;
 use super::{SharedState, reach, to_end};
@@ -119,9 +119,8 @@ pub(crate) async fn remove(
 pub(crate) async fn change(
     State(shared): SharedState,
     caller: Caller,
-    body: std::result::Result<Json<Change>, JsonRejection>,
+    Body(change): Body<Change>,
 ) -> Result<StatusCode> {
-    let Json(change) = body?;
     caller.require(&change.scope.fleet)?;
     let scope = Scope { fleet: change.scope.fleet, agent: change.scope.agent, number: change.scope.number };
     if scope.number.is_some() && scope.agent.is_none() {

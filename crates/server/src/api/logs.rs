@@ -7,8 +7,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use chassis_api::{LogQuery, Scope};
@@ -19,6 +18,7 @@ use futures_util::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 
 use super::SharedState;
+use super::extract::Query;
 use super::failure::{Failure, Result};
 use super::instances::agents_in;
 use super::log_follow::Follower;
@@ -39,9 +39,8 @@ const TAIL: usize = 32 << 20;
 pub(crate) async fn read(
     State(shared): SharedState,
     caller: Caller,
-    query: std::result::Result<Query<LogQuery>, QueryRejection>,
+    Query(query): Query<LogQuery>,
 ) -> Result<Response> {
-    let Query(query) = query?;
     caller.require(&query.fleet)?;
     let rules = rules_of(&query)?;
     let scope = Scope { fleet: query.fleet.clone(), agent: query.agent.clone(), number: query.number };

@@ -2,8 +2,10 @@
 //! answer; they never act on a runtime themselves, but to read logs and stats and to open streams into instances.
 
 mod agents;
+mod answer;
 mod audit;
 mod events;
+mod extract;
 pub(crate) mod failure;
 mod fleets;
 mod hands;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post, put};
 
 use crate::auth::guard;
@@ -98,6 +100,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .method_not_allowed_fallback(failure::no_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(from_fn_with_state(Arc::clone(&shared), guard))
+        .layer(from_fn(answer::complete))
         .layer(from_fn_with_state(Arc::clone(&shared), metrics::measure))
         .with_state(shared)
 }

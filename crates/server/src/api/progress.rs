@@ -5,9 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use chassis_api::{FleetStuck, Progress, ProgressQuery, ProgressState, Pull, Scope, Stuck};
 use chassis_core::{HealthState, InstanceKey, Phase, RunState, Wanted};
@@ -16,6 +14,7 @@ use futures_util::stream::{self, Stream};
 use jiff::{SignedDuration, Timestamp};
 
 use super::SharedState;
+use super::extract::Body;
 use super::failure::Result;
 use super::instances::{agents_in, down_message};
 use crate::auth::Caller;
@@ -45,9 +44,8 @@ enum Standing {
 pub(crate) async fn follow(
     State(shared): SharedState,
     caller: Caller,
-    body: std::result::Result<Json<ProgressQuery>, JsonRejection>,
+    Body(query): Body<ProgressQuery>,
 ) -> Result<Sse<impl Stream<Item = std::result::Result<Event, Infallible>>>> {
-    let Json(query) = body?;
     for scope in &query.scopes {
         caller.require(&scope.fleet)?;
     }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use chassis_api::{
     AgentOutcome, Changed, Revision, RevisionOutcome, RolloutStatus, RolloutUndo, Upgrade, Upgraded,
 };
@@ -13,6 +12,7 @@ use chassis_spec::{AgentName, AgentSpec, FleetName};
 use jiff::Timestamp;
 
 use super::agents::{agent_find, outcome_wire};
+use super::extract::{Body, Path};
 use super::failure::{Failure, Result};
 use super::{SharedState, to_end};
 use crate::controller::agents_reload;
@@ -75,9 +75,8 @@ pub(crate) async fn revisions(
 pub(crate) async fn undo(
     State(shared): SharedState,
     Path((fleet, agent)): Name,
-    body: std::result::Result<Json<RolloutUndo>, JsonRejection>,
+    Body(undo): Body<RolloutUndo>,
 ) -> Result<Json<AgentOutcome>> {
-    let Json(undo) = body?;
     let key = AgentKey { fleet, agent };
     to_end(async move {
         failpoint("undo:before");
@@ -113,9 +112,8 @@ async fn set_paused(shared: Arc<Shared>, key: AgentKey, paused: bool) -> Result<
 pub(crate) async fn upgrade(
     State(shared): SharedState,
     Path((fleet, agent)): Name,
-    body: std::result::Result<Json<Upgrade>, JsonRejection>,
+    Body(upgrade): Body<Upgrade>,
 ) -> Result<Json<Upgraded>> {
-    let Json(upgrade) = body?;
     if upgrade.image.is_some() == upgrade.refresh {
         return Err(Failure::invalid("one_of_two", "give either `image` or `refresh`"));
     }

@@ -1,15 +1,14 @@
 //! Secrets go in; they never come out of the API again.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use chassis_api::{KeyRotate, KeyRotated, Secret, SecretDeleted};
 use chassis_spec::{AgentName, FleetName, SecretName};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::SharedState;
+use super::extract::{Body, Path, Query, Raw};
 use super::failure::Result;
 use super::targets::{with_suggestion, with_suggestion_to_create};
 use crate::auth::Caller;
@@ -46,7 +45,7 @@ pub(crate) async fn write(
     caller: Caller,
     Path((fleet, name)): Path<(FleetName, SecretName)>,
     Query(query): Query<WriteQuery>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Json<Secret>> {
     failpoint("secret_write:before");
     let value = Zeroizing::new(body.to_vec());
@@ -78,9 +77,8 @@ pub(crate) async fn remove(
 
 pub(crate) async fn rotate_key(
     State(shared): SharedState,
-    body: std::result::Result<Json<KeyRotate>, JsonRejection>,
+    Body(rotate): Body<KeyRotate>,
 ) -> Result<Json<KeyRotated>> {
-    let Json(rotate) = body?;
     let secrets = shared.store.secret_rotate(rotate.new_key.map(Zeroizing::new)).await?;
     Ok(Json(KeyRotated { secrets }))
 }

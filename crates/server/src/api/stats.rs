@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use chassis_api::{InstanceStats, Phase, Stats, StatsQuery};
 
 use super::SharedState;
+use super::extract::Query;
 use super::failure::{Failure, Result};
 use super::instances::{down_message, wire};
 use crate::auth::Caller;
@@ -21,9 +21,8 @@ type Answers = HashMap<Box<str>, std::result::Result<chassis_api::Usage, String>
 pub(crate) async fn read(
     State(shared): SharedState,
     caller: Caller,
-    query: std::result::Result<Query<StatsQuery>, QueryRejection>,
+    Query(query): Query<StatsQuery>,
 ) -> Result<Json<Stats>> {
-    let Query(query) = query?;
     caller.require_named(query.fleet.as_ref())?;
     if query.number.is_some() && query.agent.is_none() {
         let detail = "a number names an instance only together with its agent";

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use chassis_api::Target;
 use chassis_core::key::parse_instance_name;
@@ -12,6 +11,7 @@ use chassis_spec::FleetName;
 use serde::Deserialize;
 
 use super::SharedState;
+use super::extract::Query;
 use super::failure::{Failure, Result};
 use crate::auth::Caller;
 use crate::controller::AgentController;
@@ -29,9 +29,8 @@ pub(crate) struct ResolveQuery {
 pub(crate) async fn resolve(
     State(shared): SharedState,
     caller: Caller,
-    query: std::result::Result<Query<ResolveQuery>, QueryRejection>,
+    Query(query): Query<ResolveQuery>,
 ) -> Result<Json<Target>> {
-    let Query(query) = query?;
     let (fleet, name) = match query.name.split_once('/') {
         Some((fleet, name)) => (Some(fleet.to_owned()), name),
         None => (query.fleet.map(|fleet| fleet.to_string()), query.name.as_str()),

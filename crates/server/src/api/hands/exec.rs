@@ -4,10 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::PathRejection;
+use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, State};
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
 use chassis_api::hands::{CONTROL, ExecAnswer, ExecRequest, ExecStart, STDERR, STDIN, STDOUT};
@@ -21,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{PING, bounded, refused, running};
 use crate::api::SharedState;
+use crate::api::extract::Path;
 use crate::api::failure::{Failure, Result};
 use crate::shared::Shared;
 
@@ -32,10 +32,9 @@ type Receiver = SplitStream<WebSocket>;
 
 pub(crate) async fn open(
     State(shared): SharedState,
-    path: std::result::Result<Path<(FleetName, AgentName, u32)>, PathRejection>,
+    Path((fleet, agent, number)): Path<(FleetName, AgentName, u32)>,
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response> {
-    let Path((fleet, agent, number)) = path?;
     let key = InstanceKey { fleet, agent, number };
     let id = running(&shared, &key)?;
     Ok(bounded(upgrade?).on_upgrade(move |socket| serve(shared, id, socket)))

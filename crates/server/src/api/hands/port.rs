@@ -1,9 +1,8 @@
 //! A TCP connection into an instance.
 
-use axum::extract::rejection::PathRejection;
+use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use chassis_api::hands::PORT_EOF;
@@ -16,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{PING, bounded, refused, running};
 use crate::api::SharedState;
+use crate::api::extract::Path;
 use crate::api::failure::Result;
 
 /// Bytes are passed on in pieces of at most this size.
@@ -23,10 +23,9 @@ const PIECE: usize = 32 << 10;
 
 pub(crate) async fn open(
     State(shared): SharedState,
-    path: std::result::Result<Path<(FleetName, AgentName, u32, u16)>, PathRejection>,
+    Path((fleet, agent, number, port)): Path<(FleetName, AgentName, u32, u16)>,
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response> {
-    let Path((fleet, agent, number, port)) = path?;
     let upgrade = bounded(upgrade?);
     let id = running(&shared, &InstanceKey { fleet, agent, number })?;
     let stream = shared.runtime.port_connect(&id, port).await.map_err(|error| refused(&error))?;
