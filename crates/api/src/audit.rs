@@ -2,10 +2,11 @@
 
 use chassis_core::audit::Finding;
 use chassis_spec::{AgentName, FleetName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whose sandboxes; all there are without a fleet.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -18,7 +19,7 @@ pub struct AuditQuery {
 }
 
 /// What an audit found about one instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceAudit {
     pub fleet: FleetName,

@@ -11,6 +11,7 @@
 //! **A port's** messages are the connection's bytes; the text message [`PORT_EOF`] says that no more will come from this
 //! side.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Problem;
@@ -25,7 +26,7 @@ pub const CONTROL: u8 = 3;
 pub const PORT_EOF: &str = "eof";
 
 /// What a client asks of a command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ExecRequest {
     Start(ExecStart),
@@ -35,7 +36,7 @@ pub enum ExecRequest {
 }
 
 /// What is run, and how. Here and not in the address, so that no variable's value is in anybody's log.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExecStart {
     pub command: Vec<String>,
@@ -53,7 +54,7 @@ pub struct ExecStart {
 }
 
 /// In characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TerminalSize {
     pub columns: u16,
@@ -61,7 +62,7 @@ pub struct TerminalSize {
 }
 
 /// How a command ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ExecAnswer {
     /// Its exit code; 128 + signal if a signal ended it.

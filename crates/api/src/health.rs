@@ -3,10 +3,11 @@
 use chassis_core::{CheckKind, HealthState, Probe, Verdict};
 use chassis_spec::HealthCheck;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The verdict on one instance, and what it rests on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthReport {
     /// `agent-number`.
@@ -21,7 +22,7 @@ pub struct HealthReport {
 }
 
 /// One check, and what it has shown of the present run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckReport {
     pub kind: CheckKind,

@@ -4,12 +4,13 @@ use std::str::FromStr;
 
 use chassis_spec::{AgentName, FleetName};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whose output, and which part of it. Without a number it is merged over all instances.
 ///
 /// An instance that is no more has the output that was kept of its last container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogQuery {
     pub fleet: FleetName,
@@ -69,7 +70,7 @@ impl LogQuery {
 }
 
 /// A line of output. What is not UTF-8 in it is replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogLine {
     /// `agent-number`.
@@ -82,7 +83,7 @@ pub struct LogLine {
 }
 
 /// How much a line matters, from the least.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     Trace,

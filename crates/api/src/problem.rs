@@ -1,12 +1,13 @@
 //! Errors on the wire: RFC 9457 problem details, with a code for programs and a next step for people.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The content type of a [`Problem`].
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Why a request was refused or failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, JsonSchema)]
 #[error("{detail}")]
 pub struct Problem {
     #[serde(rename = "type", default = "about_blank")]

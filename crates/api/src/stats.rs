@@ -3,12 +3,13 @@
 use chassis_core::Usage;
 use chassis_spec::{AgentName, FleetName};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::types::Instance;
 
 /// Whose usage; all there is without a fleet.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StatsQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -20,7 +21,7 @@ pub struct StatsQuery {
     pub number: Option<u32>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
     pub nodes: Vec<NodeStats>,
@@ -29,7 +30,7 @@ pub struct Stats {
 }
 
 /// A whole machine, with all that runs on it. It is the server's own: with a `DOCKER_HOST` elsewhere, not the instances'.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeStats {
     pub name: String,
@@ -45,7 +46,7 @@ pub struct NodeStats {
 }
 
 /// An instance with what it uses.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceStats {
     #[serde(flatten)]

@@ -3,10 +3,11 @@
 use chassis_core::{Exit, HealthState, InstanceKey, Phase, Reason, Rollout};
 use chassis_spec::{AgentName, AgentSpec, FleetName, Labels, SecretName};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The server that answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerInfo {
     pub version: String,
@@ -34,7 +35,7 @@ pub struct ServerInfo {
 }
 
 /// A fleet, an agent of it, or one instance: the three things that a name can mean.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scope {
     pub fleet: FleetName,
@@ -48,7 +49,7 @@ pub struct Scope {
 /// What a name that somebody typed means. An exact agent wins over an instance; a name without a fleet must be unique.
 pub type Target = Scope;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FleetCreate {
     pub name: FleetName,
@@ -56,7 +57,7 @@ pub struct FleetCreate {
     pub labels: Labels,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Fleet {
     pub name: FleetName,
@@ -71,7 +72,7 @@ pub struct Fleet {
 }
 
 /// Declares agents of one fleet: what `deploy`, `apply` and `diff` send.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Apply {
     /// Make the fleet if there is none.
@@ -89,7 +90,7 @@ pub struct Apply {
     pub dry_run: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Applied {
     pub fleet: FleetName,
@@ -97,7 +98,7 @@ pub struct Applied {
     pub agents: Vec<AgentOutcome>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentOutcome {
     pub agent: AgentName,
@@ -111,7 +112,7 @@ pub struct AgentOutcome {
     pub new: Option<AgentSpec>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AgentChange {
     Created,
@@ -125,7 +126,7 @@ pub enum AgentChange {
     Undeclared,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Scale {
     pub count: u32,
@@ -135,14 +136,14 @@ pub struct Scale {
 }
 
 /// Asks for a start, stop or restart of what the scope names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Change {
     pub scope: Scope,
     pub change: ChangeKind,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
     Start,
@@ -150,7 +151,7 @@ pub enum ChangeKind {
     Restart,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Agent {
     pub fleet: FleetName,
@@ -171,7 +172,7 @@ pub struct Agent {
 }
 
 /// One instance as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Instance {
     pub fleet: FleetName,
@@ -209,7 +210,7 @@ pub struct Instance {
 }
 
 /// Everything about one instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceDetail {
     #[serde(flatten)]
@@ -229,7 +230,7 @@ pub struct InstanceDetail {
 }
 
 /// A path that the agent sees, and what is behind it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MountInfo {
     pub path: String,
@@ -241,14 +242,14 @@ pub struct MountInfo {
 }
 
 /// What to wait for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProgressQuery {
     pub scopes: Vec<Scope>,
 }
 
 /// How far instances are on the way to what is wanted of them. The stream ends after one with a state but `Working`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     pub state: ProgressState,
@@ -267,14 +268,14 @@ pub struct Progress {
 }
 
 /// A fleet whose deletion cannot end, and what is in its way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FleetStuck {
     pub fleet: FleetName,
     pub message: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProgressState {
     Working,
@@ -283,7 +284,7 @@ pub enum ProgressState {
     Stuck,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pull {
     pub image: String,
@@ -293,7 +294,7 @@ pub struct Pull {
     pub bytes_total: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stuck {
     pub instance: InstanceKey,
@@ -301,7 +302,7 @@ pub struct Stuck {
     pub message: String,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -326,7 +327,7 @@ pub struct EventQuery {
     pub follow: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Secret {
     pub fleet: FleetName,
@@ -338,7 +339,7 @@ pub struct Secret {
     pub used_by: Vec<AgentName>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretDeleted {
     /// Agents that cannot be started again without it.
@@ -346,7 +347,7 @@ pub struct SecretDeleted {
 }
 
 /// Asks for a new encryption key.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KeyRotate {
     /// 64 hex digits; needed if the present key comes from the environment.
@@ -354,7 +355,7 @@ pub struct KeyRotate {
     pub new_key: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyRotated {
     pub secrets: u32,

@@ -35,7 +35,7 @@ fn every_error_is_a_problem_that_says_to_which_request_it_belongs() {
     problem(&ask("POST", "/api/v1/fleets", &json, b"{"), 400, "invalid_body");
     problem(&ask("POST", "/api/v1/fleets", &json, br#"{"name":"a","nome":1}"#), 422, "invalid_body");
     let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
-    problem(&ask("POST", "/api/v1/fleets", &json, &deep), 400, "invalid_body");
+    problem(&ask("POST", "/api/v1/fleets", &json, &deep), 422, "invalid_body");
     let large = format!(r#"{{"name":"{}"}}"#, "x".repeat(5 << 20));
     problem(&ask("POST", "/api/v1/fleets", &json, large.as_bytes()), 413, "body_too_large");
     problem(&ask("PUT", "/api/v1/secrets/a/b", &[], &vec![b'x'; 5 << 20]), 413, "body_too_large");

@@ -4,12 +4,13 @@ use std::fmt;
 
 use chassis_spec::{AgentName, FleetName};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::instance::{Exit, Reason};
 
 /// One line of the history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Grows by one with each event; a reader resumes after the last id that it saw.
     pub id: u64,
@@ -24,7 +25,7 @@ pub struct Event {
 }
 
 /// What happened, with what is worth knowing about it. Never a secret's value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "detail")]
 pub enum EventKind {
     FleetCreated,

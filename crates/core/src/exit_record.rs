@@ -3,12 +3,13 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::instance::Exit;
 
 /// A run that is over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExitRecord {
     /// The runtime's id of the container.
@@ -30,7 +31,7 @@ pub struct ExitRecord {
 }
 
 /// Why a run ended, as a word that scripts can match.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ExitReason {
     /// Somebody asked for it: a stop, a restart, a newer revision, a deletion.
     Asked,
@@ -45,7 +46,7 @@ pub enum ExitReason {
 }
 
 /// A line of a run's last output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExitLine {
     pub time: Timestamp,
     /// `stdout` or `stderr`.

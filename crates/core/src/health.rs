@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 
 use chassis_spec::HealthCheck;
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff;
@@ -26,7 +27,7 @@ pub const PROBES_KEPT: usize = 10;
 const EAGER: SignedDuration = SignedDuration::from_millis(100);
 
 /// What a check has found about a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It has not succeeded yet, nor failed for long enough.
@@ -37,7 +38,7 @@ pub enum Verdict {
 }
 
 /// Which check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckKind {
     Health,
@@ -45,7 +46,7 @@ pub enum CheckKind {
 }
 
 /// One look at an instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Probe {
     /// When it began.
@@ -78,7 +79,7 @@ pub struct Health {
 }
 
 /// What people see of both verdicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum HealthState {
     Starting,

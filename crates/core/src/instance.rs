@@ -23,6 +23,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use chassis_spec::{Bytes, Cpu, HealthCheck, Resources, RestartPolicy};
@@ -57,7 +58,7 @@ pub struct Desired {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Exit {
     /// The exit code; 128 + signal if a signal ended the agent.
@@ -116,7 +117,7 @@ pub struct Run {
 }
 
 /// Why an action on an instance failed, as a word that scripts can match.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Reason {
     /// The image is not on the node and could not be pulled.
     ImageUnavailable,
@@ -192,7 +193,7 @@ pub struct Instance {
 }
 
 /// What people see of an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
     Pending,
     Starting,

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use chassis_spec::{AgentName, FleetName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An agent of a fleet, written `fleet/agent`.
@@ -14,7 +15,7 @@ pub struct AgentKey {
 }
 
 /// An instance of an agent, written `fleet/agent-number`. Numbers begin at 1.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceKey {
     pub fleet: FleetName,
     pub agent: AgentName,

@@ -15,6 +15,7 @@
 
 use chassis_spec::{AgentName, RolloutSpec};
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::EventKind;
@@ -32,7 +33,7 @@ pub const ATTEMPTS: u32 = 3;
 pub const EXTRA_FIRST: u32 = 100_001;
 
 /// Which image a revision runs, whatever its name means by now. At least one of the two is there.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pin {
     /// The runtime's id of it, once it was on a node.
@@ -43,7 +44,7 @@ pub struct Pin {
     pub digest: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RolloutState {
     Progressing,
@@ -57,7 +58,7 @@ pub enum RolloutState {
 }
 
 /// How far the present revision of an agent has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
     pub revision: u64,
@@ -79,7 +80,7 @@ pub struct Rollout {
 }
 
 /// A revision that was given up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Undone {
     pub revision: u64,

@@ -7,12 +7,13 @@ mod checks;
 mod posture;
 
 use chassis_spec::AgentSpec;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use posture::{Confinement, DaemonPosture, ExecPosture, MountPosture, Posture, PublishedPort};
 
 /// What one item found about one instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// `5.4`: its number in the CIS Docker Benchmark 1.6. `C.1` is chassis's own.
@@ -24,7 +25,7 @@ pub struct Finding {
     pub why: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuditVerdict {
     Pass,
