@@ -33,7 +33,8 @@ pub(crate) async fn complete(mut request: Request, next: Next) -> Response {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", detail).into_response()
     });
     let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
+    let is_error = status.is_client_error() || status.is_server_error();
+    if is_error && !is_own_answer(response.headers()) {
         response = explained(response, &id).await;
     }
     if status.is_server_error() {
@@ -49,6 +50,11 @@ pub(crate) async fn complete(mut request: Request, next: Next) -> Response {
 fn request_id(headers: &HeaderMap) -> RequestId {
     let given = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok());
     given.and_then(RequestId::parse).unwrap_or_else(RequestId::new)
+}
+
+/// A route that says in a form of its own that something is not so: `/ready`.
+fn is_own_answer(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json")
 }
 
 /// The same answer as a problem that says to which request it belongs.
