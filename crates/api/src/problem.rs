@@ -11,9 +11,9 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 #[error("{detail}")]
 pub struct Problem {
     #[serde(rename = "type", default = "about_blank")]
-    pub kind: String,
+    pub kind: Box<str>,
     /// The status in words; the same for every problem of this status.
-    pub title: String,
+    pub title: Box<str>,
     pub status: u16,
     /// What was wrong and what to do next, for the person who asked.
     pub detail: String,
@@ -21,33 +21,33 @@ pub struct Problem {
     pub code: String,
     /// What a program that calls the API does next, where the code alone says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
     /// Which request it was: the header `X-Request-Id` of its answer, the server's log and its audit say the same.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub request_id: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub request_id: Box<str>,
 }
 
 impl Problem {
     pub fn new(status: u16, title: &str, code: &str, detail: impl Into<String>) -> Self {
         Problem {
             kind: about_blank(),
-            title: title.to_owned(),
+            title: title.into(),
             status,
             detail: detail.into(),
             code: code.to_owned(),
-            hint: hint(code).map(str::to_owned),
-            request_id: String::new(),
+            hint: hint(code).map(Box::from),
+            request_id: Box::default(),
         }
     }
 
     #[must_use]
     pub fn with_request_id(self, id: &str) -> Self {
-        Problem { request_id: id.to_owned(), ..self }
+        Problem { request_id: id.into(), ..self }
     }
 }
 
-fn about_blank() -> String {
-    "about:blank".to_owned()
+fn about_blank() -> Box<str> {
+    "about:blank".into()
 }
 
 /// The next step of a program, for codes that always have the same one.

@@ -6,10 +6,11 @@
 use std::panic::AssertUnwindSafe;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use chassis_api::route::ROUTES;
 use chassis_api::{PROBLEM_JSON, Problem};
 use futures_util::FutureExt;
 
@@ -27,6 +28,7 @@ pub(crate) async fn complete(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(id.clone());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
         let detail = "the server failed at this request; look at what is there before you repeat it";
@@ -37,6 +39,11 @@ pub(crate) async fn complete(mut request: Request, next: Next) -> Response {
     if is_error && !is_own_answer(response.headers()) {
         response = explained(response, &id).await;
     }
+    if status == StatusCode::METHOD_NOT_ALLOWED
+        && let Some(allowed) = matched.and_then(|matched| methods_of(matched.as_str()))
+    {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
     if status.is_server_error() {
         tracing::warn!(%method, path, status = status.as_u16(), request_id = id.as_str(), "a request failed");
     }
@@ -44,6 +51,12 @@ pub(crate) async fn complete(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// What a path takes, for the header that must go with a refused method.
+fn methods_of(path: &str) -> Option<HeaderValue> {
+    let methods = ROUTES.iter().filter(|route| route.path == path).map(|route| route.method);
+    HeaderValue::try_from(methods.collect::<Vec<_>>().join(", ")).ok()
 }
 
 /// The caller's own id, if it is one that may stand in logs; else a new one.

@@ -82,7 +82,6 @@ pub(crate) async fn scale(
     Path(name): Path<FleetName>,
     Body(scale): Body<Scale>,
 ) -> Result<Json<Fleet>> {
-    let Json(scale) = body?;
     let fleet = find(&shared, &caller, &name).await?;
     let agents = agent_keys(&shared, &name);
     let agent = match (scale.agent, agents.as_slice()) {
