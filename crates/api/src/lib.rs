@@ -47,6 +47,7 @@
 mod audit;
 pub mod hands;
 mod health;
+mod listening;
 mod logs;
 mod problem;
 mod ready;
@@ -62,6 +63,7 @@ pub use chassis_core::{
     Pin, Probe, Reason, Rollout, RolloutState, Undone, Usage, Verdict,
 };
 pub use health::{CheckReport, HealthReport};
+pub use listening::{Certificate, Fingerprint, Listening, NoFingerprint};
 pub use logs::{LogLevel, LogLine, LogQuery, NoLevel};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use ready::{Alive, Readiness, ReadyCheck};

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Listening;
+
 /// The server that answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -32,6 +34,9 @@ pub struct ServerInfo {
     /// What of the host `hostPath` volumes may show.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_host_paths: Vec<String>,
+    /// Where it is reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listening: Vec<Listening>,
 }
 
 /// A fleet, an agent of it, or one instance: the three things that a name can mean.

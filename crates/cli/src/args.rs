@@ -1,6 +1,7 @@
 //! Every command and flag, as structs and nothing else: help texts and shell completions are made from them.
 
 mod hands;
+mod listen;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::parse;
 
 pub(crate) use hands::{Cp, Exec, Forward, Forwarding, Port};
+pub(crate) use listen::{Listen, TlsMode};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -634,6 +636,8 @@ pub(crate) struct Serve {
     /// `CHASSIS_TRUSTED_PROXY`, with commas between
     #[arg(long, value_name = "CIDR")]
     pub(crate) trusted_proxy: Vec<Cidr>,
+    #[command(flatten)]
+    pub(crate) listen: Listen,
     /// Seed of what happens in the simulation
     #[arg(long, default_value_t = 0, hide = true)]
     pub(crate) sim_seed: u64,

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use chassis_client::{Client, Error, ServerAddress};
+use chassis_client::{Client, Endpoint, Error, ServerAddress, Token};
 use chassis_server::DataDir;
 
 use crate::args::Global;
@@ -15,6 +15,7 @@ use crate::output::Terminal;
 const LONGEST_SOCKET: usize = 100;
 
 const DATA_DIR: &str = "CHASSIS_DATA_DIR";
+const TOKEN: &str = "CHASSIS_TOKEN";
 const SERVER: &str = "CHASSIS_SERVER";
 
 #[derive(Debug)]
@@ -68,9 +69,17 @@ impl Context {
         }
     }
 
+    fn endpoint(&self) -> Result<Endpoint, Failure> {
+        let mut endpoint = Endpoint::from(self.address()?);
+        if let Some(token) = from_environment(TOKEN) {
+            endpoint.token = Some(Token::new(&token.to_string_lossy())?);
+        }
+        Ok(endpoint)
+    }
+
     /// A client of the server; one is started if there is none and nobody named another.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        match Client::connect(self.address()?).await {
+        match Client::connect(self.endpoint()?).await {
             Err(Error::Unreachable { .. }) if self.server.is_none() => {
                 autostart::start(&self.data_dir()?, self.terminal).await
             }
@@ -80,7 +89,7 @@ impl Context {
 
     /// A client of the server, or `None` if there is none. Never starts one.
     pub(crate) async fn connect_if_running(&self) -> Result<Option<Client>, Failure> {
-        match Client::connect(self.address()?).await {
+        match Client::connect(self.endpoint()?).await {
             Err(Error::Unreachable { .. }) => Ok(None),
             client => Ok(Some(client?)),
         }

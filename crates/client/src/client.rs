@@ -11,7 +11,7 @@ use chassis_api::{
     SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
 };
 use chassis_spec::{AgentName, FleetName, SecretRef};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -19,8 +19,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::connection::{self, Connection, Tls};
-use crate::{Error, ServerAddress, Stream, stream};
+use crate::connection::{self, Connection};
+use crate::tls::Tls;
+use crate::{Endpoint, Error, ServerAddress, Stream, Token, stream};
 
 /// The head of any answer comes within this time; streams go on for longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
@@ -31,21 +32,20 @@ const LARGEST_ANSWER: usize = 64 << 20;
 #[derive(Debug)]
 pub struct Client {
     address: ServerAddress,
-    authorization: Option<HeaderValue>,
-    tls: Tls,
+    token: Option<Token>,
+    tls: Option<Tls>,
     idle: Mutex<Option<Connection>>,
 }
 
 impl Client {
-    /// Connects. The token in `CHASSIS_TOKEN`, if there is one, is sent to `https` servers only.
-    pub async fn connect(address: ServerAddress) -> Result<Client, Error> {
-        let authorization = match (&address, std::env::var("CHASSIS_TOKEN")) {
-            (ServerAddress::Https { .. }, Ok(token)) => Some(bearer(&token)?),
-            _ => None,
-        };
-        let tls = Tls::for_address(&address)?;
-        let connection = connection::open(&address, &tls).await?;
-        Ok(Client { address, authorization, tls, idle: Mutex::new(Some(connection)) })
+    /// Connects.
+    pub async fn connect(endpoint: impl Into<Endpoint>) -> Result<Client, Error> {
+        let endpoint = endpoint.into();
+        let tls = Tls::new(&endpoint)?;
+        let Endpoint { address, token, .. } = endpoint;
+        let token = token.filter(|_| !matches!(address, ServerAddress::Unix(_)));
+        let connection = connection::open(&address, tls.as_ref()).await?;
+        Ok(Client { address, token, tls, idle: Mutex::new(Some(connection)) })
     }
 
     pub fn address(&self) -> &ServerAddress {
@@ -311,7 +311,7 @@ impl Client {
                 },
             }
         }
-        let mut connection = connection::open(&self.address, &self.tls).await?;
+        let mut connection = connection::open(&self.address, self.tls.as_ref()).await?;
         let response = self.within_time(connection.send_request(request)).await?;
         response.map(|response| (connection, response)).map_err(|error| self.broken(error))
     }
@@ -323,8 +323,8 @@ impl Client {
         body: Body,
     ) -> Result<Request<Full<Bytes>>, Error> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, self.address.authority());
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token.header());
         }
         let body = match body {
             Body::None => Bytes::new(),
@@ -405,12 +405,6 @@ impl Client {
     pub(crate) fn not_understood(&self, what: String) -> Error {
         Error::Protocol { address: self.address.clone(), what }
     }
-}
-
-fn bearer(token: &str) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| Error::Token)?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 pub(crate) fn instance_path(key: &InstanceKey) -> String {

@@ -1,6 +1,6 @@
 //! What can go wrong between a client and its server.
 
-use chassis_api::Problem;
+use chassis_api::{Fingerprint, Problem};
 
 use crate::ServerAddress;
 
@@ -13,7 +13,28 @@ pub enum Error {
         "{address} cannot be reached securely; check its name and certificate, and this machine's certificates"
     )]
     Tls { address: ServerAddress, source: std::io::Error },
-    #[error("the token in CHASSIS_TOKEN has characters that no token has; copy it again")]
+    /// Another certificate than the one by which the server is known.
+    #[error(
+        "{address} shows another certificate than the one that is trusted: expected {expected}, found {found}; if whoever \
+         runs it says that it was replaced (`chassis server status` there shows it), trust the new one with `chassis login \
+         --fingerprint {found}`; else somebody is between you and the server"
+    )]
+    OtherCertificate { address: ServerAddress, expected: Fingerprint, found: Fingerprint },
+    /// Nobody who is trusted vouches for its certificate.
+    #[error(
+        "{address} shows a certificate ({found}) that nothing on this machine vouches for; `chassis login {address}` asks \
+         whether to trust it, --ca names who vouches for it"
+    )]
+    Stranger { address: ServerAddress, found: Fingerprint, source: std::io::Error },
+    #[error("the certificate of {address} has expired; whoever runs the server must renew it")]
+    Expired { address: ServerAddress, source: std::io::Error },
+    #[error(
+        "something answers at {address}, but not with TLS; check the port, and that the server was not started with --tls off"
+    )]
+    NotTls { address: ServerAddress, source: std::io::Error },
+    #[error("cannot use the certificates in {}", path.display())]
+    CaFile { path: std::path::PathBuf, source: std::io::Error },
+    #[error("the token is empty, or has characters that no token has; copy it again")]
     Token,
     #[error("the connection to {address} broke; try again")]
     Broken { address: ServerAddress, source: hyper::Error },
@@ -40,7 +61,12 @@ impl Error {
     pub fn code(&self) -> &str {
         match self {
             Error::Unreachable { .. } => "server_unreachable",
-            Error::Tls { .. } => "server_untrusted",
+            Error::Tls { .. }
+            | Error::OtherCertificate { .. }
+            | Error::Stranger { .. }
+            | Error::Expired { .. }
+            | Error::CaFile { .. } => "server_untrusted",
+            Error::NotTls { .. } => "server_not_encrypted",
             Error::Token => "token_malformed",
             Error::Broken { .. } | Error::StreamBroken { .. } => "connection_broken",
             Error::Slow { .. } => "server_slow",

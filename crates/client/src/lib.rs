@@ -1,19 +1,21 @@
 //! A typed client of the chassis API: one method per route, errors with a code and a next step.
 //!
 //! [`Client::connect`] opens a connection, which is kept for the requests that follow one another; a stream
-//! ([`Client::logs`], [`Client::event_follow`], [`Client::progress`]) has one of its own. TLS is set up only for an `https`
-//! address, because reading the system's certificates takes longer than a request to a local server.
+//! ([`Client::logs`], [`Client::event_follow`], [`Client::progress`]) has one of its own.
 
 mod address;
 mod client;
 mod connection;
+mod endpoint;
 mod error;
 mod hands;
 mod stream;
+mod tls;
 
 pub use address::{AddressError, ServerAddress};
 pub use chassis_api as api;
 pub use client::Client;
+pub use endpoint::{Endpoint, Token, Trust};
 pub use error::Error;
 pub use hands::{ExecEvent, ExecReceiver, ExecSender, PortReceiver, PortSender};
 pub use stream::Stream;

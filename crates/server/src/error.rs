@@ -1,6 +1,7 @@
 //! Why a server cannot start or go on.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -30,6 +31,18 @@ pub enum Error {
     MasterTokenWeak { length: usize, least: usize },
     #[error("the random number generator of the system does not answer")]
     NoRandomness,
+    #[error("cannot listen on {address}; `ss -ltnp` shows who does, and --listen takes another")]
+    ListenTcp { address: SocketAddr, source: io::Error },
+    #[error(
+        "{address} can be reached from other machines, and --tls off would show them everything, tokens too; leave out \
+         --tls off, or name a certificate with --tls-cert and --tls-key; if something in front of it encrypts, say \
+         --insecure-listen"
+    )]
+    Unencrypted { address: SocketAddr },
+    #[error("cannot use the certificate or key {}", path.display())]
+    Certificate { path: PathBuf, source: io::Error },
+    #[error("cannot set up TLS")]
+    Tls(#[source] rustls::Error),
     #[error("cannot open the server's state")]
     Store(#[from] chassis_store::Error),
     #[error("cannot set up the runtime")]
@@ -45,10 +58,13 @@ impl Error {
             Error::DataDir { .. } => "data_dir_unusable",
             Error::AlreadyServed { .. } => "already_served",
             Error::OtherRuntime { .. } => "other_runtime",
-            Error::Listen { .. } => "cannot_listen",
             Error::MasterToken { .. } => "master_token_unusable",
             Error::MasterTokenWeak { .. } => "master_token_weak",
             Error::NoRandomness => "no_randomness",
+            Error::Listen { .. } | Error::ListenTcp { .. } => "cannot_listen",
+            Error::Unencrypted { .. } => "listen_unencrypted",
+            Error::Certificate { .. } => "certificate_unusable",
+            Error::Tls(_) => "tls",
             Error::Store(error) => error.code(),
             Error::Runtime(_) => "runtime_unusable",
             Error::Signals(_) => "signals",

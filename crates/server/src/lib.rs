@@ -1,4 +1,4 @@
-//! The server: controllers that keep agents as people want them, and the HTTP API over a unix socket.
+//! The server: controllers that keep agents as people want them, and the HTTP API over a unix socket and TLS.
 //!
 //! ```text
 //!   API handler ──one transaction──▶ store ──reload──▶ AgentController ──▶ core::plan ──▶ act ──▶ Runtime
@@ -23,6 +23,7 @@ mod failpoint;
 mod fleet;
 mod kept_logs;
 mod last_words;
+mod listen;
 mod log_filter;
 mod log_line;
 mod log_source;
@@ -46,5 +47,5 @@ pub use chassis_runtime::{DockerReport, docker_containers, docker_report};
 pub use chassis_store::{Inspection, inspect, key_id};
 pub use data_dir::DataDir;
 pub use error::{Error, Result};
-pub use options::{Options, RuntimeChoice};
+pub use options::{Listen, Options, RuntimeChoice, TlsFiles};
 pub use serve::serve;

@@ -1,6 +1,7 @@
 //! What a server is started with.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use chassis_core::Opening;
@@ -27,8 +28,35 @@ pub struct Options {
     pub encryption_key: Option<Zeroizing<String>>,
     /// Who may call, and from where.
     pub access: AccessOptions,
+    /// Where it listens, besides its unix socket.
+    pub listen: Listen,
     /// A command started this server and no terminal belongs to it.
     pub background: bool,
+}
+
+/// TCP addresses, and how what is said there is protected.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listen {
+    pub addresses: Vec<SocketAddr>,
+    pub tls: TlsFiles,
+    /// Listen unencrypted where other machines come in.
+    pub insecure: bool,
+    /// Connections over TCP, at most; 2048 without it, and never more than half of the files that the process may open.
+    pub max_connections: Option<usize>,
+    /// Those from one address; 512 without it.
+    pub max_connections_per_address: Option<usize>,
+}
+
+/// Where the certificate comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum TlsFiles {
+    /// The server makes one for itself.
+    #[default]
+    Own,
+    /// PEM files that somebody looks after; read again when they change.
+    Given { certificate: PathBuf, key: PathBuf },
+    /// None: in the clear.
+    Off,
 }
 
 /// How the local node runs instances.

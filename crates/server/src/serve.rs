@@ -1,24 +1,20 @@
 //! Starts a server, runs it until it is told to end, and leaves agents running.
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chassis_runtime::{DockerOptions, DockerRuntime, Runtime, SimOptions, SimRuntime};
 use chassis_store::{KeySource, SqlStore, Store};
-use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
 
 use crate::api;
-use crate::auth::{Auth, Peer};
+use crate::auth::Auth;
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
 use crate::error::{Error, Result};
 use crate::kept_logs;
+use crate::listen::{Doors, Serving};
 use crate::options::{Options, RuntimeChoice};
 use crate::shared::{Health, Shared};
 use crate::state::AgentState;
@@ -34,6 +30,7 @@ pub async fn serve(options: Options) -> Result<()> {
     let data_dir = DataDir::new(options.data_dir.clone());
     let _lock = data_dir.lock()?;
     data_dir.claim_runtime(options.runtime.name())?;
+    let doors = Doors::open(&options.listen, &data_dir)?;
     let key = match &options.encryption_key {
         Some(key) => KeySource::Environment(key.clone()),
         None => KeySource::File(data_dir.key_file()),
@@ -41,8 +38,8 @@ pub async fn serve(options: Options) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(SqlStore::open_sqlite(&data_dir.database(), key)?);
     let name = options.runtime.name();
     let runtime = runtime_make(&options, &data_dir, store.server_id())?;
-    let auth = Auth::open(&options.access, &data_dir.master_token(), false)?;
-    let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), auth, &options);
+    let auth = Auth::open(&options.access, &data_dir.master_token(), !options.listen.addresses.is_empty())?;
+    let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), auth, doors.plates(), &options);
 
     for record in store.agent_load_all().await? {
         let key = record.agent.key.clone();
@@ -56,34 +53,37 @@ pub async fn serve(options: Options) -> Result<()> {
     let mut health = shared.health.subscribe();
     let _ = tokio::time::timeout(FIRST_LOOK, health.wait_for(|health| *health != Health::Unknown)).await;
 
-    let listener = listen(&data_dir)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
-    let (drain, drained) = oneshot::channel::<()>();
-    let router = api::router(Arc::clone(&shared));
-    let mut serving = tokio::spawn(async move {
-        let ended = async {
-            let _ = drained.await;
-        };
-        let service = router.into_make_service_with_connect_info::<Peer>();
-        axum::serve(listener, service).with_graceful_shutdown(ended).await
-    });
+    let mut hang_up = signal(SignalKind::hangup()).map_err(Error::Signals)?;
+    let plates = doors.plates();
+    let serving = Serving::start(doors, api::router(Arc::clone(&shared)))?;
+    if let Some(certificates) = plates.certificates() {
+        tokio::spawn(Arc::clone(certificates).keep_current());
+    }
+    plates.announce();
     tracing::info!(data_dir = %data_dir.root().display(), runtime = name, "serving");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "cannot tell systemd that the server is ready");
     }
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = shared.stop.notified() => {}
-        _ = &mut serving => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = shared.stop.notified() => break,
+            _ = hang_up.recv() => {
+                if has_terminal() {
+                    break;
+                }
+                if let Some(certificates) = plates.certificates() {
+                    certificates.look.notify_one();
+                }
+            }
+        }
     }
     tracing::info!("ending; agents go on running");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    let _ = drain.send(());
-    if !serving.is_finished() {
-        let _ = tokio::time::timeout(DRAIN, serving).await;
-    }
+    serving.end(DRAIN).await;
     let _ = fs::remove_file(data_dir.socket());
     Ok(())
 }
@@ -107,16 +107,7 @@ fn runtime_make(options: &Options, data_dir: &DataDir, server_id: &str) -> Resul
     })
 }
 
-/// Listens on the socket, which only this user can reach. One that a killed server left is in the way and nobody's: the
-/// lock is ours.
-fn listen(data_dir: &DataDir) -> Result<UnixListener> {
-    let path = data_dir.socket();
-    let failed = |source: io::Error| Error::Listen { path: PathBuf::from(&path), source };
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path).map_err(failed)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
+/// Whether a terminal belongs to this process, so that SIGHUP says that it was closed.
+fn has_terminal() -> bool {
+    fs::File::open("/dev/tty").is_ok()
 }

@@ -16,6 +16,7 @@ use crate::auth::Auth;
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
 use crate::kept_logs::KeptLogs;
+use crate::listen::DoorPlates;
 use crate::metrics::Metrics;
 use crate::options::Options;
 
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) allowed: BTreeSet<Opening>,
     pub(crate) allowed_host_paths: Vec<PathBuf>,
     pub(crate) node: String,
+    pub(crate) doors: DoorPlates,
     agents: RwLock<HashMap<AgentKey, Arc<AgentController>>>,
     /// Whether the runtime answers; its error if it does not. Controllers act only while it does.
     pub(crate) health: watch::Sender<Health>,
@@ -81,6 +83,7 @@ impl Shared {
         runtime: Arc<dyn Runtime>,
         data_dir: DataDir,
         auth: Auth,
+        doors: DoorPlates,
         options: &Options,
     ) -> Arc<Self> {
         let kept_logs = KeptLogs::new(data_dir.kept_logs(), options.kept_logs_max);
@@ -97,6 +100,7 @@ impl Shared {
             allowed: options.allowed.clone(),
             allowed_host_paths: options.allowed_host_paths.clone(),
             node: node_name(),
+            doors,
             agents: RwLock::default(),
             health: watch::Sender::new(Health::Unknown),
             suspect: Notify::new(),

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use chassis_server::{AccessOptions, Cidr, Error, Opening, Options, RuntimeChoice};
+use chassis_server::{AccessOptions, Cidr, Error, Listen, Opening, Options, RuntimeChoice, TlsFiles};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
-use crate::args::{Runtime, Serve};
+use crate::args::{self, Runtime, Serve, TlsMode};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 
@@ -44,6 +44,7 @@ pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
             allow_from: blocks(ALLOW_FROM, serve.allow_from)?,
             trusted_proxies: blocks(TRUSTED_PROXIES, serve.trusted_proxy)?,
         },
+        listen: listen(serve.listen)?,
         background: serve.background,
     };
     let filter = EnvFilter::try_from_env(LOG_FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -63,6 +64,26 @@ pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
             Ok(Exit::Done)
         }
     }
+}
+
+fn listen(flags: args::Listen) -> Result<Listen, Failure> {
+    let tls = match (flags.tls, flags.tls_cert, flags.tls_key) {
+        (TlsMode::Off, None, None) => TlsFiles::Off,
+        (TlsMode::Off, ..) => {
+            return Err(Failure::Usage(
+                "--tls off needs no certificate; leave out one or the other".to_owned(),
+            ));
+        }
+        (TlsMode::On, Some(certificate), Some(key)) => TlsFiles::Given { certificate, key },
+        (TlsMode::On, ..) => TlsFiles::Own,
+    };
+    Ok(Listen {
+        addresses: flags.addresses,
+        tls,
+        insecure: flags.insecure_listen,
+        max_connections: flags.max_connections,
+        max_connections_per_address: flags.max_connections_per_address,
+    })
 }
 
 /// What the flags and the environment allow: a server in the background is started by a command, which has no such flags.

@@ -65,6 +65,16 @@ fn table(terminal: Terminal, info: &ServerInfo) -> String {
     ] {
         table.row([name.into(), value.into()]);
     }
+    for (index, listening) in info.listening.iter().enumerate() {
+        let name = if index == 0 { "Listens on:" } else { "" };
+        table.row([name.into(), listening.address.clone().into()]);
+    }
+    if let Some(certificate) = info.listening.iter().find_map(|listening| listening.certificate.as_ref()) {
+        let whose = if certificate.generated { "generated" } else { "from files" };
+        let until = certificate.expires_at.strftime("%Y-%m-%d");
+        table.row(["Certificate:".into(), format!("{whose}, valid until {until}").into()]);
+        table.row(["Fingerprint:".into(), certificate.fingerprint.to_string().into()]);
+    }
     table.render()
 }
 

@@ -27,6 +27,7 @@ pub(crate) async fn info(State(shared): SharedState) -> Json<ServerInfo> {
         background: shared.background,
         allowed: shared.allowed.iter().map(ToString::to_string).collect(),
         allowed_host_paths: shared.allowed_host_paths.iter().map(|path| path.display().to_string()).collect(),
+        listening: shared.doors.describe(),
     })
 }
 

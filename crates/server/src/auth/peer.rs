@@ -4,9 +4,7 @@
 
 use std::net::SocketAddr;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::UnixStream;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,17 +18,5 @@ pub(crate) enum Peer {
 impl Peer {
     pub(crate) fn of_unix(stream: &UnixStream) -> Peer {
         Peer::Unix { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) }
-    }
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Peer::of_unix(stream.io())
-    }
-}
-
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        Peer::Tcp { address: *stream.remote_addr() }
     }
 }

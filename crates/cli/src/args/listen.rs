@@ -1,0 +1,51 @@
+//! Where `chassis serve` listens besides its unix socket.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Over the network")]
+pub(crate) struct Listen {
+    /// Address and port to listen on, such as 0.0.0.0:7443 for all of this machine's; may be given several times
+    #[arg(
+        long = "listen",
+        env = "CHASSIS_LISTEN",
+        hide_env_values = true,
+        value_name = "ADDRESS:PORT",
+        value_delimiter = ',',
+        value_parser = address
+    )]
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Certificate to show, with its chain, in PEM; read again when it changes [default: one that the server makes]
+    #[arg(long, env = "CHASSIS_TLS_CERT", hide_env_values = true, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, in PEM
+    #[arg(long, env = "CHASSIS_TLS_KEY", hide_env_values = true, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Whether to encrypt; `off` is for addresses that only this machine reaches
+    #[arg(long, value_enum, value_name = "MODE", default_value = "on")]
+    pub(crate) tls: TlsMode,
+    /// Let `--tls off` show everything, tokens too, to whoever is on the way: for a proxy in front that encrypts
+    #[arg(long)]
+    pub(crate) insecure_listen: bool,
+    /// Connections over the network, at most [default: 2048]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) max_connections: Option<usize>,
+    /// Connections from one address, at most [default: 512]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) max_connections_per_address: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TlsMode {
+    On,
+    Off,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write an address and a port, such as 127.0.0.1:7443, 0.0.0.0:7443 for all of this machine's, or [::]:7443".to_owned()
+    })
+}

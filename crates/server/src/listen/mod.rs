@@ -1,0 +1,154 @@
+//! Where the server is reached: its unix socket, and TCP addresses, encrypted unless somebody insists.
+//!
+//! ```text
+//!   accept ──slot──▶ TLS handshake ──▶ connection: HTTP/1.1, HTTP/2 ──ConnectInfo<Peer>──▶ router
+//! ```
+//! What holds:
+//! - nothing is reachable from another machine without TLS, unless `insecure` was given;
+//! - what a caller may hold before it is known is bounded (`limits`), in memory, connections and time, for each address;
+//! - callers over TCP take no slot of those at the unix socket, through which one can always look what is the matter;
+//! - a new certificate takes effect with the next handshake, and ends no connection.
+
+mod accept;
+mod activity;
+mod body;
+mod connection;
+mod limits;
+mod tls;
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chassis_api::Listening;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::data_dir::DataDir;
+use crate::error::{Error, Result};
+use crate::options::{Listen, TlsFiles};
+
+pub(crate) use accept::Serving;
+pub(crate) use tls::Certificates;
+
+/// Everything that the server listens on, which nobody is served at yet.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    socket: PathBuf,
+    tcp: Vec<(StdTcpListener, SocketAddr)>,
+    certificates: Option<Arc<Certificates>>,
+    max_connections: usize,
+    max_per_address: usize,
+}
+
+/// What there is to say about them.
+#[derive(Debug, Clone)]
+pub(crate) struct DoorPlates {
+    socket: PathBuf,
+    tcp: Vec<SocketAddr>,
+    certificates: Option<Arc<Certificates>>,
+}
+
+impl Doors {
+    /// Takes the TCP addresses, and reads or makes the certificate.
+    pub(crate) fn open(options: &Listen, data_dir: &DataDir) -> Result<Doors> {
+        let certificates = match &options.tls {
+            _ if options.addresses.is_empty() => None,
+            TlsFiles::Own => Some(Certificates::own(&data_dir.server_dir().join("tls"), &options.addresses)?),
+            TlsFiles::Given { certificate, key } => Some(Certificates::given(certificate, key)?),
+            TlsFiles::Off => None,
+        };
+        if certificates.is_none() && !options.insecure {
+            let open = options.addresses.iter().find(|address| !address.ip().to_canonical().is_loopback());
+            if let Some(address) = open {
+                return Err(Error::Unencrypted { address: *address });
+            }
+        }
+        let tcp = options.addresses.iter().map(|address| bind(*address)).collect::<Result<_>>()?;
+        let files = raise_file_limit();
+        Ok(Doors {
+            socket: data_dir.socket(),
+            tcp,
+            certificates: certificates.map(Arc::new),
+            max_connections: options.max_connections.unwrap_or(limits::OVERALL).min(files / 2),
+            max_per_address: options.max_connections_per_address.unwrap_or(limits::PER_ADDRESS),
+        })
+    }
+
+    pub(crate) fn plates(&self) -> DoorPlates {
+        DoorPlates {
+            socket: self.socket.clone(),
+            tcp: self.tcp.iter().map(|(_, address)| *address).collect(),
+            certificates: self.certificates.clone(),
+        }
+    }
+}
+
+impl DoorPlates {
+    pub(crate) fn describe(&self) -> Vec<Listening> {
+        let socket = Listening { address: format!("unix://{}", self.socket.display()), certificate: None };
+        let certificate = self.certificates.as_ref().map(|certificates| certificates.describe());
+        let scheme = if certificate.is_some() { "https" } else { "http" };
+        let tcp = self.tcp.iter().map(|address| Listening {
+            address: format!("{scheme}://{address}"),
+            certificate: certificate.clone(),
+        });
+        std::iter::once(socket).chain(tcp).collect()
+    }
+
+    /// Says at the start where the server is, and by what it is known.
+    pub(crate) fn announce(&self) {
+        for Listening { address, certificate } in self.describe().into_iter().skip(1) {
+            match certificate {
+                Some(certificate) => tracing::info!(
+                    fingerprint = %certificate.fingerprint,
+                    expires_at = %certificate.expires_at,
+                    "listening on {address}"
+                ),
+                None => tracing::warn!("listening on {address}, unencrypted"),
+            }
+        }
+    }
+
+    pub(crate) fn certificates(&self) -> Option<&Arc<Certificates>> {
+        self.certificates.as_ref()
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<(StdTcpListener, SocketAddr)> {
+    let bound = || {
+        let listener = StdTcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound().map_err(|source| Error::ListenTcp { address, source })
+}
+
+/// Listens on the socket, which only this user can reach. One that a killed server left is in the way and nobody's: the
+/// lock is ours.
+fn bind_socket(path: &Path) -> Result<UnixListener> {
+    let failed = |source: io::Error| Error::Listen { path: path.to_owned(), source };
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+fn tokio_listener(listener: StdTcpListener, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::from_std(listener).map_err(|source| Error::ListenTcp { address, source })
+}
+
+/// As many files as this user may have, of which shells allow few at first. Returns how many.
+fn raise_file_limit() -> usize {
+    let given = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: given.maximum, maximum: given.maximum };
+    let limit = if setrlimit(Resource::Nofile, raised).is_ok() { given.maximum } else { given.current };
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
