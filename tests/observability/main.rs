@@ -1,6 +1,8 @@
 //! What machines see of a server: its figures, whether it lives, whether it can work, and its traces.
 
+mod collector;
 mod figures;
+mod traces;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -67,6 +69,10 @@ fn figures_tell_what_happens_on_docker() {
     assert_eq!(figures.value("chassis_http_requests_total", &nowhere), Some(1.0));
     assert!(figures.value("chassis_reconcile_duration_seconds_count", &[]) >= Some(4.0));
     assert!(figures.value("chassis_reconcile_lag_seconds_count", &[]) >= Some(4.0));
+
+    assert!(figures.value("chassis_store_commit_duration_seconds_count", &[]) >= Some(3.0));
+    let operations = figures.value("chassis_store_commit_operations_sum", &[]);
+    assert!(operations >= figures.value("chassis_store_commit_operations_count", &[]), "{operations:?}");
 
     let resident = figures.value("process_resident_memory_bytes", &[]).expect("memory");
     assert!((2e6..1e9).contains(&resident), "{resident} bytes");

@@ -8,6 +8,7 @@ use chassis_core::{Action, EventKind, Pin, Reason, RunState, Wanted};
 use chassis_runtime::{Image, InstanceConfig, InstanceSecrets, PullProgress, SecretFile};
 use chassis_spec::{AgentSpec, ImageName, SecretRef};
 use tokio::sync::{AcquireError, SemaphorePermit};
+use tracing::{Instrument, Span};
 use zeroize::Zeroizing;
 
 use crate::controller::AgentController;
@@ -18,6 +19,7 @@ use crate::policy::spec_refused;
 use crate::probe;
 use crate::shared::Shared;
 use crate::state::{Outcome, Slot, Step};
+use crate::traces::TRACE_TARGET;
 
 /// Why a step failed, for the instance's state.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +37,19 @@ enum Failure {
 }
 
 pub(crate) async fn act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> Outcome {
-    match try_act(shared, agent, step).await {
+    let key = agent.key();
+    let span = match step {
+        Step::Look { .. } => Span::none(),
+        Step::Act(action) => tracing::info_span!(
+            target: TRACE_TARGET,
+            "act",
+            otel.name = format!("{} instance", word(action)),
+            fleet = key.fleet.as_str(),
+            agent = key.agent.as_str(),
+            number = action.number(),
+        ),
+    };
+    match try_act(shared, agent, step).instrument(span).await {
         Ok(outcome) => outcome,
         Err(failure) => {
             let reason = failure.reason();
@@ -123,6 +137,18 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             failpoint("forget:after");
             Ok(Outcome::Forgotten)
         }
+    }
+}
+
+fn word(action: &Action) -> &'static str {
+    match action {
+        Action::Create { .. } => "create",
+        Action::Start { .. } => "start",
+        Action::Stop { .. } => "stop",
+        Action::Remove { .. } => "remove",
+        Action::Rename { .. } => "rename",
+        Action::Update { .. } => "update",
+        Action::Forget { .. } => "forget",
     }
 }
 

@@ -47,6 +47,10 @@ pub enum Error {
     Store(#[from] chassis_store::Error),
     #[error("cannot set up the runtime")]
     Runtime(#[from] chassis_runtime::Error),
+    #[error("{variable} is not the address of a collector; write http://host:port or https://host:port")]
+    Traces { variable: &'static str },
+    #[error("cannot set up TLS for the collector of traces")]
+    CollectorTls(#[source] rustls::Error),
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
 }
@@ -67,6 +71,8 @@ impl Error {
             Error::Tls(_) => "tls",
             Error::Store(error) => error.code(),
             Error::Runtime(_) => "runtime_unusable",
+            Error::Traces { .. } => "traces_misconfigured",
+            Error::CollectorTls(_) => "collector_tls",
             Error::Signals(_) => "signals",
         }
     }

@@ -38,6 +38,7 @@ mod rolling;
 mod serve;
 mod shared;
 mod state;
+mod traces;
 mod watch;
 
 pub use auth::AccessOptions;
@@ -49,3 +50,4 @@ pub use data_dir::DataDir;
 pub use error::{Error, Result};
 pub use options::{Listen, Options, RuntimeChoice, TlsFiles};
 pub use serve::serve;
+pub use traces::{TRACE_TARGET, Traces};

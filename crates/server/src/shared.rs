@@ -87,13 +87,15 @@ impl Shared {
         options: &Options,
     ) -> Arc<Self> {
         let kept_logs = KeptLogs::new(data_dir.kept_logs(), options.kept_logs_max);
+        let metrics = Metrics::default();
+        store.commit_observe(metrics.commit_observer());
         Arc::new(Shared {
             store,
             runtime,
             data_dir,
             kept_logs,
             auth,
-            metrics: Metrics::default(),
+            metrics,
             started_at: Timestamp::now(),
             background: options.background,
             runtime_name: options.runtime.name(),

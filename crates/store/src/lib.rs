@@ -18,8 +18,9 @@ pub use sql::SqlStore;
 pub use sql::key::KeySource;
 pub use sqlite::{Inspection, inspect, key_id};
 pub use types::{
-    Agent, AgentChange, AgentOutcome, AgentRecord, Applied, Apply, EventFilter, Fleet, InstanceChange,
-    InstanceRecord, InstanceUpdate, Lease, Revision, RevisionOutcome, Scope, SecretInfo, Seen,
+    Agent, AgentChange, AgentOutcome, AgentRecord, Applied, Apply, Commit, CommitObserver, EventFilter,
+    Fleet, InstanceChange, InstanceRecord, InstanceUpdate, Lease, Revision, RevisionOutcome, Scope,
+    SecretInfo, Seen,
 };
 
 use async_trait::async_trait;
@@ -57,6 +58,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     fn changes(&self) -> broadcast::Receiver<Seen>;
     /// Since when the database has not answered; none while it does.
     fn unavailable_since(&self) -> Option<Timestamp>;
+    /// Has `observer` told of each commit of this server from now on, instead of whoever was told before.
+    fn commit_observe(&self, observer: CommitObserver);
 
     /// Makes an empty fleet. Fails with [`Error::FleetExists`].
     async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet>;

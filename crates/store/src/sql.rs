@@ -31,8 +31,8 @@ use zeroize::Zeroizing;
 use crate::Store;
 use crate::error::{Error, Result};
 use crate::types::{
-    AgentOutcome, AgentRecord, Applied, Apply, EventFilter, Fleet, InstanceChange, InstanceUpdate, Lease,
-    Revision, Scope, SecretInfo, Seen,
+    AgentOutcome, AgentRecord, Applied, Apply, CommitObserver, EventFilter, Fleet, InstanceChange,
+    InstanceUpdate, Lease, Revision, Scope, SecretInfo, Seen,
 };
 use worker::{Reader, Writer};
 
@@ -107,6 +107,10 @@ impl Store for SqlStore {
 
     fn unavailable_since(&self) -> Option<Timestamp> {
         self.peers.unavailable_since()
+    }
+
+    fn commit_observe(&self, observer: CommitObserver) {
+        self.writer.observe(observer);
     }
 
     async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet> {

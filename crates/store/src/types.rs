@@ -1,6 +1,7 @@
 //! What the store keeps, as data.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis_core::{AgentKey, Desired, EventKind, ExitRecord, InstanceKey, Memory, Pin, Rollout};
 use chassis_spec::{AgentName, AgentSpec, FleetName, Labels, SecretName};
@@ -206,3 +207,14 @@ pub enum Seen {
     /// Perhaps everything: notices were lost, or there were too many.
     Anything,
 }
+
+/// One transaction that was committed, or was not for a failure of the database.
+#[derive(Debug, Clone, Copy)]
+pub struct Commit {
+    /// The writes that shared it.
+    pub operations: usize,
+    pub took: Duration,
+}
+
+/// Is told of each commit, on the thread that writes: it must not wait for anything.
+pub type CommitObserver = Box<dyn Fn(Commit) + Send>;

@@ -4,8 +4,13 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use chassis_server::{AccessOptions, Cidr, Error, Listen, Opening, Options, RuntimeChoice, TlsFiles};
-use tracing_subscriber::EnvFilter;
+use chassis_server::{
+    AccessOptions, Cidr, Error, Listen, Opening, Options, RuntimeChoice, TRACE_TARGET, TlsFiles, Traces,
+};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 use zeroize::Zeroizing;
 
 use crate::args::{self, Runtime, Serve, TlsMode};
@@ -48,15 +53,24 @@ pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
         background: serve.background,
     };
     let filter = EnvFilter::try_from_env(LOG_FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(context.terminal.stderr)
-        .init();
+        .with_filter(filter.and(filter_fn(|metadata| metadata.target() != TRACE_TARGET)));
     let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let threads =
         threads.map_err(|source| Failure::Io { what: "cannot start threads".to_owned(), source })?;
-    match threads.block_on(chassis_server::serve(options)) {
+    let traces = Traces::from_environment(threads.handle().clone())?;
+    let log = tracing_subscriber::registry().with(log);
+    match &traces {
+        Some(traces) => log.with(traces.layer()).init(),
+        None => log.init(),
+    }
+    let ended = threads.block_on(chassis_server::serve(options));
+    if let Some(traces) = traces {
+        traces.end();
+    }
+    match ended {
         // Another command was faster; its server serves us all.
         Err(Error::AlreadyServed { .. }) if serve.background => Ok(Exit::Done),
         ended => {

@@ -29,6 +29,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post, put};
+use tracing::Instrument;
 
 use crate::auth::guard;
 use crate::metrics::{self, Page};
@@ -43,7 +44,7 @@ type SharedState = axum::extract::State<Arc<Shared>>;
 async fn to_end<T: Send + 'static>(
     change: impl Future<Output = failure::Result<T>> + Send + 'static,
 ) -> failure::Result<T> {
-    tokio::spawn(change).await.unwrap_or_else(|error| {
+    tokio::spawn(change.in_current_span()).await.unwrap_or_else(|error| {
         let detail = format!("the change broke off: {error}; look at what is there, and please report this");
         Err(failure::Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "broke_off", detail))
     })

@@ -11,9 +11,13 @@ use axum::response::Response;
 use chassis_api::route::route_find;
 use futures_util::StreamExt;
 use prometheus_client::metrics::gauge::Gauge;
+use tracing::{Instrument, field};
 
 use crate::shared::Shared;
+use crate::traces::{self, TRACE_TARGET};
 
+/// The header of an answer that says which request it is to.
+const REQUEST_ID: &str = "x-request-id";
 /// A path that is no route's.
 const NO_ROUTE: &str = "none";
 
@@ -41,7 +45,27 @@ pub(crate) async fn measure(State(shared): State<Arc<Shared>>, request: Request,
     let route = path.and_then(|path| route_find(request.method().as_str(), path.as_str()));
     // A method that is no route's could be any word.
     let (method, path) = route.map_or(("other", NO_ROUTE), |route| (route.method, route.path));
-    let response = next.run(request).await;
+    let span = tracing::info_span!(
+        target: TRACE_TARGET,
+        "request",
+        otel.name = format!("{method} {path}"),
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        http.request.method = method,
+        http.route = path,
+        http.response.status_code = field::Empty,
+        request_id = field::Empty,
+    );
+    traces::join(&span, request.headers());
+    let response = next.run(request).instrument(span.clone()).await;
+    span.record("http.response.status_code", response.status().as_u16());
+    if response.status().is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+    if let Some(id) = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()) {
+        span.record("request_id", id);
+    }
+    drop(span);
     let metrics = &shared.metrics;
     let labels = [("method", method), ("route", path)];
     metrics.request_seconds.get_or_create(&labels).observe(began.elapsed().as_secs_f64());

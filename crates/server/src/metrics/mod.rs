@@ -12,11 +12,14 @@ mod process;
 use std::time::{Duration, Instant};
 
 use chassis_core::{CheckKind, EventKind, Probe};
-use chassis_store::InstanceUpdate;
+use chassis_store::{CommitObserver, InstanceUpdate};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use tracing::{Instrument, field};
+
+use crate::traces::TRACE_TARGET;
 
 pub(crate) use http::measure;
 pub(crate) use page::Page;
@@ -29,6 +32,9 @@ type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram
 const QUICK: [f64; 12] = [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 /// Seconds of what a runtime does.
 const SLOW: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
+
+/// Writes that share a transaction.
+const BATCHES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 /// Why an instance is started again though nobody asked for it.
 const RESTARTS: [&str; 5] = ["completed", "failed", "lost", "out_of_memory", "unhealthy"];
@@ -45,6 +51,8 @@ pub(crate) struct Metrics {
     reconcile_seconds: Histogram,
     reconcile_lag_seconds: Histogram,
     looks: Family<Labels<2>, Counter>,
+    commit_seconds: Histogram,
+    commit_operations: Histogram,
 }
 
 impl Default for Metrics {
@@ -63,11 +71,22 @@ impl Default for Metrics {
             reconcile_seconds: quick(),
             reconcile_lag_seconds: quick(),
             looks: Family::default(),
+            commit_seconds: quick(),
+            commit_operations: Histogram::new(BATCHES),
         }
     }
 }
 
 impl Metrics {
+    /// Counts what the store commits.
+    pub(crate) fn commit_observer(&self) -> CommitObserver {
+        let (seconds, operations) = (self.commit_seconds.clone(), self.commit_operations.clone());
+        Box::new(move |commit| {
+            seconds.observe(commit.took.as_secs_f64());
+            operations.observe(f64::from(u32::try_from(commit.operations).unwrap_or(u32::MAX)));
+        })
+    }
+
     /// Carries out a step on the runtime, and counts how long it took and whether it failed.
     pub(crate) async fn step<T, E>(
         &self,
@@ -75,7 +94,16 @@ impl Metrics {
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let began = Instant::now();
-        let ended = work.await;
+        let span = tracing::info_span!(
+            target: TRACE_TARGET,
+            "step",
+            otel.name = step,
+            otel.status_code = field::Empty,
+        );
+        let ended = work.instrument(span.clone()).await;
+        if ended.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
         let labels = [("step", step)];
         self.step_seconds.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
         if ended.is_err() {

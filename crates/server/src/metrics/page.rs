@@ -47,6 +47,16 @@ impl Page {
             "Time from when a controller was woken until it decided",
             metrics.reconcile_lag_seconds.clone(),
         );
+        page.register(
+            "chassis_store_commit_duration_seconds",
+            "Time of transactions that write",
+            metrics.commit_seconds.clone(),
+        );
+        page.register(
+            "chassis_store_commit_operations",
+            "Writes that shared a transaction",
+            metrics.commit_operations.clone(),
+        );
         page.register("chassis_probe_looks", "Looks at the health of instances", metrics.looks.clone());
         page.register_collector(Box::new(Instances::new(Arc::clone(shared))));
         page.register_collector(Box::new(Process));

@@ -12,17 +12,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use chassis_core::AgentKey;
 use chassis_spec::{AgentName, FleetName};
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
+use tracing::Instrument;
 
 use super::column;
 use super::connection::{Connection, Fault, FaultKind, Mismatch, Outcome};
 use super::event;
 use super::key::Keys;
 use crate::error::{Error, Result};
+use crate::types::{Commit, CommitObserver};
 
 /// Bounds how long the first of a batch waits for the last.
 const BATCH: usize = 256;
@@ -82,6 +85,8 @@ enum Job {
     Together(Box<dyn Operation>),
     /// Has to know that its transaction was committed before it goes on.
     Alone(Box<dyn FnOnce(&mut WriterState) + Send>),
+    /// From now on, somebody is told of each commit.
+    Observe(CommitObserver),
 }
 
 type Query = Box<dyn FnOnce(&mut dyn Session) + Send>;
@@ -130,12 +135,21 @@ impl Writer {
     pub(crate) fn spawn(open: impl FnOnce() -> Result<WriterState> + Send + 'static) -> Result<Self> {
         let work = move |state: &mut WriterState, jobs: &Mutex<Receiver<Job>>| {
             let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut observer: Option<CommitObserver> = None;
             while let Ok(job) = jobs.recv() {
                 let mut next = Some(job);
                 while let Some(job) = next.take() {
                     match job {
                         Job::Alone(work) => work(state),
-                        Job::Together(first) => next = state.commit_together(first, &jobs),
+                        Job::Observe(given) => observer = Some(given),
+                        Job::Together(first) => {
+                            let began = Instant::now();
+                            let (operations, left) = state.commit_together(first, &jobs);
+                            next = left;
+                            if let Some(observer) = &observer {
+                                observer(Commit { operations, took: began.elapsed() });
+                            }
+                        }
                     }
                 }
             }
@@ -155,7 +169,8 @@ impl Writer {
             outcome: None,
             answer,
         })))?;
-        answered.await.map_err(|_| Error::Closed)?
+        let span = tracing::info_span!(target: "chassis_trace", "store write");
+        answered.instrument(span).await.map_err(|_| Error::Closed)?
     }
 
     /// The same for what only the server that acts may do.
@@ -169,6 +184,11 @@ impl Writer {
             operation(change)
         })
         .await
+    }
+
+    pub(crate) fn observe(&self, observer: CommitObserver) {
+        // A writer that has ended commits nothing.
+        let _ = self.0.send(Job::Observe(observer));
     }
 
     /// Runs something that makes its own transactions.
@@ -221,8 +241,8 @@ impl Reader {
 // === impl WriterState ===
 
 impl WriterState {
-    /// Commits `first` with what else is waiting; returns a job that cannot be part of it.
-    fn commit_together(&mut self, first: Box<dyn Operation>, jobs: &Receiver<Job>) -> Option<Job> {
+    /// Commits `first` with what else is waiting; returns how many that were, and a job that cannot be part of it.
+    fn commit_together(&mut self, first: Box<dyn Operation>, jobs: &Receiver<Job>) -> (usize, Option<Job>) {
         let mut batch = vec![first];
         let mut next = None;
         while batch.len() < BATCH && next.is_none() {
@@ -249,10 +269,11 @@ impl WriterState {
             }
             change.connection.batch("RELEASE operation")
         });
+        let operations = batch.len();
         for operation in batch {
             operation.answer(committed.clone().map_err(Error::from));
         }
-        next
+        (operations, next)
     }
 
     /// Commits what `work` does, or undoes all of it.
