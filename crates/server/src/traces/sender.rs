@@ -84,7 +84,8 @@ async fn send(
     let host = request.uri().host().ok_or("the address names no host")?.to_owned();
     // IPv6 addresses are in brackets.
     let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = request.uri().port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+    let usual = if tls.is_some() { 443 } else { 80 };
+    let port = request.uri().port_u16().unwrap_or(usual);
     let stream = TcpStream::connect((name.as_str(), port)).await?;
     match tls {
         None => exchange(stream, request, &host, port).await,
