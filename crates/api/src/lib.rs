@@ -7,6 +7,9 @@
 //! |---|---|---|
 //! | `GET /api/v1/server` | | [`ServerInfo`] |
 //! | `POST /api/v1/server/stop` | | 202 |
+//! | `GET /api/v1/openapi.json` | | [`openapi()`] |
+//! | `GET /api/v1/docs` | | a page to browse it |
+//! | `GET /api/v1/nodes` | | `[`[`Node`]`]` |
 //! | `GET /api/v1/resolve?name=&fleet=&kept=` | | [`Target`]: what a name that somebody typed means; with `kept` also of what is no more, if its output was kept |
 //! | `GET /api/v1/fleets` | | `[`[`Fleet`]`]` |
 //! | `POST /api/v1/fleets` | [`FleetCreate`] | [`Fleet`] |
@@ -22,6 +25,7 @@
 //! | `GET /api/v1/fleets/{fleet}/agents/{agent}/rollout` | | [`RolloutStatus`] |
 //! | `POST /api/v1/fleets/{fleet}/agents/{agent}/rollout/undo` | [`RolloutUndo`] | [`AgentOutcome`] |
 //! | `POST /api/v1/fleets/{fleet}/agents/{agent}/rollout/pause`, `…/resume` | | [`Changed`] |
+//! | `GET /api/v1/fleets/{fleet}/agents/{agent}/instances` | | `[`[`Instance`]`]` |
 //! | `GET /api/v1/instances?fleet=&agent=` | | `[`[`Instance`]`]` |
 //! | `GET /api/v1/fleets/{fleet}/agents/{agent}/instances/{number}` | | [`InstanceDetail`] |
 //! | `DELETE /api/v1/fleets/{fleet}/agents/{agent}/instances/{number}?cleanup=` | | 202 |
@@ -49,10 +53,14 @@ pub mod hands;
 mod health;
 mod listening;
 mod logs;
+mod node;
+mod openapi;
 mod problem;
+mod query;
 mod ready;
 mod rollout;
 pub mod route;
+mod selector;
 mod stats;
 mod types;
 
@@ -65,9 +73,16 @@ pub use chassis_core::{
 pub use health::{CheckReport, HealthReport};
 pub use listening::{Certificate, Fingerprint, Listening, NoFingerprint};
 pub use logs::{LogLevel, LogLine, LogQuery, NoLevel};
+pub use node::Node;
+pub use openapi::openapi;
 pub use problem::{PROBLEM_JSON, Problem};
+pub use query::{
+    AgentListQuery, DeleteQuery, FleetListQuery, InstanceListQuery, Page, ResolveQuery, SecretListQuery,
+    SecretWriteQuery,
+};
 pub use ready::{Alive, Readiness, ReadyCheck};
 pub use rollout::{Changed, Revision, RevisionOutcome, RolloutStatus, RolloutUndo, Upgrade, Upgraded};
+pub use selector::{BadSelector, Selector};
 pub use stats::{InstanceStats, NodeStats, Stats, StatsQuery};
 pub use types::{
     Agent, AgentChange, AgentOutcome, Applied, Apply, Change, ChangeKind, EventQuery, Fleet, FleetCreate,

@@ -72,6 +72,7 @@ fn hint(code: &str) -> Option<&'static str> {
         "idempotency_unknown" => {
             "look whether the change was made; repeat it with a new Idempotency-Key if not"
         }
+        "idempotency_not_kept" => "look at what was made; make another one with a new Idempotency-Key",
         "invalid_cursor" => "begin again without a cursor",
         "events_gone" => "read what there is with GET, and follow from there without Last-Event-ID",
         "too_many_requests"

@@ -1,9 +1,10 @@
 //! Whether a server lives, and whether it can work: what load balancers and people ask without saying who they are.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The answer of `GET /health`: there is always one while the server lives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Alive {
     /// `ok`.
@@ -12,7 +13,7 @@ pub struct Alive {
 }
 
 /// The answer of `GET /ready`: with 200 if all is well, else with 503.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Readiness {
     pub ready: bool,
@@ -20,7 +21,7 @@ pub struct Readiness {
 }
 
 /// One thing that the server needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadyCheck {
     /// `store`, `runtime` or `look` (at what runs, which a server does first).

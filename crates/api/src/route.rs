@@ -33,6 +33,9 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/metrics", "metrics_read", VIEWER_OF_SERVER),
     route("GET", "/api/v1/server", "server_get", VIEWER_OF_FLEETS),
     route("POST", "/api/v1/server/stop", "server_stop", ADMIN_OF_SERVER),
+    route("GET", "/api/v1/openapi.json", "openapi_get", Need::Nothing),
+    route("GET", "/api/v1/docs", "openapi_browse", Need::Nothing),
+    route("GET", "/api/v1/nodes", "node_list", VIEWER_OF_FLEETS),
     route("GET", "/api/v1/resolve", "name_resolve", VIEWER_OF_FLEETS),
     route("GET", "/api/v1/fleets", "fleet_list", VIEWER_OF_FLEETS),
     route("POST", "/api/v1/fleets", "fleet_create", ADMIN_OF_FLEETS),
@@ -50,6 +53,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/api/v1/fleets/{fleet}/agents/{agent}/rollout/pause", "rollout_pause", OPERATOR_OF_FLEET),
     route("POST", "/api/v1/fleets/{fleet}/agents/{agent}/rollout/resume", "rollout_resume", OPERATOR_OF_FLEET),
     route("GET", "/api/v1/instances", "instance_list", VIEWER_OF_FLEETS),
+    route("GET", "/api/v1/fleets/{fleet}/agents/{agent}/instances", "agent_instance_list", VIEWER_OF_FLEET),
     route("GET", "/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}", "instance_get", VIEWER_OF_FLEET),
     route("DELETE", "/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}", "instance_delete", OPERATOR_OF_FLEET),
     route("GET", "/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/exits", "exit_list", VIEWER_OF_FLEET),
@@ -68,6 +72,26 @@ pub const ROUTES: &[Route] = &[
     route("PUT", "/api/v1/secrets/{fleet}/{name}", "secret_write", OPERATOR_OF_FLEET),
     route("DELETE", "/api/v1/secrets/{fleet}/{name}", "secret_delete", OPERATOR_OF_FLEET),
 ];
+
+/// Whether an operation takes an `Idempotency-Key`: all do that make or change something by a POST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keyed {
+    No,
+    Yes,
+    /// Its answer holds a secret, and is never kept: the repeated request is told that it was carried out.
+    WithoutAnswer,
+}
+
+impl Keyed {
+    pub fn of(operation: &str) -> Keyed {
+        match operation {
+            "fleet_create" | "fleet_apply" | "fleet_scale" | "agent_upgrade" | "rollout_undo"
+            | "rollout_pause" | "rollout_resume" | "instance_change" => Keyed::Yes,
+            "api_key_create" => Keyed::WithoutAnswer,
+            _ => Keyed::No,
+        }
+    }
+}
 
 /// The route of a request whose path matched `path`.
 pub fn route_find(method: &str, path: &str) -> Option<&'static Route> {

@@ -3,6 +3,7 @@
 mod common;
 mod http;
 
+use chassis_api::route::{ROUTES, Route};
 use common::Server;
 use http::{Answer, ask, ask_json};
 use serde_json::{Value, json};
@@ -60,4 +61,97 @@ fn a_fleet_by_hand() {
     assert_eq!(made.status, 201, "{}", made.body);
     let again = ask_json(&server, "POST", "/api/v1/fleets", &json!({ "name": "web" }));
     problem(&again, 409, "fleet_exists");
+}
+
+/// A path with something in each place of a parameter.
+fn filled(path: &str) -> String {
+    let places = [
+        ("fleet", "web"),
+        ("agent", "crawler"),
+        ("number", "1"),
+        ("port", "80"),
+        ("name", "key"),
+        ("id", "x"),
+    ];
+    places.iter().fold(path.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value))
+}
+
+#[test]
+fn the_server_has_every_route_of_its_description() {
+    let server = Server::start();
+    let document = ask(&server, "GET", "/api/v1/openapi.json", &[], b"");
+    let committed = include_str!("../../../docs/openapi.json");
+    assert_eq!(document.json(), serde_json::from_str::<Value>(committed).unwrap_or_default());
+    // The one that ends the server ends the test.
+    let (stop, others): (Vec<&Route>, _) = ROUTES.iter().partition(|route| route.operation == "server_stop");
+    for route in others.into_iter().chain(stop) {
+        let query = if route.operation == "event_list" { "?limit=1" } else { "" };
+        let answer = ask(&server, route.method, &format!("{}{query}", filled(route.path)), &[], b"");
+        let code = serde_json::from_str::<Value>(&answer.body).unwrap_or_default()["code"].clone();
+        assert!(code != "no_route" && code != "no_method" && answer.status != 500, "{route:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn the_page_runs_nothing_that_is_not_in_it() {
+    let server = Server::start();
+    let page = ask(&server, "GET", "/api/v1/docs", &[], b"");
+    let policy = page.header("content-security-policy").unwrap_or_default();
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert!(!page.body.contains("http://") && !page.body.contains("https://"), "it loads from elsewhere");
+}
+
+#[test]
+fn lists_come_in_parts_that_neither_double_nor_lose_anything() {
+    let server = Server::start();
+    let fleet = |name: &str| {
+        let labels = json!({ "tier": if name < "m" { "front" } else { "back" } });
+        let made = ask_json(&server, "POST", "/api/v1/fleets", &json!({ "name": name, "labels": labels }));
+        assert_eq!(made.status, 201, "{}", made.body);
+    };
+    ["a", "b", "x", "y", "z"].iter().for_each(|name| fleet(name));
+    let part = |path: &str| {
+        let answer = ask(&server, "GET", path, &[], b"");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let names: Vec<String> =
+            answer.json().as_array().into_iter().flatten().map(|fleet| fleet["name"].to_string()).collect();
+        let next = answer.header("link").and_then(|link| link.strip_prefix('<')?.split_once('>'));
+        (names.join(" "), next.map(|(next, _)| next.to_owned()))
+    };
+    let (first, next) = part("/api/v1/fleets?limit=2");
+    assert_eq!(first, r#""a" "b""#);
+    // What comes to be before or after that place is given once or not at all, and moves nothing else.
+    fleet("aa");
+    fleet("w");
+    let (second, next) = part(&next.unwrap_or_default());
+    assert_eq!(second, r#""w" "x""#);
+    assert_eq!(part(&next.unwrap_or_default()), (r#""y" "z""#.to_owned(), None));
+    assert_eq!(part("/api/v1/fleets?labels=tier%3Dback&limit=5").0, r#""w" "x" "y" "z""#);
+    assert_eq!(part("/api/v1/fleets?labels=tier!%3Dback,tier").0, r#""a" "aa" "b""#);
+    for bad in ["limit=0", "limit=5001", "labels=%3Dx"] {
+        problem(&ask(&server, "GET", &format!("/api/v1/fleets?{bad}"), &[], b""), 400, "invalid_query");
+    }
+    problem(&ask(&server, "GET", "/api/v1/fleets?cursor=%21", &[], b""), 400, "invalid_cursor");
+}
+
+#[test]
+fn an_object_that_others_changed_is_left_alone() {
+    let server = Server::start();
+    ask_json(&server, "POST", "/api/v1/fleets", &json!({ "name": "web" }));
+    let agent = json!({ "agents": [{ "name": "crawler", "image": "crawler:1" }] });
+    assert_eq!(ask_json(&server, "POST", "/api/v1/fleets/web/apply", &agent).status, 200);
+    let path = "/api/v1/fleets/web/agents/crawler";
+    let seen = ask(&server, "GET", path, &[], b"");
+    let tag = seen.header("etag").unwrap_or_default().to_owned();
+    let other = json!({ "agents": [{ "name": "crawler", "image": "crawler:2" }] });
+    assert_eq!(ask_json(&server, "POST", "/api/v1/fleets/web/apply", &other).status, 200);
+    let changed = ask(&server, "GET", path, &[("If-None-Match", &tag)], b"");
+    assert_eq!(changed.status, 200, "it is another one by now");
+    let refused = ask(&server, "DELETE", path, &[("If-Match", &tag)], b"");
+    problem(&refused, 412, "precondition_failed");
+    problem(&ask(&server, "DELETE", path, &[("If-Match", "5")], b""), 400, "invalid_header");
+    let fleet = ask(&server, "GET", "/api/v1/fleets/web", &[], b"");
+    let tag = fleet.header("etag").unwrap_or_default().to_owned();
+    let gone = ask(&server, "DELETE", "/api/v1/fleets/web", &[("If-Match", &tag)], b"");
+    assert_eq!(gone.status, 202, "{}", gone.body);
 }

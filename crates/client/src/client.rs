@@ -7,11 +7,11 @@ use bytes::Bytes;
 use chassis_api::{
     Agent, AgentOutcome, Applied, Apply, AuditQuery, Change, Changed, Event, EventQuery, Fleet, FleetCreate,
     HealthReport, Instance, InstanceAudit, InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogLine,
-    LogQuery, Problem, Progress, ProgressQuery, Revision, RolloutStatus, RolloutUndo, Scale, Secret,
+    LogQuery, Node, Problem, Progress, ProgressQuery, Revision, RolloutStatus, RolloutUndo, Scale, Secret,
     SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
 };
 use chassis_spec::{AgentName, FleetName, SecretRef};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LINK};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -75,8 +75,13 @@ impl Client {
         self.get(&with_query("/api/v1/resolve", &[("name", Some(name)), ("kept", Some("true"))])).await
     }
 
+    /// The machines that run instances.
+    pub async fn node_list(&self) -> Result<Vec<Node>, Error> {
+        self.list("/api/v1/nodes").await
+    }
+
     pub async fn fleet_list(&self) -> Result<Vec<Fleet>, Error> {
-        self.get("/api/v1/fleets").await
+        self.list("/api/v1/fleets").await
     }
 
     pub async fn fleet_create(&self, fleet: &FleetCreate) -> Result<Fleet, Error> {
@@ -100,7 +105,7 @@ impl Client {
     }
 
     pub async fn agent_list(&self, fleet: Option<&FleetName>) -> Result<Vec<Agent>, Error> {
-        self.get(&with_query("/api/v1/agents", &[("fleet", fleet.map(FleetName::as_str))])).await
+        self.list(&with_query("/api/v1/agents", &[("fleet", fleet.map(FleetName::as_str))])).await
     }
 
     pub async fn agent_get(&self, fleet: &FleetName, agent: &AgentName) -> Result<Agent, Error> {
@@ -127,7 +132,7 @@ impl Client {
 
     /// Every revision that is kept, oldest first.
     pub async fn revision_list(&self, fleet: &FleetName, agent: &AgentName) -> Result<Vec<Revision>, Error> {
-        self.get(&format!("/api/v1/fleets/{fleet}/agents/{agent}/revisions")).await
+        self.list(&format!("/api/v1/fleets/{fleet}/agents/{agent}/revisions")).await
     }
 
     pub async fn rollout_get(&self, fleet: &FleetName, agent: &AgentName) -> Result<RolloutStatus, Error> {
@@ -161,7 +166,7 @@ impl Client {
         agent: Option<&AgentName>,
     ) -> Result<Vec<Instance>, Error> {
         let query = [("fleet", fleet.map(FleetName::as_str)), ("agent", agent.map(AgentName::as_str))];
-        self.get(&with_query("/api/v1/instances", &query)).await
+        self.list(&with_query("/api/v1/instances", &query)).await
     }
 
     pub async fn instance_get(&self, key: &InstanceKey) -> Result<InstanceDetail, Error> {
@@ -227,7 +232,7 @@ impl Client {
     }
 
     pub async fn secret_list(&self, fleet: Option<&FleetName>) -> Result<Vec<Secret>, Error> {
-        self.get(&with_query("/api/v1/secrets", &[("fleet", fleet.map(FleetName::as_str))])).await
+        self.list(&with_query("/api/v1/secrets", &[("fleet", fleet.map(FleetName::as_str))])).await
     }
 
     /// Writes a secret. The value is dropped as soon as it was sent, so that an owner who wipes it can.
@@ -263,6 +268,23 @@ impl Client {
         self.parse(&self.send(Method::GET, path, Body::None).await?)
     }
 
+    /// All parts of a list.
+    async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Error> {
+        let mut all = Vec::new();
+        let mut next = Some(path.to_owned());
+        while let Some(path) = next {
+            let (connection, response) = self.exchange(Method::GET, &path, Body::None).await?;
+            next = response.headers().get(LINK).and_then(next_part);
+            let part: Vec<T> = self.parse(&self.read_whole(response).await?)?;
+            self.keep(connection);
+            if part.is_empty() && next.is_some() {
+                return Err(self.not_understood("a list without end".to_owned()));
+            }
+            all.extend(part);
+        }
+        Ok(all)
+    }
+
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
         let body = self.json(body)?;
         self.parse(&self.send(Method::POST, path, body).await?)
@@ -276,8 +298,13 @@ impl Client {
     async fn send(&self, method: Method, path: &str, body: Body) -> Result<Bytes, Error> {
         let (connection, response) = self.exchange(method, path, body).await?;
         let answer = self.read_whole(response).await?;
-        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        self.keep(connection);
         Ok(answer)
+    }
+
+    /// Keeps a connection, whose answer was read to its end, for the next request.
+    fn keep(&self, connection: Connection) {
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
     }
 
     async fn open_stream(&self, method: Method, path: &str, body: Body) -> Result<Response<Incoming>, Error> {
@@ -409,6 +436,13 @@ impl Client {
 
 pub(crate) fn instance_path(key: &InstanceKey) -> String {
     format!("/api/v1/fleets/{}/agents/{}/instances/{}", key.fleet, key.agent, key.number)
+}
+
+/// The path in `</api/v1/…>; rel="next"`.
+fn next_part(link: &HeaderValue) -> Option<String> {
+    let (path, rel) = link.to_str().ok()?.strip_prefix('<')?.split_once('>')?;
+    // Only a path: a list goes on where it began.
+    (rel.contains("rel=\"next\"") && path.starts_with('/')).then(|| path.to_owned())
 }
 
 fn describe_status(status: StatusCode) -> String {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use chassis_api::{Agent, AgentChange, AgentOutcome, Applied, Apply};
+use chassis_api::{Agent, AgentChange, AgentListQuery, AgentOutcome, Applied, Apply, DeleteQuery};
 use chassis_core::{AgentKey, Role};
 use chassis_spec::{AgentName, AgentSpec, FleetName};
-use serde::Deserialize;
 
+use super::condition::{Expected, Versioned};
 use super::extract::{Body, Path, Query};
 use super::failure::{Failure, Result};
-use super::fleets::DeleteQuery;
+use super::page::{Paging, Part, place};
+use super::select::Selection;
 use super::targets::with_suggestion_to_create;
 use super::{SharedState, to_end};
 use crate::auth::Caller;
@@ -20,11 +21,6 @@ use crate::controller::{AgentController, agents_reload};
 use crate::failpoint::failpoint;
 use crate::policy::specs_refused;
 use crate::shared::Shared;
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct ListQuery {
-    fleet: Option<FleetName>,
-}
 
 pub(crate) async fn apply(
     State(shared): SharedState,
@@ -73,34 +69,47 @@ pub(crate) async fn apply(
 pub(crate) async fn list(
     State(shared): SharedState,
     caller: Caller,
-    Query(query): Query<ListQuery>,
-) -> Result<Json<Vec<Agent>>> {
+    Query(query): Query<AgentListQuery>,
+    paging: Paging,
+) -> Result<Part<Agent>> {
     caller.require_named(query.fleet.as_ref())?;
+    let selection = Selection::read(&shared, query.labels.as_deref()).await?;
     let mut agents = shared.agents();
     agents.retain(|agent| {
         caller.reaches(&agent.key().fleet)
             && query.fleet.as_ref().is_none_or(|fleet| agent.key().fleet == *fleet)
     });
-    Ok(Json(agents.iter().map(|agent| wire(&shared, agent)).collect()))
+    let mut part = paging.part();
+    for agent in agents {
+        let key = agent.key();
+        if selection.has_agent(&key.fleet, &agent.state().spec.labels)
+            && !part.offer(place(&[key.fleet.as_str(), key.agent.as_str()]), || wire(&shared, &agent))
+        {
+            break;
+        }
+    }
+    Ok(part)
 }
 
 pub(crate) async fn show(
     State(shared): SharedState,
     Path((fleet, agent)): Path<(FleetName, AgentName)>,
-) -> Result<Json<Agent>> {
+) -> Result<Versioned<Agent>> {
     let agent = agent_find(&shared, fleet, agent)?;
-    Ok(Json(wire(&shared, &agent)))
+    let agent = wire(&shared, &agent);
+    Ok(Versioned(agent.version, agent))
 }
 
 pub(crate) async fn remove(
     State(shared): SharedState,
     Path((fleet, agent)): Path<(FleetName, AgentName)>,
     Query(query): Query<DeleteQuery>,
+    Expected(version): Expected,
 ) -> Result<StatusCode> {
     let key = AgentKey { fleet, agent };
     to_end(async move {
         failpoint("agent_delete:before");
-        shared.store.agent_delete(&key, query.cleanup, query.version).await?;
+        shared.store.agent_delete(&key, query.cleanup, version).await?;
         failpoint("agent_delete:stored");
         agents_reload(&shared, vec![key]).await?;
         Ok(StatusCode::ACCEPTED)

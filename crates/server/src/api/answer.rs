@@ -14,6 +14,7 @@ use chassis_api::route::ROUTES;
 use chassis_api::{PROBLEM_JSON, Problem};
 use futures_util::FutureExt;
 
+use super::condition::unless_same;
 use super::failure::Failure;
 use crate::request_id::RequestId;
 
@@ -28,12 +29,14 @@ pub(crate) async fn complete(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(id.clone());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let asked = request.headers().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = answered.unwrap_or_else(|_| {
+    let response = answered.unwrap_or_else(|_| {
         let detail = "the server failed at this request; look at what is there before you repeat it";
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", detail).into_response()
     });
+    let mut response = unless_same(&asked, response);
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
     if is_error && !is_own_answer(response.headers()) {
@@ -81,7 +84,7 @@ async fn explained(response: Response, id: &RequestId) -> Response {
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
     let asks_again = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
-    if asks_again.contains(&parts.status) {
+    if asks_again.contains(&parts.status) || problem.code == "idempotency_in_flight" {
         parts.headers.entry(header::RETRY_AFTER).or_insert(RETRY_AFTER);
     }
     Response::from_parts(parts, Body::from(serde_json::to_vec(&problem).unwrap_or_default()))

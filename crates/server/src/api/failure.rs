@@ -45,6 +45,9 @@ impl IntoResponse for Failure {
 
 impl From<chassis_store::Error> for Failure {
     fn from(error: chassis_store::Error) -> Self {
+        if let chassis_store::Error::VersionConflict { .. } = error {
+            return Failure::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", chain(&error));
+        }
         let status = match error.kind() {
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
             ErrorKind::Conflict => StatusCode::CONFLICT,

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use chassis_api::{Fleet, FleetCreate, Scale};
+use chassis_api::{DeleteQuery, Fleet, FleetCreate, FleetListQuery, Scale};
 use chassis_core::AgentKey;
 use chassis_spec::FleetName;
-use serde::Deserialize;
 
+use super::condition::{Expected, Versioned};
 use super::extract::{Body, Path, Query};
 use super::failure::{Failure, Result};
+use super::page::{Paging, Part};
+use super::select::Selection;
 use super::targets::with_suggestion;
 use super::{SharedState, to_end};
 use crate::auth::Caller;
@@ -19,15 +21,6 @@ use crate::controller::agents_reload;
 use crate::failpoint::failpoint;
 use crate::fleet::{fleet_finish_if_deleting, fleet_prepare};
 use crate::shared::Shared;
-
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct DeleteQuery {
-    /// Take the tier 1 data away too.
-    #[serde(default)]
-    pub(crate) cleanup: bool,
-    /// The version that the caller saw.
-    pub(crate) version: Option<u64>,
-}
 
 pub(crate) async fn create(
     State(shared): SharedState,
@@ -43,18 +36,31 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(wire(&shared, fleet))))
 }
 
-pub(crate) async fn list(State(shared): SharedState, caller: Caller) -> Result<Json<Vec<Fleet>>> {
+pub(crate) async fn list(
+    State(shared): SharedState,
+    caller: Caller,
+    Query(query): Query<FleetListQuery>,
+    paging: Paging,
+) -> Result<Part<Fleet>> {
+    let selection = Selection::read(&shared, query.labels.as_deref()).await?;
     let mut fleets = shared.store.fleet_list().await?;
-    fleets.retain(|fleet| caller.reaches(&fleet.name));
-    Ok(Json(fleets.into_iter().map(|fleet| wire(&shared, fleet)).collect()))
+    fleets.retain(|fleet| caller.reaches(&fleet.name) && selection.has_fleet(&fleet.labels));
+    let mut part = paging.part();
+    for fleet in fleets {
+        if !part.offer(fleet.name.to_string(), || wire(&shared, fleet)) {
+            break;
+        }
+    }
+    Ok(part)
 }
 
 pub(crate) async fn show(
     State(shared): SharedState,
     caller: Caller,
     Path(name): Path<FleetName>,
-) -> Result<Json<Fleet>> {
-    Ok(Json(wire(&shared, find(&shared, &caller, &name).await?)))
+) -> Result<Versioned<Fleet>> {
+    let fleet = wire(&shared, find(&shared, &caller, &name).await?);
+    Ok(Versioned(fleet.version, fleet))
 }
 
 pub(crate) async fn remove(
@@ -62,10 +68,11 @@ pub(crate) async fn remove(
     caller: Caller,
     Path(name): Path<FleetName>,
     Query(query): Query<DeleteQuery>,
+    Expected(version): Expected,
 ) -> Result<StatusCode> {
     to_end(async move {
         failpoint("fleet_delete:before");
-        if let Err(error) = shared.store.fleet_delete(&name, query.cleanup, query.version).await {
+        if let Err(error) = shared.store.fleet_delete(&name, query.cleanup, version).await {
             return Err(with_suggestion(&shared, &caller, error).await);
         }
         failpoint("fleet_delete:stored");
@@ -80,6 +87,7 @@ pub(crate) async fn scale(
     State(shared): SharedState,
     caller: Caller,
     Path(name): Path<FleetName>,
+    Expected(version): Expected,
     Body(scale): Body<Scale>,
 ) -> Result<Json<Fleet>> {
     let fleet = find(&shared, &caller, &name).await?;
@@ -107,7 +115,7 @@ pub(crate) async fn scale(
     let key = AgentKey { fleet: name, agent };
     to_end(async move {
         failpoint("scale:before");
-        shared.store.agent_scale(&key, scale.count, None).await?;
+        shared.store.agent_scale(&key, scale.count, version).await?;
         failpoint("scale:stored");
         agents_reload(&shared, vec![key]).await?;
         Ok(Json(wire(&shared, fleet)))

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use chassis_api::{Change, ChangeKind, Instance, InstanceDetail, MountInfo};
+use chassis_api::{Change, ChangeKind, DeleteQuery, Instance, InstanceDetail, InstanceListQuery, MountInfo};
 use chassis_core::{ExitRecord, InstanceKey, Phase, Reason};
 use chassis_spec::{AgentName, AgentSpec, FleetName, Security};
 use chassis_store::{EventFilter, InstanceChange, Scope};
-use serde::Deserialize;
 
 use super::agents::agent_find;
+use super::condition::Versioned;
 use super::extract::{Body, Path, Query};
 use super::failure::{Failure, Result};
-use super::fleets::DeleteQuery;
+use super::page::{Paging, Part, digits, place};
+use super::select::Selection;
 use super::{SharedState, reach, to_end};
 use crate::auth::Caller;
-use crate::controller::agents_reload;
+use crate::controller::{AgentController, agents_reload};
 use crate::failpoint::failpoint;
 use crate::shared::{Health, Shared};
 use crate::state::{AgentState, Slot};
@@ -25,37 +26,56 @@ use crate::state::{AgentState, Slot};
 /// How many events a description ends with.
 const LAST_EVENTS: u32 = 15;
 
-#[derive(Debug, Deserialize)]
-pub(crate) struct ListQuery {
-    fleet: Option<FleetName>,
-    agent: Option<AgentName>,
-}
-
 pub(crate) async fn list(
     State(shared): SharedState,
     caller: Caller,
-    Query(query): Query<ListQuery>,
-) -> Result<Json<Vec<Instance>>> {
+    Query(query): Query<InstanceListQuery>,
+    paging: Paging,
+) -> Result<Part<Instance>> {
     caller.require_named(query.fleet.as_ref())?;
-    let down = down_message(&shared);
-    let mut instances = Vec::new();
-    for agent in shared.agents() {
+    let selection = Selection::read(&shared, query.labels.as_deref()).await?;
+    let mut agents = shared.agents();
+    agents.retain(|agent| {
         let key = agent.key();
-        if caller.reaches(&key.fleet)
+        caller.reaches(&key.fleet)
             && query.fleet.as_ref().is_none_or(|fleet| key.fleet == *fleet)
             && query.agent.as_ref().is_none_or(|name| key.agent == *name)
-        {
-            let state = agent.state();
-            instances.extend(state.slots.values().map(|slot| wire(&shared, &state, slot, down.as_deref())));
+            && selection.has_agent(&key.fleet, &agent.state().spec.labels)
+    });
+    Ok(part_of(&shared, &agents, paging))
+}
+
+pub(crate) async fn list_of_agent(
+    State(shared): SharedState,
+    Path((fleet, agent)): Path<(FleetName, AgentName)>,
+    paging: Paging,
+) -> Result<Part<Instance>> {
+    let agent = agent_find(&shared, fleet, agent)?;
+    Ok(part_of(&shared, &[agent], paging))
+}
+
+/// Instances of agents that come in the order of their names.
+fn part_of(shared: &Shared, agents: &[Arc<AgentController>], paging: Paging) -> Part<Instance> {
+    let down = down_message(shared);
+    let mut part = paging.part();
+    for agent in agents {
+        let state = agent.state();
+        let (fleet, name) = (state.key.fleet.as_str(), state.key.agent.as_str());
+        let is_full = state.slots.values().any(|slot| {
+            let place = place(&[fleet, name, &digits(slot.instance.number)]);
+            !part.offer(place, || wire(shared, &state, slot, down.as_deref()))
+        });
+        if is_full {
+            break;
         }
     }
-    Ok(Json(instances))
+    part
 }
 
 pub(crate) async fn show(
     State(shared): SharedState,
     Path((fleet, agent, number)): Path<(FleetName, AgentName, u32)>,
-) -> Result<Json<InstanceDetail>> {
+) -> Result<Versioned<InstanceDetail>> {
     let filter = EventFilter {
         fleet: Some(fleet.clone()),
         agent: Some(agent.clone()),
@@ -76,7 +96,7 @@ pub(crate) async fn show(
     let key = state.instance_key(number);
     let slot = state.slots.get(&number).ok_or_else(|| no_instance(&key))?;
     let down = down_message(&shared);
-    Ok(Json(InstanceDetail {
+    let detail = InstanceDetail {
         instance: wire(&shared, &state, slot, down.as_deref()),
         container_name: key.container_name(),
         spec: AgentSpec::clone(&state.spec),
@@ -85,7 +105,8 @@ pub(crate) async fn show(
         open: [opened(&state.spec), reach::network(&shared, &key, &state.spec)].concat(),
         events,
         exits,
-    }))
+    };
+    Ok(Versioned(state.version, detail))
 }
 
 pub(crate) async fn exits(
@@ -273,10 +294,7 @@ fn opened_security(security: &Security) -> Vec<String> {
 }
 
 /// Agents that a scope reaches.
-pub(crate) fn agents_in(
-    shared: &Arc<Shared>,
-    scope: &chassis_api::Scope,
-) -> Vec<Arc<crate::controller::AgentController>> {
+pub(crate) fn agents_in(shared: &Arc<Shared>, scope: &chassis_api::Scope) -> Vec<Arc<AgentController>> {
     let mut agents = shared.agents();
     agents.retain(|agent| {
         agent.key().fleet == scope.fleet && scope.agent.as_ref().is_none_or(|name| agent.key().agent == *name)

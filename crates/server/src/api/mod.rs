@@ -4,6 +4,8 @@
 mod agents;
 mod answer;
 mod audit;
+mod condition;
+mod describe;
 mod events;
 mod extract;
 pub(crate) mod failure;
@@ -13,11 +15,14 @@ mod health;
 mod instances;
 mod log_follow;
 mod logs;
+mod nodes;
 mod observe;
+mod page;
 mod progress;
 mod reach;
 mod rollout;
 mod secrets;
+mod select;
 mod server;
 mod stats;
 mod targets;
@@ -59,6 +64,9 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(move || async move { observe::metrics(&page) }))
         .route("/api/v1/server", get(server::info))
         .route("/api/v1/server/stop", post(server::stop))
+        .route("/api/v1/openapi.json", get(describe::document))
+        .route("/api/v1/docs", get(describe::page))
+        .route("/api/v1/nodes", get(nodes::list))
         .route("/api/v1/resolve", get(targets::resolve))
         .route("/api/v1/fleets", get(fleets::list).post(fleets::create))
         .route("/api/v1/fleets/{fleet}", get(fleets::show).delete(fleets::remove))
@@ -73,6 +81,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/fleets/{fleet}/agents/{agent}/rollout/pause", post(rollout::pause))
         .route("/api/v1/fleets/{fleet}/agents/{agent}/rollout/resume", post(rollout::resume))
         .route("/api/v1/instances", get(instances::list))
+        .route("/api/v1/fleets/{fleet}/agents/{agent}/instances", get(instances::list_of_agent))
         .route(
             "/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}",
             get(instances::show).delete(instances::remove),

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::agents::{agent_find, outcome_wire};
 use super::extract::{Body, Path};
 use super::failure::{Failure, Result};
+use super::page::{Paging, Part, digits};
 use super::{SharedState, to_end};
 use crate::controller::agents_reload;
 use crate::failpoint::failpoint;
@@ -52,11 +53,12 @@ pub(crate) async fn status(
 pub(crate) async fn revisions(
     State(shared): SharedState,
     Path((fleet, agent)): Name,
-) -> Result<Json<Vec<Revision>>> {
+    paging: Paging,
+) -> Result<Part<Revision>> {
     let key = AgentKey { fleet, agent };
     let revisions = shared.store.revision_list(&key).await?;
     let present = revisions.last().map(|revision| revision.revision);
-    let wire = revisions.into_iter().map(|revision| Revision {
+    let wire = |revision: chassis_store::Revision| Revision {
         revision: revision.revision,
         template: revision.template,
         deployed_at: revision.deployed_at,
@@ -68,8 +70,14 @@ pub(crate) async fn revisions(
         pin: revision.pin,
         spec: AgentSpec::clone(&revision.spec),
         present: Some(revision.revision) == present,
-    });
-    Ok(Json(wire.collect()))
+    };
+    let mut part = paging.part();
+    for revision in revisions {
+        if !part.offer(digits(revision.revision), || wire(revision)) {
+            break;
+        }
+    }
+    Ok(part)
 }
 
 pub(crate) async fn undo(

@@ -2,49 +2,45 @@
 
 use axum::Json;
 use axum::extract::State;
-use chassis_api::{KeyRotate, KeyRotated, Secret, SecretDeleted};
+use chassis_api::{KeyRotate, KeyRotated, Secret, SecretDeleted, SecretListQuery, SecretWriteQuery};
 use chassis_spec::{AgentName, FleetName, SecretName};
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::SharedState;
 use super::extract::{Body, Path, Query, Raw};
 use super::failure::Result;
+use super::page::{Paging, Part, place};
 use super::targets::{with_suggestion, with_suggestion_to_create};
 use crate::auth::Caller;
 use crate::failpoint::failpoint;
 use crate::shared::Shared;
 
-#[derive(Debug, Deserialize)]
-pub(crate) struct ListQuery {
-    fleet: Option<FleetName>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct WriteQuery {
-    #[serde(default)]
-    replace: bool,
-}
-
 pub(crate) async fn list(
     State(shared): SharedState,
     caller: Caller,
-    Query(query): Query<ListQuery>,
-) -> Result<Json<Vec<Secret>>> {
+    Query(query): Query<SecretListQuery>,
+    paging: Paging,
+) -> Result<Part<Secret>> {
     caller.require_named(query.fleet.as_ref())?;
     let mut secrets = match shared.store.secret_list(query.fleet.as_ref()).await {
         Ok(secrets) => secrets,
         Err(error) => return Err(with_suggestion(&shared, &caller, error).await),
     };
     secrets.retain(|secret| caller.reaches(&secret.fleet));
-    Ok(Json(secrets.into_iter().map(|info| wire(&shared, info)).collect()))
+    let mut part = paging.part();
+    for secret in secrets {
+        if !part.offer(place(&[secret.fleet.as_str(), secret.name.as_str()]), || wire(&shared, secret)) {
+            break;
+        }
+    }
+    Ok(part)
 }
 
 pub(crate) async fn write(
     State(shared): SharedState,
     caller: Caller,
     Path((fleet, name)): Path<(FleetName, SecretName)>,
-    Query(query): Query<WriteQuery>,
+    Query(query): Query<SecretWriteQuery>,
     Raw(body): Raw,
 ) -> Result<Json<Secret>> {
     failpoint("secret_write:before");

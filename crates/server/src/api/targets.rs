@@ -5,10 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use chassis_api::Target;
+use chassis_api::{ResolveQuery, Target};
 use chassis_core::key::parse_instance_name;
-use chassis_spec::FleetName;
-use serde::Deserialize;
 
 use super::SharedState;
 use super::extract::Query;
@@ -16,15 +14,6 @@ use super::failure::{Failure, Result};
 use crate::auth::Caller;
 use crate::controller::AgentController;
 use crate::shared::Shared;
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct ResolveQuery {
-    name: String,
-    fleet: Option<FleetName>,
-    /// Also what is no more, if its output was kept.
-    #[serde(default)]
-    kept: bool,
-}
 
 pub(crate) async fn resolve(
     State(shared): SharedState,

@@ -1,0 +1,124 @@
+//! How one operation is described.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::Value;
+
+type MakeSchema = fn(&mut SchemaGenerator) -> Schema;
+
+/// What a request carries, or an answer.
+pub(super) enum Content {
+    Nothing,
+    Json(MakeSchema),
+    /// Another media type, whose items are described in words.
+    Other(&'static str),
+}
+
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) description: &'static str,
+    pub(super) content: Vec<Content>,
+    /// Operations that go on with what this answer names: where each of their parameters is found in it.
+    pub(super) links: Vec<(&'static str, &'static [(&'static str, &'static str)])>,
+}
+
+/// What is not in the table of routes about an operation.
+pub(super) struct Operation {
+    pub(super) summary: &'static str,
+    pub(super) queries: Vec<MakeSchema>,
+    pub(super) body: Content,
+    pub(super) example: Option<Value>,
+    pub(super) answers: Vec<Answer>,
+    /// Refusals that only some operations know.
+    pub(super) problems: &'static [u16],
+    /// Answers with an `ETag`, and takes `If-None-Match`.
+    pub(super) tagged: bool,
+    /// Takes `If-Match`.
+    pub(super) guarded: bool,
+    /// Its answers come in parts, with a `Link` to the next.
+    pub(super) paged: bool,
+    /// Takes `Last-Event-ID`.
+    pub(super) resumable: bool,
+}
+
+pub(super) fn operation(summary: &'static str) -> Operation {
+    Operation {
+        summary,
+        queries: Vec::new(),
+        body: Content::Nothing,
+        example: None,
+        answers: Vec::new(),
+        problems: &[],
+        tagged: false,
+        guarded: false,
+        paged: false,
+        resumable: false,
+    }
+}
+
+impl Operation {
+    pub(super) fn query<T: JsonSchema>(mut self) -> Self {
+        self.queries.push(T::json_schema);
+        self
+    }
+
+    pub(super) fn body<T: JsonSchema>(self, example: Value) -> Self {
+        Operation { body: Content::Json(schema_of::<T>), example: Some(example), ..self }
+    }
+
+    pub(super) fn raw_body(self) -> Self {
+        Operation { body: Content::Other("application/octet-stream"), ..self }
+    }
+
+    pub(super) fn answer<T: JsonSchema>(self, status: u16, description: &'static str) -> Self {
+        self.answer_of(status, description, vec![Content::Json(schema_of::<T>)])
+    }
+
+    pub(super) fn empty(self, status: u16, description: &'static str) -> Self {
+        self.answer_of(status, description, vec![Content::Nothing])
+    }
+
+    pub(super) fn stream(self, media: &'static str, description: &'static str) -> Self {
+        self.answer_of(200, description, vec![Content::Other(media)])
+    }
+
+    pub(super) fn answer_of(mut self, status: u16, description: &'static str, content: Vec<Content>) -> Self {
+        self.answers.push(Answer { status, description, content, links: Vec::new() });
+        self
+    }
+
+    /// Goes on from the answer before.
+    pub(super) fn link(
+        mut self,
+        operation: &'static str,
+        parameters: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        if let Some(answer) = self.answers.last_mut() {
+            answer.links.push((operation, parameters));
+        }
+        self
+    }
+
+    pub(super) fn problems(self, problems: &'static [u16]) -> Self {
+        Operation { problems, ..self }
+    }
+
+    pub(super) fn tagged(self) -> Self {
+        Operation { tagged: true, ..self }
+    }
+
+    pub(super) fn guarded(self) -> Self {
+        Operation { guarded: true, ..self }
+    }
+
+    pub(super) fn paged(self) -> Self {
+        Operation { paged: true, ..self }
+    }
+
+    pub(super) fn resumable(self) -> Self {
+        Operation { resumable: true, ..self }
+    }
+}
+
+pub(super) fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}

@@ -1,0 +1,257 @@
+//! What each operation is for, what it takes, and how it answers.
+
+use serde_json::json;
+
+use super::operation::{Content, Operation, operation, schema_of};
+use crate::query::{
+    AgentListQuery, DeleteQuery, FleetListQuery, InstanceListQuery, ResolveQuery, SecretListQuery,
+    SecretWriteQuery,
+};
+use crate::{
+    Agent, AgentOutcome, Alive, Applied, Apply, AuditQuery, Change, Changed, Event, EventQuery, ExitRecord,
+    Fleet, FleetCreate, HealthReport, Instance, InstanceAudit, InstanceDetail, KeyRotate, KeyRotated,
+    LogQuery, Node, ProgressQuery, Readiness, Revision, RolloutStatus, RolloutUndo, Scale, Secret,
+    SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
+};
+
+type Parameters = &'static [(&'static str, &'static str)];
+
+const SAME_FLEET: Parameters = &[("fleet", "$request.path.fleet")];
+const NAMED_FLEET: Parameters = &[("fleet", "$response.body#/name")];
+const FIRST_FLEET: Parameters = &[("fleet", "$response.body#/0/name")];
+const SAME_AGENT: Parameters = &[("fleet", "$request.path.fleet"), ("agent", "$request.path.agent")];
+const APPLIED_AGENT: Parameters =
+    &[("fleet", "$response.body#/fleet"), ("agent", "$response.body#/agents/0/agent")];
+const FIRST_AGENT: Parameters = &[("fleet", "$response.body#/0/fleet"), ("agent", "$response.body#/0/name")];
+const FIRST_INSTANCE: Parameters = &[
+    ("fleet", "$response.body#/0/fleet"),
+    ("agent", "$response.body#/0/agent"),
+    ("number", "$response.body#/0/number"),
+];
+const SAME_INSTANCE: Parameters =
+    &[("fleet", "$request.path.fleet"), ("agent", "$request.path.agent"), ("number", "$request.path.number")];
+const WRITTEN_SECRET: Parameters = &[("fleet", "$response.body#/fleet"), ("name", "$response.body#/name")];
+
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// None for a route that nobody has described.
+pub(super) fn describe(name: &str) -> Option<Operation> {
+    server(name)
+        .or_else(|| fleet(name))
+        .or_else(|| agent(name))
+        .or_else(|| instance(name))
+        .or_else(|| rest(name))
+}
+
+fn server(name: &str) -> Option<Operation> {
+    Some(match name {
+        "server_health" => operation("Whether the server answers").answer::<Alive>(200, "It does"),
+        "server_ready" => operation("Whether the server can do its work")
+            .answer::<Readiness>(200, "It can")
+            .answer::<Readiness>(503, "It cannot, and why"),
+        "metrics_read" => operation("The server's figures, for Prometheus")
+            .stream("text/plain", "The text format, version 0.0.4"),
+        "server_get" => operation("What the server is").answer::<ServerInfo>(200, "The server"),
+        "server_stop" => operation("End the server; agents go on").empty(202, "It ends"),
+        "openapi_get" => operation("This document")
+            .answer::<serde_json::Map<String, serde_json::Value>>(200, "OpenAPI 3.1"),
+        "openapi_browse" => operation("A page to browse this document").stream("text/html", "The page"),
+        "node_list" => {
+            operation("The machines that run instances").answer::<Vec<Node>>(200, "By name").paged()
+        }
+        "name_resolve" => operation("What a name that somebody typed means")
+            .query::<ResolveQuery>()
+            .answer::<Target>(200, "A fleet, an agent or an instance")
+            .problems(&[404, 409]),
+        _ => return None,
+    })
+}
+
+fn fleet(name: &str) -> Option<Operation> {
+    Some(match name {
+        "fleet_list" => operation("Fleets, by name")
+            .query::<FleetListQuery>()
+            .answer::<Vec<Fleet>>(200, "The fleets that whoever asks can see")
+            .link("fleet_get", FIRST_FLEET)
+            .paged(),
+        "fleet_create" => operation("Make an empty fleet")
+            .body::<FleetCreate>(json!({ "name": "crawlers", "labels": { "team": "search" } }))
+            .answer::<Fleet>(201, "The fleet")
+            .link("fleet_get", NAMED_FLEET)
+            .link("fleet_apply", NAMED_FLEET)
+            .link("fleet_scale", NAMED_FLEET)
+            .link("fleet_delete", NAMED_FLEET),
+        "fleet_get" => operation("A fleet, and how many of its instances run")
+            .answer::<Fleet>(200, "The fleet")
+            .link("fleet_scale", SAME_FLEET)
+            .link("fleet_delete", SAME_FLEET)
+            .tagged(),
+        "fleet_delete" => {
+            operation("Delete a fleet with all its agents; their data is kept unless `cleanup`")
+                .query::<DeleteQuery>()
+                .empty(202, "It is being deleted; `progress_follow` tells how far that is")
+                .guarded()
+        }
+        "fleet_apply" => operation("Declare agents of a fleet: what is not so yet is made so")
+            .body::<Apply>(json!({
+                "createFleet": true,
+                "agents": [{ "name": "crawler", "image": "myrepo/crawler:1.0", "replicas": 2 }],
+            }))
+            .answer::<Applied>(200, "What changed; `progress_follow` tells when the instances are as wanted")
+            .link("agent_get", APPLIED_AGENT)
+            .link("agent_upgrade", APPLIED_AGENT)
+            .link("revision_list", APPLIED_AGENT)
+            .link("rollout_get", APPLIED_AGENT)
+            .link("rollout_undo", APPLIED_AGENT)
+            .link("rollout_pause", APPLIED_AGENT)
+            .link("rollout_resume", APPLIED_AGENT)
+            .link("agent_instance_list", APPLIED_AGENT)
+            .link("agent_delete", APPLIED_AGENT),
+        "fleet_scale" => operation("Set how many instances an agent has")
+            .body::<Scale>(json!({ "agent": "crawler", "count": 3 }))
+            .answer::<Fleet>(200, "The fleet")
+            .link("fleet_get", SAME_FLEET)
+            .guarded(),
+        _ => return None,
+    })
+}
+
+fn agent(name: &str) -> Option<Operation> {
+    Some(match name {
+        "agent_list" => operation("Agents, by fleet and name")
+            .query::<AgentListQuery>()
+            .answer::<Vec<Agent>>(200, "The agents that whoever asks can see")
+            .link("agent_get", FIRST_AGENT)
+            .paged(),
+        "agent_get" => operation("One agent, with its definition")
+            .answer::<Agent>(200, "The agent")
+            .link("revision_list", SAME_AGENT)
+            .link("rollout_get", SAME_AGENT)
+            .tagged(),
+        "agent_delete" => operation("Delete an agent and its instances; their data is kept unless `cleanup`")
+            .query::<DeleteQuery>()
+            .empty(202, "It is being deleted; `progress_follow` tells how far that is")
+            .guarded()
+            .problems(&[409]),
+        "agent_upgrade" => operation("Give an agent another image, or what its image's name means by now")
+            .body::<Upgrade>(json!({ "image": "myrepo/crawler:1.1" }))
+            .answer::<Upgraded>(200, "The new revision, if there is one")
+            .problems(&[502]),
+        "revision_list" => operation("Every revision of an agent that is kept, oldest first")
+            .answer::<Vec<Revision>>(200, "The revisions")
+            .paged(),
+        "rollout_get" => {
+            operation("How far an agent's present revision is").answer::<RolloutStatus>(200, "The rollout")
+        }
+        "rollout_undo" => operation("Go back to an earlier revision, as a new one")
+            .body::<RolloutUndo>(json!({ "toRevision": 1 }))
+            .answer::<AgentOutcome>(200, "The new revision"),
+        "rollout_pause" => operation("Replace no instance of an agent for now")
+            .answer::<Changed>(200, "Whether that changed anything"),
+        "rollout_resume" => {
+            operation("Let an agent's rollouts go on").answer::<Changed>(200, "Whether that changed anything")
+        }
+        _ => return None,
+    })
+}
+
+fn instance(name: &str) -> Option<Operation> {
+    Some(match name {
+        "instance_list" => operation("Instances, by fleet, agent and number")
+            .query::<InstanceListQuery>()
+            .answer::<Vec<Instance>>(200, "The instances that whoever asks can see")
+            .link("instance_get", FIRST_INSTANCE)
+            .paged(),
+        "agent_instance_list" => operation("Instances of one agent, by number")
+            .answer::<Vec<Instance>>(200, "The instances")
+            .link("instance_get", FIRST_INSTANCE)
+            .link("exit_list", FIRST_INSTANCE)
+            .link("health_get", FIRST_INSTANCE)
+            .link("health_look", FIRST_INSTANCE)
+            .link("instance_delete", FIRST_INSTANCE)
+            .paged(),
+        "instance_get" => operation("Everything about one instance")
+            .answer::<InstanceDetail>(200, "The instance")
+            .link("exit_list", SAME_INSTANCE)
+            .tagged(),
+        "instance_delete" => operation("Take one instance away; its data is kept unless `cleanup`")
+            .query::<DeleteQuery>()
+            .empty(202, "It is being deleted; `progress_follow` tells how far that is")
+            .problems(&[409]),
+        "exit_list" => operation("How the last runs of an instance ended, the newest first")
+            .answer::<Vec<ExitRecord>>(200, "The runs, with their last output"),
+        "health_get" => {
+            operation("What the checks of an instance have shown").answer::<HealthReport>(200, "The checks")
+        }
+        "health_look" => {
+            operation("Run the checks of an instance now").answer::<HealthReport>(200, "What they found")
+        }
+        "exec_open" => operation("Run a command in an instance, over a WebSocket")
+            .empty(101, "The WebSocket; docs/api.md describes its messages")
+            .problems(&[409, 426, 501, 502]),
+        "port_open" => operation("Connect to a TCP port in an instance, over a WebSocket")
+            .empty(101, "The WebSocket; docs/api.md describes its messages")
+            .problems(&[409, 426, 501, 502]),
+        "instance_change" => {
+            operation("Start, stop or restart an instance, all of an agent or all of a fleet")
+                .body::<Change>(
+                    json!({ "scope": { "fleet": "crawlers", "agent": "crawler" }, "change": "restart" }),
+                )
+                .empty(202, "It is noted; `progress_follow` tells how far it is")
+                .keyed()
+                .problems(&[404])
+        }
+        _ => return None,
+    })
+}
+
+fn rest(name: &str) -> Option<Operation> {
+    Some(match name {
+        "progress_follow" => {
+            operation("How far instances are on the way to what is wanted, until they are there")
+                .body::<ProgressQuery>(json!({ "scopes": [{ "fleet": "crawlers" }] }))
+                .stream(
+                    EVENT_STREAM,
+                    "Server-sent events, each a Progress; the last one's state is not `working`",
+                )
+        }
+        "log_read" => operation("What instances print")
+            .query::<LogQuery>()
+            .stream("application/x-ndjson", "A LogLine in each line")
+            .problems(&[404, 422, 502]),
+        "stats_read" => operation("What instances and machines use")
+            .query::<StatsQuery>()
+            .answer::<Stats>(200, "Counters; two of them make a rate")
+            .problems(&[422]),
+        "audit_read" => operation("How closed the sandboxes of instances really are")
+            .query::<AuditQuery>()
+            .answer::<Vec<InstanceAudit>>(200, "What each item found")
+            .problems(&[422]),
+        "event_list" => operation("What happened; with `follow` also what happens")
+            .query::<EventQuery>()
+            .answer_of(
+                200,
+                "Events, oldest first; server-sent ones with `follow`, each with its id",
+                vec![Content::Json(schema_of::<Vec<Event>>), Content::Other(EVENT_STREAM)],
+            )
+            .resumable()
+            .problems(&[410]),
+        "secret_list" => operation("Names of secrets, never values")
+            .query::<SecretListQuery>()
+            .answer::<Vec<Secret>>(200, "By fleet and name")
+            .paged(),
+        "secret_write" => operation("Keep a secret, encrypted; the body is its value")
+            .query::<SecretWriteQuery>()
+            .raw_body()
+            .answer::<Secret>(200, "Its name and version")
+            .link("secret_delete", WRITTEN_SECRET)
+            .problems(&[409]),
+        "secret_delete" => {
+            operation("Forget a secret").answer::<SecretDeleted>(200, "Who cannot be started without it")
+        }
+        "secret_rotate" => operation("Encrypt all secrets with a new key")
+            .body::<KeyRotate>(json!({}))
+            .answer::<KeyRotated>(200, "How many"),
+        _ => return None,
+    })
+}

@@ -1,0 +1,115 @@
+//! Lists in parts.
+//!
+//! A cursor is the place of the last item that was given, in the order of the list: what is added or taken away meanwhile
+//! neither doubles nor hides another item.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chassis_api::Page;
+use serde::Serialize;
+
+use super::extract::Query;
+use super::failure::Failure;
+
+const LIMIT: u32 = 1000;
+const LONGEST: u32 = 5000;
+
+/// Which part of a list is asked for.
+pub(crate) struct Paging {
+    after: Option<String>,
+    limit: usize,
+    uri: Uri,
+}
+
+/// The part, as it is found.
+pub(crate) struct Part<T> {
+    paging: Paging,
+    items: Vec<T>,
+    last: String,
+    has_more: bool,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Paging {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Query(page) = Query::<Page>::from_request_parts(parts, state).await?;
+        let limit = page.limit.unwrap_or(LIMIT);
+        if !(1..=LONGEST).contains(&limit) {
+            let detail = format!("a list has 1 to {LONGEST} items in one part, not {limit}");
+            return Err(Failure::new(StatusCode::BAD_REQUEST, "invalid_query", detail));
+        }
+        let after = page.cursor.as_deref().map(cursor_read).transpose()?;
+        Ok(Paging { after, limit: limit as usize, uri: parts.uri.clone() })
+    }
+}
+
+impl Paging {
+    pub(crate) fn part<T>(self) -> Part<T> {
+        Part { paging: self, items: Vec::new(), last: String::new(), has_more: false }
+    }
+}
+
+impl<T> Part<T> {
+    /// Offers the next item of the list, in the order of `place`; it is made only if it is in this part. False once
+    /// the part is full, so that the rest need not be offered.
+    pub(crate) fn offer(&mut self, place: String, make: impl FnOnce() -> T) -> bool {
+        if self.paging.after.as_ref().is_some_and(|after| place <= *after) {
+            return true;
+        }
+        if self.items.len() == self.paging.limit {
+            self.has_more = true;
+            return false;
+        }
+        self.items.push(make());
+        self.last = place;
+        true
+    }
+
+    /// `</api/v1/…>; rel="next"`, if there is more.
+    fn link(&self) -> Option<HeaderValue> {
+        if !self.has_more {
+            return None;
+        }
+        let asked = self.paging.uri.query().unwrap_or_default().split('&');
+        let kept = asked.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
+        let cursor = format!("cursor={}", URL_SAFE_NO_PAD.encode(&self.last));
+        let query: Vec<&str> = kept.chain([cursor.as_str()]).collect();
+        let next = format!("<{}?{}>; rel=\"next\"", self.paging.uri.path(), query.join("&"));
+        HeaderValue::try_from(next).ok()
+    }
+}
+
+impl<T: Serialize> IntoResponse for Part<T> {
+    fn into_response(self) -> Response {
+        let link = self.link();
+        let mut response = axum::Json(self.items).into_response();
+        if let Some(link) = link {
+            response.headers_mut().insert(header::LINK, link);
+        }
+        response
+    }
+}
+
+/// Where something stands in a list that is sorted by these words, one after the other.
+pub(crate) fn place(words: &[&str]) -> String {
+    // Before any character of a name, so that a shorter name comes before a longer one that begins with it.
+    words.join("\0")
+}
+
+/// A number as a word of [`place`].
+pub(crate) fn digits(number: impl Into<u64>) -> String {
+    format!("{:020}", number.into())
+}
+
+fn cursor_read(cursor: &str) -> Result<String, Failure> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(|| {
+        let detail = "this cursor is none that a list gave";
+        Failure::new(StatusCode::BAD_REQUEST, "invalid_cursor", detail)
+    })
+}
