@@ -198,7 +198,6 @@ fn instance(name: &str) -> Option<Operation> {
                     json!({ "scope": { "fleet": "crawlers", "agent": "crawler" }, "change": "restart" }),
                 )
                 .empty(202, "It is noted; `progress_follow` tells how far it is")
-                .keyed()
                 .problems(&[404])
         }
         _ => return None,
