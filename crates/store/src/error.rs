@@ -139,6 +139,10 @@ pub enum Error {
     Damaged(#[source] Cause),
     #[error("the database refused a change that it should have taken; please report this")]
     Unexpected(#[source] Cause),
+    #[error("{0}")]
+    DatabaseOptions(String),
+    #[error("{0} has tables that are not of chassis; give it a database of its own")]
+    ForeignTables(String),
     #[error("the database {} cannot be opened or made", path.display())]
     Open { path: PathBuf, source: Cause },
 }
@@ -214,9 +218,23 @@ impl Error {
             Error::Corrupt { .. } => ("database_corrupt", Internal),
             Error::Damaged(_) => ("record_damaged", Internal),
             Error::Unexpected(_) => ("store_unexpected", Internal),
+            Error::DatabaseOptions(_) => ("database_options", Invalid),
+            Error::ForeignTables(_) => ("database_foreign", Conflict),
             Error::Open { .. } => ("database_unusable", Unavailable),
         }
     }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }
 
 fn commands(fleet: &FleetName, names: &[SecretName]) -> String {

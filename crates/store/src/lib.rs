@@ -9,11 +9,13 @@
 
 mod error;
 mod file;
+mod postgres;
 mod sql;
 mod sqlite;
 mod types;
 
 pub use error::{Cause, Error, ErrorKind, Result};
+pub use postgres::{PostgresOptions, migrate_postgres};
 pub use sql::SqlStore;
 pub use sql::key::KeySource;
 pub use sqlite::{Inspection, inspect, key_id};

@@ -13,6 +13,7 @@ mod image;
 mod mount;
 mod namespace;
 mod outcome;
+mod postgres;
 pub mod process;
 mod pty;
 mod server;
@@ -30,6 +31,7 @@ pub use image::{Image, Tag};
 pub use mount::{LoopMount, TmpfsMount};
 pub use namespace::{Listener, Namespace, OwnNamespace};
 pub use outcome::Outcome;
+pub use postgres::Postgres;
 pub use pty::Pty;
 pub use server::Server;
 

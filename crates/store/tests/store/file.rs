@@ -6,7 +6,8 @@ use chassis_store::{Error, ErrorKind, Store};
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::support::{Home, apply, code, fleet, picture, secret, spec, value};
+use crate::revisions::{deploy, rollout};
+use crate::support::{Home, agent, apply, code, fleet, picture, secret, spec, value};
 
 #[tokio::test]
 async fn what_was_answered_is_there_after_a_restart_and_after_a_crash() {
@@ -108,6 +109,29 @@ async fn a_database_whose_making_was_cut_off_is_made_again() {
     let error = chassis_store::SqlStore::open_sqlite(&nowhere, chassis_store::KeySource::File(home.key()))
         .unwrap_err();
     assert!(matches!(&error, Error::Open { path, .. } if *path == nowhere), "{error:?}");
+}
+
+/// A data directory of the version before there were rollouts, with a fleet `f` and its agent `web` at revision 2.
+#[tokio::test]
+async fn what_ran_before_there_were_rollouts_is_what_is_gone_back_to() {
+    let home = Home::new();
+    let connection = Connection::open(home.database()).unwrap();
+    connection.execute_batch(include_str!("../../migrations/0001_begin.sql")).unwrap();
+    connection
+        .execute_batch(
+            r#"PRAGMA application_id = 1667785075; PRAGMA user_version = 1;
+            INSERT INTO fleets (name, labels, version, created_at, deleting) VALUES ('f', '{}', 1, 0, 0);
+            INSERT INTO agents (fleet, name, revision, version, created_at, deleting) VALUES ('f', 'web', 2, 1, 0, 0);
+            INSERT INTO revisions VALUES ('f', 'web', 1, '{"name": "web", "image": "busybox:1"}', 0);
+            INSERT INTO revisions VALUES ('f', 'web', 2, '{"name": "web", "image": "busybox:2"}', 0);"#,
+        )
+        .unwrap();
+    drop(connection);
+    let store = home.open();
+    let present = store.agent_load(&agent("f", "web")).await.unwrap().agent;
+    assert_eq!((present.rollout, present.pin, &*present.serving), (None, None, &[2][..]));
+    deploy(&store, json!({"image": "busybox:3"})).await;
+    assert_eq!(rollout(&store).await.from, Some(2));
 }
 
 /// What people have on disk, but for the index of the log, which any reader makes.

@@ -5,6 +5,7 @@
 mod declare;
 mod durability;
 mod file;
+mod home;
 mod instances;
 mod model;
 mod revisions;

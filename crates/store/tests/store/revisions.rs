@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use crate::support::{Home, agent, apply, code, events, spec};
 
-async fn deploy(store: &SqlStore, more: Value) {
+pub(crate) async fn deploy(store: &SqlStore, more: Value) {
     apply(store, vec![spec("web", more)]).await.unwrap();
 }
 
-async fn rollout(store: &SqlStore) -> Rollout {
+pub(crate) async fn rollout(store: &SqlStore) -> Rollout {
     store.agent_load(&agent("f", "web")).await.unwrap().agent.rollout.unwrap()
 }
 
@@ -78,7 +78,7 @@ async fn the_first_pin_holds_for_all_that_share_the_container() {
     let other = store.agent_upgrade(&key, Some(&"busybox:9".parse().unwrap()), None).await.unwrap();
     assert_eq!((other.change, other.revision), (AgentChange::Updated, 5));
     store.revision_undo(&key, Some(1), false).await.unwrap();
-    let home = home.crash();
+    drop(store);
     let reopened = home.open();
     assert_eq!(reopened.agent_load(&key).await.unwrap().agent.pin, Some(pin("one")));
 }
@@ -142,27 +142,4 @@ async fn old_revisions_go_but_for_those_that_may_serve() {
         store.revision_list(&agent("f", "web")).await.unwrap().iter().map(|one| one.revision).collect();
     assert_eq!(kept[0], 1, "what is gone back to stays");
     assert_eq!((kept[1], kept.len()), (32, 101));
-}
-
-/// A data directory of the version before there were rollouts, with a fleet `f` and its agent `web` at revision 2.
-#[tokio::test]
-async fn what_ran_before_there_were_rollouts_is_what_is_gone_back_to() {
-    let home = Home::new();
-    let connection = rusqlite::Connection::open(home.database()).unwrap();
-    connection.execute_batch(include_str!("../../migrations/0001_begin.sql")).unwrap();
-    connection
-        .execute_batch(
-            r#"PRAGMA application_id = 1667785075; PRAGMA user_version = 1;
-            INSERT INTO fleets (name, labels, version, created_at, deleting) VALUES ('f', '{}', 1, 0, 0);
-            INSERT INTO agents (fleet, name, revision, version, created_at, deleting) VALUES ('f', 'web', 2, 1, 0, 0);
-            INSERT INTO revisions VALUES ('f', 'web', 1, '{"name": "web", "image": "busybox:1"}', 0);
-            INSERT INTO revisions VALUES ('f', 'web', 2, '{"name": "web", "image": "busybox:2"}', 0);"#,
-        )
-        .unwrap();
-    drop(connection);
-    let store = home.open();
-    let present = store.agent_load(&agent("f", "web")).await.unwrap().agent;
-    assert_eq!((present.rollout, present.pin, &*present.serving), (None, None, &[2][..]));
-    deploy(&store, json!({"image": "busybox:3"})).await;
-    assert_eq!(rollout(&store).await.from, Some(2));
 }

@@ -1,0 +1,19 @@
+//! The same store on Postgres: what holds on SQLite holds here, and what several servers of one database see of each other.
+//!
+//! Each test is to be a process of its own, as nextest runs them: one without a Postgres ends as a whole.
+
+#![allow(clippy::unwrap_used, reason = "a test whose set-up fails should stop there")]
+
+#[path = "../store/declare.rs"]
+mod declare;
+mod home;
+#[path = "../store/instances.rs"]
+mod instances;
+#[path = "../store/model.rs"]
+mod model;
+mod outage;
+#[path = "../store/revisions.rs"]
+mod revisions;
+mod servers;
+#[path = "../store/support.rs"]
+mod support;
