@@ -39,9 +39,9 @@ impl Postgres {
         };
         let template = template(&programs);
         let home = tempfile::Builder::new().prefix("postgres").tempdir().expect("a directory");
-        let copied =
-            Command::new("cp").args(["-a", "--reflink=auto"]).arg(template).arg(home.path().join("data"));
-        assert!(copied.status().expect("cp runs").success(), "the database cannot be copied");
+        let mut copy = Command::new("cp");
+        copy.args(["-a", "--reflink=auto"]).arg(template).arg(home.path().join("data"));
+        assert!(copy.status().expect("cp runs").success(), "the database cannot be copied");
         give_away(home.path());
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let mut postgres = Postgres { home, programs, child: None, settings };

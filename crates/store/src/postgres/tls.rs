@@ -1,5 +1,6 @@
 //! TLS to the database, by rustls; what is checked depends on `sslmode`.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -43,7 +44,7 @@ pub(super) struct Connector(Arc<ClientConfig>);
 /// To one host.
 pub(super) struct HostConnector {
     config: Arc<ClientConfig>,
-    name: ServerName<'static>,
+    host: String,
 }
 
 pub(super) struct Stream<S>(TlsStream<S>);
@@ -106,11 +107,11 @@ where
 {
     type Stream = Stream<S>;
     type TlsConnect = HostConnector;
-    type Error = rustls::pki_types::InvalidDnsNameError;
+    type Error = Infallible;
 
-    fn make_tls_connect(&mut self, host: &str) -> std::result::Result<HostConnector, Self::Error> {
-        let name = ServerName::try_from(host)?.to_owned();
-        Ok(HostConnector { config: Arc::clone(&self.0), name })
+    // Also asked for a socket of this machine, which has no name.
+    fn make_tls_connect(&mut self, host: &str) -> std::result::Result<HostConnector, Infallible> {
+        Ok(HostConnector { config: Arc::clone(&self.0), host: host.to_owned() })
     }
 }
 
@@ -123,7 +124,10 @@ where
     type Future = Pin<Box<dyn Future<Output = io::Result<Stream<S>>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        Box::pin(async move { TlsConnector::from(self.config).connect(self.name, stream).await.map(Stream) })
+        Box::pin(async move {
+            let name = ServerName::try_from(self.host).map_err(io::Error::other)?;
+            TlsConnector::from(self.config).connect(name, stream).await.map(Stream)
+        })
     }
 }
 

@@ -68,18 +68,6 @@ impl Home {
         store.fleet_create(&fleet("f"), &Labels::default()).await.unwrap();
         store
     }
-
-    /// What a machine that lost its power now would find.
-    pub(crate) fn crash(&self) -> Home {
-        let mut postgres = self.postgres();
-        postgres.crash();
-        postgres.begin();
-        let copy = tempfile::tempdir().unwrap();
-        if self.key().exists() {
-            std::fs::copy(self.key(), copy.path().join("key")).unwrap();
-        }
-        Home { postgres: Arc::clone(&self.postgres), url: self.url.clone(), directory: copy }
-    }
 }
 
 /// Waits until the server acts.

@@ -6,6 +6,7 @@ use chassis_core::{AgentKey, InstanceKey, Memory, Wanted};
 use chassis_spec::Labels;
 use chassis_store::{Apply, InstanceChange, InstanceUpdate, Result, Scope, SqlStore, Store};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use serde_json::json;
 
 use crate::support::{Home, agent, declaration, fleet, secret, spec, value};
@@ -408,11 +409,12 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn the_store_is_the_model(operations in prop::collection::vec(operation(), 1..60)) {
+#[test]
+fn the_store_is_the_model() {
+    // What homes have in common is there until the last case has ended.
+    let _first = Home::new();
+    let config = ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() };
+    let check = |operations: Vec<Operation>| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let home = Home::new();
@@ -428,6 +430,7 @@ proptest! {
                 prop_assert_eq!(&read(&store).await, &model, "after {:?}", operation);
             }
             Ok(())
-        })?;
-    }
+        })
+    };
+    TestRunner::new(config).run(&prop::collection::vec(operation(), 1..60), check).unwrap();
 }
