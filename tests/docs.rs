@@ -36,6 +36,11 @@ fn security() {
 }
 
 #[test]
+fn access() {
+    Session::new().run_file("docs/access.md");
+}
+
+#[test]
 fn rollouts() {
     Session::new().run_file("docs/rollouts.md");
 }

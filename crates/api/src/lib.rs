@@ -44,11 +44,18 @@
 //! | `PUT /api/v1/secrets/{fleet}/{name}?replace=` | the value's bytes | [`Secret`] |
 //! | `DELETE /api/v1/secrets/{fleet}/{name}` | | [`SecretDeleted`] |
 //! | `POST /api/v1/secrets/rotate-key` | [`KeyRotate`] | [`KeyRotated`] |
+//! | `GET /api/v1/api-keys` | | `[`[`ApiKey`]`]` |
+//! | `POST /api/v1/api-keys` | [`ApiKeyCreate`] | [`ApiKeyCreated`]: the only answer that ever has the key |
+//! | `DELETE /api/v1/api-keys/{name}` | | 204 |
+//! | `GET /api/v1/audit-log?…` ([`AuditLogQuery`]) | | `[`[`AuditRecord`]`]` |
+//! | `GET /api/v1/audit-log/verify?noted=` | | [`AuditVerified`] |
 //! | `GET /health` | | [`Alive`] |
 //! | `GET /ready` | | [`Readiness`], with 503 unless all is well |
 //! | `GET /metrics` | | figures, as Prometheus reads them |
 
+mod api_key;
 mod audit;
+mod audit_log;
 pub mod hands;
 mod health;
 mod listening;
@@ -64,11 +71,13 @@ mod selector;
 mod stats;
 mod types;
 
+pub use api_key::{ApiKey, ApiKeyCreate, ApiKeyCreated};
 pub use audit::{AuditQuery, InstanceAudit};
+pub use audit_log::{AuditBroken, AuditLogQuery, AuditRecord, AuditVerified, AuditVerifyQuery};
 pub use chassis_core::audit::{AuditVerdict, Finding};
 pub use chassis_core::{
-    CheckKind, Event, EventKind, Exit, ExitLine, ExitReason, ExitRecord, HealthState, InstanceKey, Phase,
-    Pin, Probe, Reason, Rollout, RolloutState, Undone, Usage, Verdict,
+    AuditEntry, AuditStep, CheckKind, Event, EventKind, Exit, ExitLine, ExitReason, ExitRecord, HealthState,
+    InstanceKey, Phase, Pin, Probe, Reason, Role, Rollout, RolloutState, Undone, Usage, Verdict,
 };
 pub use health::{CheckReport, HealthReport};
 pub use listening::{Certificate, Fingerprint, Listening, NoFingerprint};

@@ -71,7 +71,20 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/api/v1/secrets/rotate-key", "secret_rotate", ADMIN_OF_SERVER),
     route("PUT", "/api/v1/secrets/{fleet}/{name}", "secret_write", OPERATOR_OF_FLEET),
     route("DELETE", "/api/v1/secrets/{fleet}/{name}", "secret_delete", OPERATOR_OF_FLEET),
+    route("GET", "/api/v1/api-keys", "api_key_list", ADMIN_OF_SERVER),
+    route("POST", "/api/v1/api-keys", "api_key_create", ADMIN_OF_SERVER),
+    route("DELETE", "/api/v1/api-keys/{name}", "api_key_revoke", ADMIN_OF_SERVER),
+    route("GET", "/api/v1/audit-log", "audit_log_read", ADMIN_OF_SERVER),
+    route("GET", "/api/v1/audit-log/verify", "audit_log_verify", ADMIN_OF_SERVER),
 ];
+
+impl Route {
+    /// Whether the audit log has every request: whatever changes something, and what enters an instance.
+    pub fn is_recorded(&self) -> bool {
+        let enters = matches!(self.operation, "exec_open" | "port_open");
+        matches!(self.need, Need::Role(role, _) if role > Role::Viewer) && (self.method != "GET" || enters)
+    }
+}
 
 /// Whether an operation takes an `Idempotency-Key`: all do that make or change something by a POST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

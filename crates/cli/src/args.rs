@@ -1,5 +1,6 @@
 //! Every command and flag, as structs and nothing else: help texts and shell completions are made from them.
 
+mod access;
 mod hands;
 mod listen;
 
@@ -15,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::parse;
 
+pub(crate) use access::{ApiKey, AuditLog, AuditLogCommand};
 pub(crate) use hands::{Cp, Exec, Forward, Forwarding, Port};
 pub(crate) use listen::{Listen, TlsMode};
 
@@ -112,6 +114,11 @@ pub(crate) enum Command {
     /// Manage secrets
     #[command(subcommand)]
     Secret(Secret),
+    /// Make, list and revoke the keys that others call with over the network
+    #[command(subcommand)]
+    ApiKey(ApiKey),
+    /// Show who did what, and check that nobody changed it
+    AuditLog(AuditLog),
     /// Make fleets as files declare them
     Apply(Apply),
     /// Show what `apply` would change; exits 0 if nothing, 1 if anything, 2 or more if it failed
@@ -636,6 +643,25 @@ pub(crate) struct Serve {
     /// `CHASSIS_TRUSTED_PROXY`, with commas between
     #[arg(long, value_name = "CIDR")]
     pub(crate) trusted_proxy: Vec<Cidr>,
+    /// Requests in each second that one API key may make for long; 0 for as many as it likes
+    #[arg(
+        long,
+        env = "CHASSIS_RATE_LIMIT",
+        hide_env_values = true,
+        value_name = "COUNT",
+        default_value_t = 200
+    )]
+    pub(crate) rate_limit: u32,
+    /// How long rows of the audit log are kept
+    #[arg(
+        long,
+        env = "CHASSIS_AUDIT_LOG_KEEP",
+        hide_env_values = true,
+        value_name = "DURATION",
+        default_value = "365d",
+        value_parser = parse::days
+    )]
+    pub(crate) audit_log_keep: SignedDuration,
     #[command(flatten)]
     pub(crate) listen: Listen,
     /// Seed of what happens in the simulation

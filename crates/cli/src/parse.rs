@@ -15,6 +15,16 @@ pub(crate) fn duration(text: &str) -> Result<SignedDuration, String> {
     parsed.filter(|duration| !duration.is_negative()).ok_or_else(|| "write 30s, 5m or 1h30m".to_owned())
 }
 
+/// As [`duration`], or in days or weeks: `90d`, `2w`.
+pub(crate) fn days(text: &str) -> Result<SignedDuration, String> {
+    let wrong = || "write 90d, 2w, 12h or 30m".to_owned();
+    let in_days =
+        text.strip_suffix('d').map(|count| (count, 1)).or_else(|| Some((text.strip_suffix('w')?, 7)));
+    let Some((count, days)) = in_days else { return duration(text).map_err(|_| wrong()) };
+    let count: u32 = count.parse().map_err(|_| wrong())?;
+    Ok(SignedDuration::from_hours(24 * days * i64::from(count)))
+}
+
 /// A time, or how long ago it was.
 pub(crate) fn since(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse::<Timestamp>() {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis_api::{
-    Agent, AgentOutcome, Applied, Apply, AuditQuery, Change, Changed, Event, EventQuery, Fleet, FleetCreate,
-    HealthReport, Instance, InstanceAudit, InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogLine,
-    LogQuery, Node, Problem, Progress, ProgressQuery, Revision, RolloutStatus, RolloutUndo, Scale, Secret,
-    SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
+    Agent, AgentOutcome, ApiKey, ApiKeyCreate, ApiKeyCreated, Applied, Apply, AuditLogQuery, AuditQuery,
+    AuditRecord, AuditVerified, Change, Changed, Event, EventQuery, Fleet, FleetCreate, HealthReport,
+    Instance, InstanceAudit, InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogLine, LogQuery, Node,
+    Problem, Progress, ProgressQuery, Revision, RolloutStatus, RolloutUndo, Scale, Secret, SecretDeleted,
+    ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
 };
-use chassis_spec::{AgentName, FleetName, SecretRef};
+use chassis_spec::{AgentName, ApiKeyName, FleetName, SecretRef};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LINK};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -78,6 +79,29 @@ impl Client {
     /// The machines that run instances.
     pub async fn node_list(&self) -> Result<Vec<Node>, Error> {
         self.list("/api/v1/nodes").await
+    }
+
+    /// Makes a key. Nobody can be told it again.
+    pub async fn api_key_create(&self, key: &ApiKeyCreate) -> Result<ApiKeyCreated, Error> {
+        self.post("/api/v1/api-keys", key).await
+    }
+
+    pub async fn api_key_list(&self) -> Result<Vec<ApiKey>, Error> {
+        self.get("/api/v1/api-keys").await
+    }
+
+    /// Ends a key, and what was opened with it.
+    pub async fn api_key_revoke(&self, name: &ApiKeyName) -> Result<(), Error> {
+        self.send(Method::DELETE, &format!("/api/v1/api-keys/{name}"), Body::None).await.map(drop)
+    }
+
+    pub async fn audit_log(&self, query: &AuditLogQuery) -> Result<Vec<AuditRecord>, Error> {
+        self.get(&with_query("/api/v1/audit-log", &self.pairs(query)?)).await
+    }
+
+    /// Lets the server walk its whole audit log. `noted` is a head that was told earlier.
+    pub async fn audit_log_verify(&self, noted: Option<&str>) -> Result<AuditVerified, Error> {
+        self.get(&with_query("/api/v1/audit-log/verify", &[("noted", noted)])).await
     }
 
     pub async fn fleet_list(&self) -> Result<Vec<Fleet>, Error> {

@@ -8,9 +8,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use chassis_spec::FleetName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Each may all that those before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Sees everything but the values of secrets.
     Viewer,
@@ -78,6 +81,18 @@ impl Grant {
             Reach::All => true,
             Reach::Fleets(fleets) => fleets.contains(fleet),
         }
+    }
+}
+
+impl fmt::Display for Grant {
+    /// `operator of collector, web`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fleets = match &self.reach {
+            Reach::All => return write!(formatter, "{} of all fleets", self.role),
+            Reach::Fleets(fleets) => fleets.iter().map(FleetName::as_str).collect::<Vec<_>>(),
+        };
+        let fleets = if fleets.is_empty() { "no fleet".to_owned() } else { fleets.join(", ") };
+        write!(formatter, "{} of {fleets}", self.role)
     }
 }
 

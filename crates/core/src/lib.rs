@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod audit_log;
 pub mod backoff;
 pub mod budget;
 pub mod cidr;
@@ -21,6 +22,7 @@ pub mod scale;
 pub mod usage;
 
 pub use access::{Grant, Need, Place, Reach, Role};
+pub use audit_log::{AuditEntry, AuditStep};
 pub use budget::RestartBudget;
 pub use cidr::{Cidr, CidrError};
 pub use event::{Event, EventKind};

@@ -9,7 +9,7 @@ use chassis_store::{KeySource, SqlStore, Store};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api;
-use crate::auth::Auth;
+use crate::auth::{self, Auth};
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
 use crate::error::{Error, Result};
@@ -38,7 +38,9 @@ pub async fn serve(options: Options) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(SqlStore::open_sqlite(&data_dir.database(), key)?);
     let name = options.runtime.name();
     let runtime = runtime_make(&options, &data_dir, store.server_id())?;
-    let auth = Auth::open(&options.access, &data_dir.master_token(), !options.listen.addresses.is_empty())?;
+    let auth =
+        Auth::open(&options.access, &store, &data_dir.master_token(), !options.listen.addresses.is_empty())
+            .await?;
     let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), auth, doors.plates(), &options);
 
     for record in store.agent_load_all().await? {
@@ -47,6 +49,7 @@ pub async fn serve(options: Options) -> Result<()> {
             shared.agent_or_insert(&key, || Arc::new(AgentController::new(AgentState::new(record))));
         tokio::spawn(agent.run(Arc::clone(&shared)));
     }
+    tokio::spawn(auth::look_after(Arc::clone(&shared)));
     tokio::spawn(watch::watch(Arc::clone(&shared)));
     tokio::spawn(kept_logs::sweep_on(Arc::clone(&shared)));
     // Whoever asks first should not be told that nothing is known yet.

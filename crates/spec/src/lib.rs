@@ -46,7 +46,7 @@ pub use schema::schema;
 pub use security::{SeLinux, Security, UserNamespace};
 pub use storage::{Backend, DockerVolume, NfsVolume};
 pub use value::{
-    AgentName, AppArmorProfile, Capability, ClusterId, DockerVolumeName, EnvName, FileName, FleetName,
-    HostPath, ImageName, InvalidValue, Labels, MountPath, NfsOptions, NfsPath, NfsServer, SeLinuxWord,
-    SeccompProfile, SecretName, SecretRef, Signal, User, VolumeName,
+    AgentName, ApiKeyName, AppArmorProfile, Capability, ClusterId, DockerVolumeName, EnvName, FileName,
+    FleetName, HostPath, ImageName, InvalidValue, Labels, MountPath, NfsOptions, NfsPath, NfsServer,
+    SeLinuxWord, SeccompProfile, SecretName, SecretRef, Signal, User, VolumeName,
 };

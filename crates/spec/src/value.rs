@@ -105,6 +105,10 @@ checked_string!(
     SecretName, "string", LABEL, |text| grammar::label(text, "secret name")
 );
 checked_string!(
+    /// An API key's name: a DNS label of at most 40 characters.
+    ApiKeyName, "string", LABEL, |text| grammar::label(text, "key name")
+);
+checked_string!(
     /// A cluster's id: a DNS label of at most 40 characters.
     ClusterId, "string", LABEL, |text| grammar::label(text, "cluster id")
 );

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis_core::{AgentKey, InstanceKey};
-use chassis_spec::{AgentName, FleetName, SecretName, SecretRef};
+use chassis_spec::{AgentName, ApiKeyName, FleetName, SecretName, SecretRef};
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -66,6 +66,12 @@ pub enum Error {
         "agent `{agent}` of fleet `{fleet}` refers to {secret}, but may only use secrets of its own fleet"
     )]
     SecretForeign { fleet: FleetName, agent: AgentName, secret: SecretRef },
+    #[error(
+        "API key `{0}` exists already; choose another name, or revoke it with `chassis api-key revoke {0}`"
+    )]
+    ApiKeyExists(ApiKeyName),
+    #[error("there is no API key `{0}`; `chassis api-key list` shows those that exist")]
+    ApiKeyNotFound(ApiKeyName),
     #[error("a secret cannot be empty")]
     SecretEmpty,
     #[error("the secret has {0} bytes; the most is {most}", most = crate::MAX_SECRET_BYTES)]
@@ -194,6 +200,8 @@ impl Error {
             Error::SecretExists { .. } => ("secret_exists", Conflict),
             Error::SecretMissing { .. } => ("secret_missing", Conflict),
             Error::SecretForeign { .. } => ("secret_foreign", Invalid),
+            Error::ApiKeyExists(_) => ("api_key_exists", Conflict),
+            Error::ApiKeyNotFound(_) => ("api_key_not_found", NotFound),
             Error::SecretEmpty => ("secret_empty", Invalid),
             Error::SecretTooLarge(_) => ("secret_too_large", Invalid),
             Error::SecretDamaged { .. } => ("secret_damaged", Internal),

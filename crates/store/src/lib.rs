@@ -7,6 +7,7 @@
 //! What only controllers do is for the server that acts: such an operation (`*_forget`, `*_record`, `instance_event`,
 //! `revision_pin`, `rollout_roll_back`) fails with [`Error::NotActing`] on every other, inside its transaction.
 
+mod access;
 mod error;
 mod file;
 mod postgres;
@@ -14,9 +15,11 @@ mod sql;
 mod sqlite;
 mod types;
 
+pub use access::{ApiKey, ApiKeyUse, AuditChain, AuditEnd, AuditFilter, AuditRow};
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use postgres::{PostgresOptions, migrate_postgres};
 pub use sql::SqlStore;
+pub use sql::audit_log::hash as audit_hash;
 pub use sql::key::KeySource;
 pub use sqlite::{Inspection, inspect, key_id};
 pub use types::{
@@ -26,8 +29,8 @@ pub use types::{
 };
 
 use async_trait::async_trait;
-use chassis_core::{AgentKey, Event, EventKind, ExitRecord, InstanceKey, Pin, Rollout};
-use chassis_spec::{FleetName, ImageName, Labels, SecretName};
+use chassis_core::{AgentKey, AuditEntry, Event, EventKind, ExitRecord, InstanceKey, Pin, Rollout};
+use chassis_spec::{ApiKeyName, FleetName, ImageName, Labels, SecretName};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 use zeroize::Zeroizing;
@@ -151,4 +154,20 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Encrypts every secret anew: with `new_key` (64 hex digits) if the key comes from the environment, else with a
     /// fresh key in the key file. Returns how many were rewritten.
     async fn secret_rotate(&self, new_key: Option<Zeroizing<String>>) -> Result<u32>;
+
+    /// Keeps a key of the API. Fails with [`Error::ApiKeyExists`].
+    async fn api_key_create(&self, key: &ApiKey) -> Result<()>;
+    /// All keys by name, also those that have expired.
+    async fn api_key_list(&self) -> Result<Vec<ApiKey>>;
+    async fn api_key_delete(&self, name: &ApiKeyName) -> Result<()>;
+    /// Notes when keys were last used.
+    async fn api_key_used(&self, uses: Vec<ApiKeyUse>) -> Result<()>;
+
+    /// Appends rows to the audit log, and returns their ids.
+    async fn audit_append(&self, entries: Vec<AuditEntry>) -> Result<Vec<u64>>;
+    async fn audit_list(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>>;
+    /// The two ends of the audit log's chain.
+    async fn audit_chain(&self) -> Result<AuditChain>;
+    /// Takes away the oldest rows of the audit log, from before `time`. Returns how many.
+    async fn audit_prune(&self, time: Timestamp) -> Result<u64>;
 }

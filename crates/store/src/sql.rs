@@ -6,7 +6,9 @@
 //! - the rest are tables, and [`apply`] is what ties them together.
 
 mod agent;
+mod api_key;
 mod apply;
+pub(crate) mod audit_log;
 pub(crate) mod column;
 pub(crate) mod connection;
 pub(crate) mod event;
@@ -22,13 +24,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use chassis_core::{AgentKey, Event, EventKind, ExitRecord, InstanceKey, Pin, Rollout};
-use chassis_spec::{FleetName, ImageName, Labels, SecretName};
+use chassis_core::{AgentKey, AuditEntry, Event, EventKind, ExitRecord, InstanceKey, Pin, Rollout};
+use chassis_spec::{ApiKeyName, FleetName, ImageName, Labels, SecretName};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 use zeroize::Zeroizing;
 
 use crate::Store;
+use crate::access::{ApiKey, ApiKeyUse, AuditChain, AuditFilter, AuditRow};
 use crate::error::{Error, Result};
 use crate::types::{
     AgentOutcome, AgentRecord, Applied, Apply, CommitObserver, EventFilter, Fleet, InstanceChange,
@@ -291,5 +294,40 @@ impl Store for SqlStore {
 
     async fn secret_rotate(&self, new_key: Option<Zeroizing<String>>) -> Result<u32> {
         self.writer.alone(move |state| secret::rotate(state, new_key)).await
+    }
+
+    async fn api_key_create(&self, key: &ApiKey) -> Result<()> {
+        let key = key.clone();
+        self.writer.write(move |change| api_key::create(change, &key)).await
+    }
+
+    async fn api_key_list(&self) -> Result<Vec<ApiKey>> {
+        self.reader.read(api_key::list).await
+    }
+
+    async fn api_key_delete(&self, name: &ApiKeyName) -> Result<()> {
+        let name = name.clone();
+        self.writer.write(move |change| api_key::delete(change, &name)).await
+    }
+
+    async fn api_key_used(&self, uses: Vec<ApiKeyUse>) -> Result<()> {
+        self.writer.write(move |change| api_key::used(change, &uses)).await
+    }
+
+    async fn audit_append(&self, entries: Vec<AuditEntry>) -> Result<Vec<u64>> {
+        self.writer.write(move |change| audit_log::append(change, &entries)).await
+    }
+
+    async fn audit_list(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>> {
+        let filter = filter.clone();
+        self.reader.read(move |connection| audit_log::list(connection, &filter)).await
+    }
+
+    async fn audit_chain(&self) -> Result<AuditChain> {
+        self.reader.read(audit_log::chain).await
+    }
+
+    async fn audit_prune(&self, time: Timestamp) -> Result<u64> {
+        self.writer.write(move |change| audit_log::prune(change, time)).await
     }
 }

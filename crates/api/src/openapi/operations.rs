@@ -8,7 +8,8 @@ use crate::query::{
     SecretWriteQuery,
 };
 use crate::{
-    Agent, AgentOutcome, Alive, Applied, Apply, AuditQuery, Change, Changed, Event, EventQuery, ExitRecord,
+    Agent, AgentOutcome, Alive, ApiKey, ApiKeyCreate, ApiKeyCreated, Applied, Apply, AuditLogQuery,
+    AuditQuery, AuditRecord, AuditVerified, AuditVerifyQuery, Change, Changed, Event, EventQuery, ExitRecord,
     Fleet, FleetCreate, HealthReport, Instance, InstanceAudit, InstanceDetail, KeyRotate, KeyRotated,
     LogQuery, Node, ProgressQuery, Readiness, Revision, RolloutStatus, RolloutUndo, Scale, Secret,
     SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
@@ -41,6 +42,7 @@ pub(super) fn describe(name: &str) -> Option<Operation> {
         .or_else(|| agent(name))
         .or_else(|| instance(name))
         .or_else(|| rest(name))
+        .or_else(|| access(name))
 }
 
 fn server(name: &str) -> Option<Operation> {
@@ -251,6 +253,27 @@ fn rest(name: &str) -> Option<Operation> {
         "secret_rotate" => operation("Encrypt all secrets with a new key")
             .body::<KeyRotate>(json!({}))
             .answer::<KeyRotated>(200, "How many"),
+        _ => return None,
+    })
+}
+
+fn access(name: &str) -> Option<Operation> {
+    Some(match name {
+        "api_key_list" => {
+            operation("API keys, without the keys").answer::<Vec<ApiKey>>(200, "By name, also expired ones")
+        }
+        "api_key_create" => operation("Make an API key; only this answer ever has it")
+            .body::<ApiKeyCreate>(json!({ "name": "deploy-bot", "role": "operator", "fleets": ["crawlers"] }))
+            .answer::<ApiKeyCreated>(201, "The key, and its token")
+            .link("api_key_revoke", &[("name", "$response.body#/name")]),
+        "api_key_revoke" => operation("End an API key, and what was opened with it")
+            .empty(204, "It is good for nothing any more"),
+        "audit_log_read" => operation("Who did what: the newest rows, or those after one that was seen")
+            .query::<AuditLogQuery>()
+            .answer::<Vec<AuditRecord>>(200, "Rows, in the order in which they were written"),
+        "audit_log_verify" => operation("Whether every row of the audit log is as it was written")
+            .query::<AuditVerifyQuery>()
+            .answer::<AuditVerified>(200, "The first row that is not, if there is one"),
         _ => return None,
     })
 }

@@ -1,7 +1,9 @@
 //! One file for each group of commands.
 
+mod api_key;
 mod apply;
 mod audit;
+mod audit_log;
 mod change;
 mod cp;
 mod create;
@@ -61,6 +63,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Restart(args) => change::run(context, args, ChangeKind::Restart).await,
         Command::Delete(delete) => delete::run(context, delete).await,
         Command::Secret(secret) => secret::run(context, secret).await,
+        Command::ApiKey(key) => api_key::run(context, key).await,
+        Command::AuditLog(log) => audit_log::run(context, log).await,
         Command::Apply(apply) => apply::run(context, apply).await,
         Command::Diff(diff) => apply::diff(context, diff).await,
         Command::Doctor(args) => doctor::run(context, args).await,

@@ -48,6 +48,8 @@ pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
             master_token: master_token(serve.master_token_file.as_deref())?,
             allow_from: blocks(ALLOW_FROM, serve.allow_from)?,
             trusted_proxies: blocks(TRUSTED_PROXIES, serve.trusted_proxy)?,
+            rate_limit: serve.rate_limit,
+            audit_kept: serve.audit_log_keep,
         },
         listen: listen(serve.listen)?,
         background: serve.background,

@@ -97,8 +97,12 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Server {
+        Server::start_with(&[], &[])
+    }
+
+    pub(crate) fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Server {
         let place = Place::new();
-        let child = spawn(&place);
+        let child = spawn(&place, args, variables);
         Server { child, place }
     }
 
@@ -115,7 +119,7 @@ impl Server {
     }
 
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(&self.place);
+        self.child = spawn(&self.place, &[], &[]);
     }
 }
 
@@ -126,8 +130,10 @@ impl Drop for Server {
     }
 }
 
-fn spawn(place: &Place) -> Child {
-    let child = place.command(&["serve", "--runtime", "sim"]).stderr(Stdio::null()).spawn().unwrap();
+fn spawn(place: &Place, args: &[&str], variables: &[(&str, &str)]) -> Child {
+    let args = [&["serve", "--runtime", "sim"], args].concat();
+    let mut command = place.command(&args);
+    let child = command.envs(variables.iter().copied()).stderr(Stdio::null()).spawn().unwrap();
     wait_until("the server answers", || place.run("server status").code == 0);
     child
 }

@@ -22,12 +22,18 @@ use crate::failpoint::failpoint;
 use crate::policy::specs_refused;
 use crate::shared::Shared;
 
+/// Of so many agents of an apply the audit log has the names.
+const DECLARED_TOLD: usize = 20;
+
 pub(crate) async fn apply(
     State(shared): SharedState,
     caller: Caller,
     Path(fleet): Path<FleetName>,
     Body(apply): Body<Apply>,
 ) -> Result<Json<Applied>> {
+    let declared =
+        apply.agents.iter().take(DECLARED_TOLD).map(|spec| format!("{} ({})", spec.name, spec.image));
+    caller.tell(declared.collect::<Vec<_>>().join(", "));
     for spec in &apply.agents {
         check_runtime(&shared, spec)?;
         // Agents of both fleets reach each other then, so it takes a role in both.

@@ -9,7 +9,7 @@ use chassis_store::ErrorKind;
 use crate::error::chain;
 
 /// A request that was refused or failed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Failure(Problem);
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;

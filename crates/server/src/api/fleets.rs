@@ -28,6 +28,7 @@ pub(crate) async fn create(
     Body(create): Body<FleetCreate>,
 ) -> Result<(StatusCode, Json<Fleet>)> {
     caller.require(&create.name)?;
+    caller.tell(create.name.as_str());
     failpoint("fleet_create:before");
     let fleet = shared.store.fleet_create(&create.name, &create.labels).await?;
     failpoint("fleet_create:stored");
@@ -90,6 +91,7 @@ pub(crate) async fn scale(
     Expected(version): Expected,
     Body(scale): Body<Scale>,
 ) -> Result<Json<Fleet>> {
+    caller.tell(format!("to {}", scale.count));
     let fleet = find(&shared, &caller, &name).await?;
     let agents = agent_keys(&shared, &name);
     let agent = match (scale.agent, agents.as_slice()) {

@@ -16,6 +16,7 @@ use super::extract::{Body, Path, Query};
 use super::failure::{Failure, Result};
 use super::page::{Paging, Part, digits, place};
 use super::select::Selection;
+use super::targets::target_name;
 use super::{SharedState, reach, to_end};
 use crate::auth::Caller;
 use crate::controller::{AgentController, agents_reload};
@@ -143,6 +144,7 @@ pub(crate) async fn change(
     Body(change): Body<Change>,
 ) -> Result<StatusCode> {
     caller.require(&change.scope.fleet)?;
+    caller.tell(format!("{:?} {}", change.change, target_name(&change.scope)).to_lowercase());
     let scope = Scope { fleet: change.scope.fleet, agent: change.scope.agent, number: change.scope.number };
     if scope.number.is_some() && scope.agent.is_none() {
         return Err(Failure::invalid(

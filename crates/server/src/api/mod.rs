@@ -3,7 +3,9 @@
 
 mod agents;
 mod answer;
+mod api_keys;
 mod audit;
+mod audit_log;
 mod condition;
 mod describe;
 mod events;
@@ -106,6 +108,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/secrets/rotate-key", post(secrets::rotate_key))
         .route("/api/v1/secrets/{fleet}/{name}", put(secrets::write))
         .route("/api/v1/secrets/{fleet}/{name}", delete(secrets::remove))
+        .route("/api/v1/api-keys", get(api_keys::list).post(api_keys::create))
+        .route("/api/v1/api-keys/{name}", delete(api_keys::revoke))
+        .route("/api/v1/audit-log", get(audit_log::list))
+        .route("/api/v1/audit-log/verify", get(audit_log::verified))
         .fallback(failure::no_route)
         .method_not_allowed_fallback(failure::no_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

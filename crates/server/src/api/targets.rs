@@ -96,7 +96,8 @@ fn target(key: &chassis_core::AgentKey, number: Option<u32>) -> Target {
     Target { fleet: key.fleet.clone(), agent: Some(key.agent.clone()), number }
 }
 
-fn target_name(target: &Target) -> String {
+/// As people type it.
+pub(crate) fn target_name(target: &Target) -> String {
     let agent = target.agent.as_ref().map(|agent| format!("/{agent}")).unwrap_or_default();
     let number = target.number.map(|number| format!("-{number}")).unwrap_or_default();
     format!("{}{agent}{number}", target.fleet)

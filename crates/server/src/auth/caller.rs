@@ -1,7 +1,7 @@
 //! Who calls. Handlers take a [`Caller`] as an argument: a request that has none never reaches them.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -10,6 +10,7 @@ use chassis_core::access::allows;
 use chassis_core::{Grant, Need, Place, Reach};
 use chassis_spec::FleetName;
 
+use super::keys::Key;
 use crate::api::failure::{Failure, Result};
 
 /// Somebody who is known, with what the route asks of them.
@@ -21,6 +22,7 @@ struct Known {
     identity: Identity,
     address: Option<IpAddr>,
     need: Need,
+    about: OnceLock<String>,
 }
 
 /// Who it is, and what they may do.
@@ -29,11 +31,43 @@ pub(crate) struct Identity {
     /// For people: `uid 1000`, `master token`, `key deploy-bot`.
     pub(crate) name: String,
     pub(crate) grant: Grant,
+    /// The key that it was known by.
+    pub(super) key: Option<Arc<Key>>,
 }
 
 impl Caller {
     pub(super) fn new(identity: Identity, address: Option<IpAddr>, need: Need) -> Caller {
-        Caller(Arc::new(Known { identity, address, need }))
+        Caller(Arc::new(Known { identity, address, need, about: OnceLock::new() }))
+    }
+
+    /// As the audit log calls them.
+    pub(crate) fn name(&self) -> &str {
+        &self.0.identity.name
+    }
+
+    /// Tells the audit log what the path does not. Never a secret.
+    pub(crate) fn tell(&self, about: impl Into<String>) {
+        let _ = self.0.about.set(about.into());
+    }
+
+    pub(super) fn told(&self) -> Option<&str> {
+        self.0.about.get().map(String::as_str)
+    }
+
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.0.address
+    }
+
+    pub(super) fn key(&self) -> Option<&Arc<Key>> {
+        self.0.identity.key.as_ref()
+    }
+
+    /// Waits until the caller is no longer who they were: their key was revoked or has expired.
+    pub(crate) async fn ended(&self) {
+        match self.key() {
+            Some(key) => key.ended.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// True if something in the fleet may be shown to the caller.
@@ -84,27 +118,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 /// Names what would be needed, and nothing of what is there.
 pub(super) fn forbidden(identity: &Identity, need: Need, fleet: Option<&FleetName>) -> Failure {
     let needed = match (need, fleet) {
-        (Need::Nothing, _) => "another caller".to_owned(),
+        (Need::Nothing, _) => "of another caller".to_owned(),
         (Need::Role(role, Place::Server), _) | (Need::Role(role, Place::Fleet), None) => {
-            format!("the role {role} over all fleets")
+            format!("{role} of all fleets")
         }
-        (Need::Role(role, _), Some(fleet)) => format!("the role {role} in fleet `{fleet}`"),
-        (Need::Role(role, Place::Fleets), None) => format!("the role {role}"),
+        (Need::Role(role, _), Some(fleet)) => format!("{role} of {fleet}"),
+        (Need::Role(role, Place::Fleets), None) => format!("{role}"),
     };
-    let detail = format!("this needs {needed}; {} has {}", identity.name, has(&identity.grant));
+    let detail = format!("this needs the role {needed}; {} is {}", identity.name, identity.grant);
     Failure::new(StatusCode::FORBIDDEN, "forbidden", detail)
-}
-
-fn has(grant: &Grant) -> String {
-    match &grant.reach {
-        Reach::All => format!("{} over all fleets", grant.role),
-        Reach::Fleets(fleets) => {
-            let names: Vec<String> = fleets.iter().map(|fleet| format!("`{fleet}`")).collect();
-            format!(
-                "{} in {}",
-                grant.role,
-                if names.is_empty() { "no fleet".to_owned() } else { names.join(", ") }
-            )
-        }
-    }
 }

@@ -1,29 +1,40 @@
 //! The layer that every request passes: who calls, and whether they may.
 //!
 //! What holds: a request reaches a handler only if [`ROUTES`] has its method and path, and its caller is allowed what that
-//! row needs. A route that somebody forgot to write there is refused for everybody.
+//! row needs. A route that somebody forgot to write there is refused for everybody. What changes something is in the audit
+//! log before its handler is asked.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chassis_api::route::{ROUTES, Route, route_find};
-use chassis_core::Need;
 use chassis_core::access::allows;
-use chassis_core::cidr::client_address;
+use chassis_core::cidr::{client_address, household};
+use chassis_core::{AuditEntry, AuditStep, Need};
 use chassis_spec::FleetName;
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 
 use super::caller::{Caller, Identity, forbidden};
+use super::keys::Key;
+use super::refusal::{too_many, unauthenticated};
 use super::{Auth, Peer};
 use crate::api::failure::{self, Failure};
+use crate::request_id::RequestId;
 use crate::shared::Shared;
 
+/// As much of a path is kept in the audit log.
+const PATH_KEPT: usize = 256;
+
 /// Where a request goes.
+#[derive(Clone, Copy)]
 enum Destination {
     Route(&'static Route),
     /// To the answer that there is nothing there.
@@ -34,15 +45,60 @@ enum Destination {
 
 pub(crate) async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    match admit(&shared.auth, &mut parts).await {
-        Ok(Destination::OtherMethod) => failure::no_method(parts.uri).await.into_response(),
-        Ok(Destination::Nowhere) => failure::no_route(parts.uri).await.into_response(),
-        Ok(Destination::Route(_)) => next.run(Request::from_parts(parts, body)).await,
-        Err(response) => response,
+    let (destination, caller) = match admit(&shared, &mut parts).await {
+        Ok(admitted) => admitted,
+        Err(response) => return response,
+    };
+    let route = match destination {
+        Destination::OtherMethod => return failure::no_method(parts.uri).await.into_response(),
+        Destination::Nowhere => return failure::no_route(parts.uri).await.into_response(),
+        Destination::Route(route) => route,
+    };
+    let Some(caller) = caller else { return next.run(Request::from_parts(parts, body)).await };
+    let key = caller.key().cloned();
+    let response = if route.is_recorded() {
+        let intent = entry(&parts, route.operation, caller.name(), caller.address(), AuditStep::Intent);
+        recorded(shared, intent, caller, Request::from_parts(parts, body), next).await
+    } else {
+        next.run(Request::from_parts(parts, body)).await
+    };
+    match key {
+        Some(key) => response.map(|body| until_ended(body, &key)),
+        None => response,
     }
 }
 
-async fn admit(auth: &Auth, parts: &mut Parts) -> Result<Destination, Response> {
+/// Writes down what is to be done, does it, and writes down how it ended; to the end, also when whoever asked has gone.
+async fn recorded(
+    shared: Arc<Shared>,
+    intent: AuditEntry,
+    caller: Caller,
+    request: Request,
+    next: Next,
+) -> Response {
+    let work = async move {
+        let of = match shared.auth.trail.append(intent.clone()).await {
+            Ok(id) => id,
+            Err(failure) => return failure.into_response(),
+        };
+        let response = tokio::spawn(next.run(request)).await.unwrap_or_else(|_| broke_off());
+        let status = response.status().as_u16();
+        let detail = caller.told().map(str::to_owned);
+        let result = AuditEntry { step: AuditStep::Result { of, status }, detail, ..intent };
+        // Without it the intent stands alone; what was done is done, and is answered.
+        let _ = shared.auth.trail.append(result).await;
+        response
+    };
+    tokio::spawn(work).await.unwrap_or_else(|_| broke_off())
+}
+
+fn broke_off() -> Response {
+    let detail = "the server failed at this request; look at what is there before you repeat it";
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", detail).into_response()
+}
+
+async fn admit(shared: &Shared, parts: &mut Parts) -> Result<(Destination, Option<Caller>), Response> {
+    let auth = &shared.auth;
     let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<Peer>>().copied() else {
         let detail = "the server does not know where this comes from; please report this";
         return Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "no_peer", detail).into_response());
@@ -56,20 +112,28 @@ async fn admit(auth: &Auth, parts: &mut Parts) -> Result<Destination, Response> 
         return Err(Failure::new(StatusCode::FORBIDDEN, "address_refused", detail).into_response());
     }
     let destination = destination(parts);
-    let need = match destination {
-        Destination::Route(route) if route.need == Need::Nothing => return Ok(destination),
-        Destination::Route(route) => Some(route.need),
+    let (need, operation) = match destination {
+        Destination::Route(route) if route.need == Need::Nothing => return Ok((destination, None)),
+        Destination::Route(route) => (Some(route.need), route.operation),
         // Who is not known does not learn what is not there.
-        Destination::Nowhere | Destination::OtherMethod => None,
+        Destination::Nowhere | Destination::OtherMethod => (None, "nothing"),
     };
-    let identity = identify(auth, peer, &parts.headers)?;
-    let Some(need) = need else { return Ok(destination) };
+    let now = Timestamp::now();
+    let identity = identify(shared, peer, address, parts, operation, now).await?;
+    if let Some((key, rates)) = identity.key.as_ref().zip(auth.rates.as_ref()) {
+        rates
+            .take(&key.record.name, now)
+            .map_err(|wait| too_many(wait, &format!("{} makes too many requests", identity.name)))?;
+    }
+    let Some(need) = need else { return Ok((destination, None)) };
     let fleet = fleet_named(parts).await;
     if !allows(&identity.grant, need, fleet.as_ref()) {
+        denied(auth, parts, operation, &identity.name, address, StatusCode::FORBIDDEN, now);
         return Err(forbidden(&identity, need, fleet.as_ref()).into_response());
     }
-    parts.extensions.insert(Caller::new(identity, address, need));
-    Ok(destination)
+    let caller = Caller::new(identity, address, need);
+    parts.extensions.insert(caller.clone());
+    Ok((destination, Some(caller)))
 }
 
 fn real_address(auth: &Auth, peer: Peer, headers: &HeaderMap) -> Option<IpAddr> {
@@ -97,16 +161,37 @@ async fn fleet_named(parts: &mut Parts) -> Option<FleetName> {
 }
 
 /// What the request says of who sends it comes before what the kernel says.
-fn identify(auth: &Auth, peer: Peer, headers: &HeaderMap) -> Result<Identity, Response> {
-    if let Some(credentials) = headers.get(header::AUTHORIZATION) {
-        let token = credentials.to_str().ok().and_then(bearer);
-        return token.and_then(|token| auth.identify(token)).ok_or_else(|| {
+async fn identify(
+    shared: &Shared,
+    peer: Peer,
+    address: Option<IpAddr>,
+    parts: &Parts,
+    operation: &str,
+    now: Timestamp,
+) -> Result<Identity, Response> {
+    let auth = &shared.auth;
+    if let Some(credentials) = parts.headers.get(header::AUTHORIZATION) {
+        let household = address.map(household);
+        if let Some(wait) = household.and_then(|household| auth.failures.wait(&household, now)) {
+            return Err(too_many(wait, "too many wrong tokens came from this address"));
+        }
+        let identity = match credentials.to_str().ok().and_then(bearer) {
+            Some(token) => auth.identify(&*shared.store, token, now).await,
+            None => None,
+        };
+        return identity.ok_or_else(|| {
+            if let Some(household) = household {
+                let _ = auth.failures.take(&household, now);
+            }
+            denied(auth, parts, operation, "somebody unknown", address, StatusCode::UNAUTHORIZED, now);
             unauthenticated("the token is not one of this server's, or no longer; ask an admin for a new one")
         });
     }
     match peer {
         Peer::Unix { uid: Some(uid) } if uid == 0 || uid == auth.own_uid => Ok(Identity::local(uid)),
-        Peer::Unix { .. } => {
+        Peer::Unix { uid } => {
+            let who = uid.map_or_else(|| "somebody unknown".to_owned(), |uid| format!("uid {uid}"));
+            denied(auth, parts, operation, &who, address, StatusCode::FORBIDDEN, now);
             let detail = format!(
                 "this socket is for the server's own user (uid {}) and root; others need a token",
                 auth.own_uid
@@ -126,9 +211,60 @@ fn bearer(credentials: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn unauthenticated(detail: &str) -> Response {
-    let mut response = Failure::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail).into_response();
-    let challenge = HeaderValue::from_static("Bearer realm=\"chassis\"");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-    response
+/// Notes in the audit log that somebody was not let in.
+fn denied(
+    auth: &Auth,
+    parts: &Parts,
+    operation: &str,
+    who: &str,
+    address: Option<IpAddr>,
+    status: StatusCode,
+    now: Timestamp,
+) {
+    let step = AuditStep::Denied { status: status.as_u16(), count: 1 };
+    let entry = entry(parts, operation, who, address, step);
+    // Who is not known is the same whatever they ask for.
+    let sort = match status {
+        StatusCode::UNAUTHORIZED => format!("{who} {}", entry.from),
+        _ => format!("{who} {} {operation}", entry.from),
+    };
+    auth.trail.denied(sort, entry, now);
+}
+
+fn entry(parts: &Parts, operation: &str, who: &str, address: Option<IpAddr>, step: AuditStep) -> AuditEntry {
+    let path = parts.uri.path();
+    AuditEntry {
+        who: who.to_owned(),
+        from: address.map_or_else(|| "this machine".to_owned(), |address| address.to_string()),
+        operation: operation.to_owned(),
+        on: path.chars().take(PATH_KEPT).collect(),
+        detail: None,
+        request_id: parts.extensions.get::<RequestId>().map_or_else(String::new, |id| id.as_str().to_owned()),
+        step,
+    }
+}
+
+/// Cuts an answer that goes on when its caller's key ends: a break, and not an end that could be taken for the whole.
+fn until_ended(body: Body, key: &Arc<Key>) -> Body {
+    use axum::body::HttpBody;
+    if body.size_hint().exact().is_some() {
+        return body;
+    }
+    let ended = Box::pin(key.ended.clone().cancelled_owned());
+    let pieces = stream::unfold(Some((body.into_data_stream(), ended)), |open| async {
+        let (mut pieces, mut ended) = open?;
+        tokio::select! {
+            biased;
+            () = &mut ended => {
+                let broken = std::io::Error::new(std::io::ErrorKind::PermissionDenied, "the key has ended");
+                Some((Err(broken), None))
+            }
+            piece = pieces.next() => {
+                let piece = piece?;
+                let more = piece.is_ok().then_some((pieces, ended));
+                Some((piece.map_err(std::io::Error::other), more))
+            }
+        }
+    });
+    Body::from_stream(pieces)
 }

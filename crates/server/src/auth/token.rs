@@ -14,6 +14,10 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
+/// What keys of the API begin with, so that people and scanners know one when they see it.
+const KEY_MARK: &str = "chs_";
+/// So many characters of a key are shown in lists: 48 of its 256 bits.
+const KEY_SHOWN: usize = KEY_MARK.len() + 8;
 /// Fewer characters than this can be guessed.
 const SHORTEST: usize = 32;
 
@@ -29,6 +33,17 @@ impl Digest {
     }
 }
 
+impl Digest {
+    /// None if they are not 32.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Digest> {
+        bytes.try_into().ok().map(Digest)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl PartialEq for Digest {
     /// Takes the same time wherever they differ; and where digests differ says nothing of where tokens do.
     fn eq(&self, other: &Digest) -> bool {
@@ -38,8 +53,15 @@ impl PartialEq for Digest {
 
 impl Eq for Digest {}
 
+/// A new key of the API, and how it begins.
+pub(super) fn generate_key() -> Result<(Zeroizing<String>, String)> {
+    let key = Zeroizing::new(format!("{KEY_MARK}{}", *generate()?));
+    let shown = key[..KEY_SHOWN].to_owned();
+    Ok((key, shown))
+}
+
 /// 256 random bits in letters, digits, `-` and `_`.
-pub(super) fn generate() -> Result<Zeroizing<String>> {
+fn generate() -> Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0; 32]);
     rand::fill(&mut bytes[..]).map_err(|_| Error::NoRandomness)?;
     Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&bytes[..])))

@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_begin.sql"),
     include_str!("../../migrations/0002_rollout.sql"),
     include_str!("../../migrations/0003_exits.sql"),
+    include_str!("../../migrations/0004_access.sql"),
 ];
 
 /// `chas`: tells our databases from others'.

@@ -22,6 +22,7 @@ use super::{PING, bounded, refused, running};
 use crate::api::SharedState;
 use crate::api::extract::Path;
 use crate::api::failure::{Failure, Result};
+use crate::auth::Caller;
 use crate::shared::Shared;
 
 /// How long a client may take to hear how its command ended.
@@ -32,12 +33,18 @@ type Receiver = SplitStream<WebSocket>;
 
 pub(crate) async fn open(
     State(shared): SharedState,
+    caller: Caller,
     Path((fleet, agent, number)): Path<(FleetName, AgentName, u32)>,
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response> {
     let key = InstanceKey { fleet, agent, number };
     let id = running(&shared, &key)?;
-    Ok(bounded(upgrade?).on_upgrade(move |socket| serve(shared, id, socket)))
+    Ok(bounded(upgrade?).on_upgrade(async move |socket| {
+        tokio::select! {
+            () = serve(shared, id, socket) => {}
+            () = caller.ended() => {}
+        }
+    }))
 }
 
 async fn serve(shared: Arc<Shared>, id: Box<str>, socket: WebSocket) {

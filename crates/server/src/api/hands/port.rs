@@ -17,19 +17,26 @@ use super::{PING, bounded, refused, running};
 use crate::api::SharedState;
 use crate::api::extract::Path;
 use crate::api::failure::Result;
+use crate::auth::Caller;
 
 /// Bytes are passed on in pieces of at most this size.
 const PIECE: usize = 32 << 10;
 
 pub(crate) async fn open(
     State(shared): SharedState,
+    caller: Caller,
     Path((fleet, agent, number, port)): Path<(FleetName, AgentName, u32, u16)>,
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response> {
     let upgrade = bounded(upgrade?);
     let id = running(&shared, &InstanceKey { fleet, agent, number })?;
     let stream = shared.runtime.port_connect(&id, port).await.map_err(|error| refused(&error))?;
-    Ok(upgrade.on_upgrade(move |socket| carry(socket, stream)))
+    Ok(upgrade.on_upgrade(async move |socket| {
+        tokio::select! {
+            () = carry(socket, stream) => {}
+            () = caller.ended() => {}
+        }
+    }))
 }
 
 /// Until both halves are closed, or either end is gone.

@@ -1,0 +1,84 @@
+//! API keys: made, listed, revoked. A key itself is in one answer only.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use chassis_api::{ApiKey, ApiKeyCreate, ApiKeyCreated};
+use chassis_core::{Grant, Reach};
+use chassis_spec::ApiKeyName;
+use jiff::Timestamp;
+
+use super::extract::{Body, Path};
+use super::failure::{Failure, Result};
+use super::{SharedState, to_end};
+use crate::auth::{Caller, KeyFailure};
+
+/// A key for more fleets than this is one for all.
+const FLEETS_MOST: usize = 64;
+
+pub(crate) async fn create(
+    State(shared): SharedState,
+    caller: Caller,
+    Body(create): Body<ApiKeyCreate>,
+) -> Result<(StatusCode, Json<ApiKeyCreated>)> {
+    let reach = match create.fleets {
+        None => Reach::All,
+        Some(fleets) if fleets.is_empty() || fleets.len() > FLEETS_MOST => {
+            let detail = format!(
+                "a key is for 1 to {FLEETS_MOST} fleets, not {}; leave `fleets` out for all of them",
+                fleets.len()
+            );
+            return Err(Failure::invalid("fleets_wrong", detail));
+        }
+        Some(fleets) => Reach::Fleets(fleets.into_iter().collect()),
+    };
+    if create.expires_at.is_some_and(|at| at <= Timestamp::now()) {
+        return Err(Failure::invalid("expired_already", "`expiresAt` is in the past; give a time to come"));
+    }
+    let grant = Grant { role: create.role, reach };
+    caller.tell(format!("{}: {grant}", create.name));
+    to_end(async move {
+        let shared = Arc::clone(&shared);
+        let made =
+            shared.auth.key_create(&*shared.store, create.name, grant, create.expires_at, caller.name());
+        let (key, token) = made.await.map_err(|failure| match failure {
+            KeyFailure::Store(error) => error.into(),
+            KeyFailure::NoRandomness => {
+                let detail = "the random number generator of the system does not answer; nothing was made";
+                Failure::new(StatusCode::SERVICE_UNAVAILABLE, "no_randomness", detail)
+            }
+        })?;
+        Ok((StatusCode::CREATED, Json(ApiKeyCreated { key: wire(key), token: token.to_string() })))
+    })
+    .await
+}
+
+pub(crate) async fn list(State(shared): SharedState) -> Result<Json<Vec<ApiKey>>> {
+    Ok(Json(shared.store.api_key_list().await?.into_iter().map(wire).collect()))
+}
+
+pub(crate) async fn revoke(State(shared): SharedState, Path(name): Path<ApiKeyName>) -> Result<StatusCode> {
+    to_end(async move {
+        shared.auth.key_revoke(&*shared.store, &name).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
+fn wire(key: chassis_store::ApiKey) -> ApiKey {
+    ApiKey {
+        name: key.name,
+        prefix: key.prefix,
+        role: key.grant.role,
+        fleets: match key.grant.reach {
+            Reach::All => None,
+            Reach::Fleets(fleets) => Some(fleets.into_iter().collect()),
+        },
+        created_at: key.created_at,
+        created_by: key.created_by,
+        expires_at: key.expires_at,
+        last_used_at: key.last_used_at,
+    }
+}
