@@ -31,6 +31,11 @@ fn health() {
 }
 
 #[test]
+fn observability() {
+    Session::new().run_file("docs/observability.md");
+}
+
+#[test]
 fn security() {
     Session::new().run_file("docs/security.md");
 }

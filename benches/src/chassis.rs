@@ -28,16 +28,11 @@ impl Chassis {
     pub(crate) async fn serve(world: &World, row: &str, runtime: &str) -> Result<Chassis> {
         let binary = world.binary().await?.to_owned();
         let data_dir = world.directory(row)?;
-        let log_file = data_dir.with_extension("log");
-        let log = std::fs::File::create(&log_file)?;
-        let mut serve = command(&binary, &data_dir);
-        serve.args(["serve", "--runtime", runtime]).stdin(Stdio::null());
-        let server = serve.stdout(log.try_clone()?).stderr(log).kill_on_drop(true).spawn();
-        let mut server = server.with_context(|| format!("cannot run {}", binary.display()))?;
+        let mut server = spawn(&binary, &data_dir, runtime)?;
         let began = Instant::now();
         while UnixStream::connect(data_dir.join(".server/socket")).await.is_err() {
             if server.try_wait()?.is_some() || began.elapsed() > START_LIMIT {
-                bail!("the server did not start:\n{}", std::fs::read_to_string(&log_file)?);
+                bail!("the server did not start:\n{}", std::fs::read_to_string(log_file(&data_dir))?);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -100,6 +95,16 @@ impl Chassis {
     /// Deletes the fleet and ends the server.
     pub(crate) async fn end(mut self) -> Result<()> {
         self.fleet_delete().await?;
+        self.stop().await
+    }
+
+    /// Starts the server again, without waiting for it.
+    pub(crate) fn start(&mut self, runtime: &str) -> Result<()> {
+        self.server = spawn(&self.binary, &self.data_dir, runtime)?;
+        Ok(())
+    }
+
+    pub(crate) async fn stop(&mut self) -> Result<()> {
         let mut stop = self.command();
         // The command waits until the server is gone, which it is only once it was waited for.
         let (stopped, ended) = tokio::join!(finish(stop.args(["server", "stop"])), self.server.wait());
@@ -107,6 +112,18 @@ impl Chassis {
         ended?;
         Ok(())
     }
+}
+
+fn spawn(binary: &Path, data_dir: &Path, runtime: &str) -> Result<Child> {
+    let log = std::fs::File::create(log_file(data_dir))?;
+    let mut serve = command(binary, data_dir);
+    serve.args(["serve", "--runtime", runtime]).stdin(Stdio::null());
+    let server = serve.stdout(log.try_clone()?).stderr(log).kill_on_drop(true).spawn();
+    server.with_context(|| format!("cannot run {}", binary.display()))
+}
+
+fn log_file(data_dir: &Path) -> PathBuf {
+    data_dir.with_extension("log")
 }
 
 fn command(binary: &Path, data_dir: &Path) -> Command {

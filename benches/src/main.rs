@@ -7,6 +7,7 @@
 mod chassis;
 mod command;
 mod docker;
+mod load;
 mod report;
 mod rivals;
 mod rows;
@@ -46,6 +47,14 @@ enum Row {
     Burst,
     #[value(name = "logs-100")]
     LogsMany,
+    #[value(name = "api-get")]
+    ApiGet,
+    #[value(name = "api-list")]
+    ApiList,
+    Create,
+    Watchers,
+    #[value(name = "start-10000")]
+    Start,
 }
 
 #[tokio::main]
@@ -82,6 +91,11 @@ async fn measure(world: &World, rows: &[Row], report: &mut Report) -> Result<()>
             Row::Logs => rows::logs::measure(world, report).await,
             Row::Burst => rows::burst::measure(world, report).await,
             Row::LogsMany => rows::logs_many::measure(world, report).await,
+            Row::ApiGet => rows::api::get(world, report).await,
+            Row::ApiList => rows::api::list(world, report).await,
+            Row::Create => rows::create::measure(world, report).await,
+            Row::Watchers => rows::watchers::measure(world, report).await,
+            Row::Start => rows::start::measure(world, report).await,
         };
         if let Err(error) = measured {
             progress(&format!("{row:?} failed: {error:#}"));

@@ -23,8 +23,12 @@ enum Verdict {
     None,
     /// The median itself.
     AtMost(f64),
+    AtLeast(f64),
     /// The median of ours over this line's, which is a rival's.
-    Ratio { ours: f64, at_most: Option<f64> },
+    Ratio {
+        ours: f64,
+        at_most: Option<f64>,
+    },
 }
 
 /// The lines of a run, in the order in which they are printed.
@@ -50,6 +54,18 @@ impl Report {
         at_most: f64,
     ) {
         self.push(row, name, unit, series, Verdict::AtMost(at_most));
+    }
+
+    /// A figure of ours that must not be below a number.
+    pub(crate) fn at_least(
+        &mut self,
+        row: &'static str,
+        name: &str,
+        unit: &'static str,
+        series: Series,
+        at_least: f64,
+    ) {
+        self.push(row, name, unit, series, Verdict::AtLeast(at_least));
     }
 
     /// A rival's figure; `at_most` bounds ours as a multiple of it.
@@ -87,7 +103,7 @@ impl Report {
                 "max": line.series.max(),
                 "n": line.series.count(),
                 "ratio": line.ratio(),
-                "target": line.at_most(),
+                "target": line.target(),
                 "met": line.met(),
                 "samples": line.series.values(),
             })
@@ -104,7 +120,8 @@ impl Line {
     fn columns(&self) -> String {
         let Line { row, name, unit, series, .. } = self;
         let ratio = self.ratio().map_or_else(String::new, |ratio| format!("{ratio:.2}"));
-        let target = self.at_most().map_or_else(String::new, |at_most| format!("≤ {at_most}"));
+        let sign = if matches!(self.verdict, Verdict::AtLeast(_)) { "≥" } else { "≤" };
+        let target = self.target().map_or_else(String::new, |target| format!("{sign} {target}"));
         let met = self.met().map_or("", |met| if met { "yes" } else { "NO" });
         let (median, min, max) = (number(series.median()), number(series.min()), number(series.max()));
         let count = series.count().to_string();
@@ -115,28 +132,32 @@ impl Line {
     fn ratio(&self) -> Option<f64> {
         match self.verdict {
             Verdict::Ratio { ours, .. } => Some(ours / self.series.median()),
-            Verdict::None | Verdict::AtMost(_) => None,
+            Verdict::None | Verdict::AtMost(_) | Verdict::AtLeast(_) => None,
         }
     }
 
-    fn at_most(&self) -> Option<f64> {
+    fn target(&self) -> Option<f64> {
         match self.verdict {
             Verdict::None => None,
-            Verdict::AtMost(at_most) => Some(at_most),
+            Verdict::AtMost(target) | Verdict::AtLeast(target) => Some(target),
             Verdict::Ratio { at_most, .. } => at_most,
         }
     }
 
     fn met(&self) -> Option<bool> {
         let measured = self.ratio().unwrap_or_else(|| self.series.median());
-        self.at_most().map(|at_most| measured <= at_most)
+        let is_met = |target| match self.verdict {
+            Verdict::AtLeast(_) => measured >= target,
+            _ => measured <= target,
+        };
+        self.target().map(is_met)
     }
 }
 
 fn columns(cells: [&str; 10]) -> String {
     let [row, name, median, min, max, count, unit, ratio, target, met] = cells;
     let line = format!(
-        "{row:<8}{name:<44}{median:>9}{min:>9}{max:>9}{count:>5} {unit:<5}{ratio:>6}  {target:<8}{met}"
+        "{row:<12}{name:<48}{median:>9}{min:>9}{max:>9}{count:>5} {unit:<5}{ratio:>6}  {target:<8}{met}"
     );
     line.trim_end().to_owned()
 }
