@@ -1,6 +1,7 @@
 //! Every command and flag, as structs and nothing else: help texts and shell completions are made from them.
 
 mod access;
+mod context;
 mod hands;
 mod listen;
 
@@ -17,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::parse;
 
 pub(crate) use access::{ApiKey, AuditLog, AuditLogCommand};
+pub(crate) use context::{ContextAdd, ContextCommand, Login, Logout, TrustArgs};
 pub(crate) use hands::{Cp, Exec, Forward, Forwarding, Port};
 pub(crate) use listen::{Listen, TlsMode};
 
@@ -50,6 +52,9 @@ pub(crate) struct Global {
     /// Server to talk to: `unix:///path/to/socket` or `https://host:port` [env: `CHASSIS_SERVER`]
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub(crate) server: Option<ServerAddress>,
+    /// Server to talk to, by its name: see `chassis context` [env: `CHASSIS_CONTEXT`]
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "server")]
+    pub(crate) context: Option<String>,
     /// Print data and errors only
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
@@ -132,6 +137,13 @@ pub(crate) enum Command {
     /// Look after the server
     #[command(subcommand)]
     Server(Server),
+    /// Name servers, and choose the one that commands talk to
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Give a server a token, which is remembered
+    Login(Login),
+    /// Forget the token of a server
+    Logout(Logout),
     /// Look for what stands in the way of agents, and say how to mend it
     Doctor(Doctor),
     /// Print the version

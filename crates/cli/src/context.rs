@@ -8,6 +8,7 @@ use chassis_server::DataDir;
 
 use crate::args::Global;
 use crate::autostart;
+use crate::config::{Config, LOCAL, Remote, read_token};
 use crate::failure::Failure;
 use crate::output::Terminal;
 
@@ -15,28 +16,57 @@ use crate::output::Terminal;
 const LONGEST_SOCKET: usize = 100;
 
 const DATA_DIR: &str = "CHASSIS_DATA_DIR";
-const TOKEN: &str = "CHASSIS_TOKEN";
 const SERVER: &str = "CHASSIS_SERVER";
+const CONTEXT: &str = "CHASSIS_CONTEXT";
+const TOKEN: &str = "CHASSIS_TOKEN";
+const TOKEN_FILE: &str = "CHASSIS_TOKEN_FILE";
+const FINGERPRINT: &str = "CHASSIS_FINGERPRINT";
+const CA_FILE: &str = "CHASSIS_CA_FILE";
 
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) terminal: Terminal,
     data_dir: Option<PathBuf>,
-    server: Option<ServerAddress>,
+    chosen: Chosen,
+}
+
+/// The server that commands talk to, as far as nobody needs to look into a file for it.
+#[derive(Debug)]
+enum Chosen {
+    Address(ServerAddress),
+    Context(String),
+    /// Whichever is in use.
+    Nothing,
 }
 
 impl Context {
-    /// What no flag says, the environment may.
+    /// A flag says more than the environment, and that more than what is in use.
     pub(crate) fn new(global: Global) -> Result<Context, Failure> {
-        let server = match (global.server, from_environment(SERVER)) {
-            (None, Some(text)) => Some(parse_server(&text)?),
-            (server, _) => server,
+        let chosen = match (global.server, global.context) {
+            (Some(address), _) => Chosen::Address(address),
+            (None, Some(name)) => Chosen::Context(name),
+            (None, None) => match (from_environment(SERVER), from_environment(CONTEXT)) {
+                (Some(text), _) => Chosen::Address(parse_server(&text)?),
+                (None, Some(name)) => Chosen::Context(name.to_string_lossy().into_owned()),
+                // Whoever names a directory means its own server.
+                (None, None) if global.data_dir.is_some() => Chosen::Context(LOCAL.to_owned()),
+                (None, None) => Chosen::Nothing,
+            },
         };
         Ok(Context {
             terminal: Terminal::new(global.quiet, global.no_color),
             data_dir: global.data_dir.or_else(|| from_environment(DATA_DIR).map(PathBuf::from)),
-            server,
+            chosen,
         })
+    }
+
+    /// The same for the server of this machine, whichever is in use.
+    pub(crate) fn local(&self) -> Context {
+        let chosen = match &self.chosen {
+            Chosen::Address(address @ ServerAddress::Unix(_)) => Chosen::Address(address.clone()),
+            _ => Chosen::Context(LOCAL.to_owned()),
+        };
+        Context { terminal: self.terminal, data_dir: self.data_dir.clone(), chosen }
     }
 
     /// The root of all state.
@@ -61,39 +91,85 @@ impl Context {
         Ok(data_dir)
     }
 
-    /// Where the server of this data directory listens, or the one that was named.
+    /// The name of the context that commands talk to; none for an address without one.
+    pub(crate) fn name(&self, config: &Config) -> Option<String> {
+        match &self.chosen {
+            Chosen::Address(address) => config.name_of(address).map(str::to_owned),
+            Chosen::Context(name) => Some(name.clone()),
+            Chosen::Nothing => Some(config.current.clone().unwrap_or_else(|| LOCAL.to_owned())),
+        }
+    }
+
+    /// Where the server listens.
     pub(crate) fn address(&self) -> Result<ServerAddress, Failure> {
-        match &self.server {
-            Some(address) => Ok(address.clone()),
-            None => Ok(ServerAddress::Unix(self.data_dir()?.socket())),
-        }
+        Ok(self.remote()?.map_or_else(|| self.local_address(), |remote| Ok(remote.server))?)
     }
 
-    fn endpoint(&self) -> Result<Endpoint, Failure> {
-        let mut endpoint = Endpoint::from(self.address()?);
-        if let Some(token) = from_environment(TOKEN) {
-            endpoint.token = Some(Token::new(&token.to_string_lossy())?);
-        }
-        Ok(endpoint)
-    }
-
-    /// A client of the server; one is started if there is none and nobody named another.
+    /// A client of the server; that of this machine is started if there is none.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        match Client::connect(self.endpoint()?).await {
-            Err(Error::Unreachable { .. }) if self.server.is_none() => {
-                autostart::start(&self.data_dir()?, self.terminal).await
-            }
-            client => Ok(client?),
-        }
+        let Some(remote) = self.remote()? else {
+            return match Client::connect(self.local_address()?).await {
+                Err(Error::Unreachable { .. }) => autostart::start(&self.data_dir()?, self.terminal).await,
+                client => Ok(client?),
+            };
+        };
+        Ok(Client::connect(endpoint(&remote)?).await?)
     }
 
     /// A client of the server, or `None` if there is none. Never starts one.
     pub(crate) async fn connect_if_running(&self) -> Result<Option<Client>, Failure> {
-        match Client::connect(self.endpoint()?).await {
+        let endpoint = match self.remote()? {
+            Some(remote) => endpoint(&remote)?,
+            None => self.local_address()?.into(),
+        };
+        match Client::connect(endpoint).await {
             Err(Error::Unreachable { .. }) => Ok(None),
             client => Ok(Some(client?)),
         }
     }
+
+    fn local_address(&self) -> Result<ServerAddress, Failure> {
+        Ok(ServerAddress::Unix(self.data_dir()?.socket()))
+    }
+
+    /// The server that was named or is in use; none for that of this machine's data directory.
+    fn remote(&self) -> Result<Option<Remote>, Failure> {
+        if let Chosen::Context(name) = &self.chosen
+            && name == LOCAL
+        {
+            return Ok(None);
+        }
+        let config = match &self.chosen {
+            Chosen::Address(address @ ServerAddress::Unix(_)) => {
+                return Ok(Some(Remote::new(address.clone())));
+            }
+            _ => Config::load()?,
+        };
+        match (self.name(&config), &self.chosen) {
+            (Some(name), _) if name == LOCAL => Ok(None),
+            (Some(name), _) => config.remote(&name).map(|remote| Some(remote.clone())),
+            (None, Chosen::Address(address)) => Ok(Some(Remote::new(address.clone()))),
+            (None, _) => Ok(None),
+        }
+    }
+}
+
+/// What is known of a server, or what the environment says instead.
+fn endpoint(remote: &Remote) -> Result<Endpoint, Failure> {
+    let mut remote = remote.clone();
+    if let Some(text) = from_environment(FINGERPRINT) {
+        let text = text.to_string_lossy();
+        let wrong = |error| Failure::Usage(format!("{FINGERPRINT} is wrong: {error}"));
+        (remote.fingerprint, remote.ca) = (Some(text.parse().map_err(wrong)?), None);
+    } else if let Some(path) = from_environment(CA_FILE) {
+        (remote.fingerprint, remote.ca) = (None, Some(path.into()));
+    }
+    let token = match (from_environment(TOKEN), from_environment(TOKEN_FILE)) {
+        (Some(token), _) => Token::new(&token.to_string_lossy())?,
+        (None, Some(file)) => read_token(Path::new(&file))?,
+        (None, None) => return remote.endpoint(),
+    };
+    Ok(Endpoint { token: Some(token), ..remote.endpoint_without_token() })
 }
 
 fn from_environment(name: &str) -> Option<OsString> {

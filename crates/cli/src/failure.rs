@@ -89,6 +89,9 @@ impl Failure {
             }
             cause = error.source();
         }
+        if matches!(self, Failure::Client(chassis_client::Error::Problem(problem)) if problem.status == 401) {
+            text.push_str("; `chassis login` gives this command a token");
+        }
         Some(text)
     }
 }

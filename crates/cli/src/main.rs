@@ -6,6 +6,7 @@
 mod args;
 mod autostart;
 mod commands;
+mod config;
 mod context;
 mod failure;
 mod input;

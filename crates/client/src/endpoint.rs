@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use chassis_api::Fingerprint;
 use http::HeaderValue;
 
-use crate::{Error, ServerAddress};
+use crate::tls::Tls;
+use crate::{Error, ServerAddress, connection};
 
 /// What [`crate::Client::connect`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,27 @@ impl Token {
 impl std::fmt::Debug for Token {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Token(..)")
+    }
+}
+
+/// What a server shows to somebody who knows only its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Introduction {
+    /// One of this machine's certificate authorities vouches for it, or there is nothing that could be read on the way.
+    Known,
+    /// Nobody does, and `reason` says why not.
+    Stranger { fingerprint: Fingerprint, reason: String },
+}
+
+/// Connects, and sends nothing.
+pub async fn introduce(address: &ServerAddress) -> Result<Introduction, Error> {
+    let endpoint = Endpoint::from(address.clone());
+    match connection::open(address, Tls::new(&endpoint)?.as_ref()).await {
+        Ok(_) => Ok(Introduction::Known),
+        Err(Error::Stranger { found, source, .. }) => {
+            Ok(Introduction::Stranger { fingerprint: found, reason: source.to_string() })
+        }
+        Err(error) => Err(error),
     }
 }
 

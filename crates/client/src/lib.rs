@@ -15,7 +15,7 @@ mod tls;
 pub use address::{AddressError, ServerAddress};
 pub use chassis_api as api;
 pub use client::Client;
-pub use endpoint::{Endpoint, Token, Trust};
+pub use endpoint::{Endpoint, Introduction, Token, Trust, introduce};
 pub use error::Error;
 pub use hands::{ExecEvent, ExecReceiver, ExecSender, PortReceiver, PortSender};
 pub use stream::Stream;

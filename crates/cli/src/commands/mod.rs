@@ -5,6 +5,7 @@ mod apply;
 mod audit;
 mod audit_log;
 mod change;
+mod context;
 mod cp;
 mod create;
 mod delete;
@@ -16,6 +17,7 @@ mod events;
 mod exec;
 pub(crate) mod health;
 pub(crate) mod local;
+mod login;
 mod logs;
 mod port;
 mod ps;
@@ -68,6 +70,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Apply(apply) => apply::run(context, apply).await,
         Command::Diff(diff) => apply::diff(context, diff).await,
         Command::Doctor(args) => doctor::run(context, args).await,
+        Command::Context(command) => self::context::run(context, command),
+        Command::Login(args) => login::run(context, args).await,
+        Command::Logout(args) => login::logout(context, args),
         Command::Server(server) => server::run(context, server).await,
         // `main` ran these without a client.
         Command::Validate(_)

@@ -78,7 +78,7 @@ impl Finding {
 }
 
 pub(super) async fn run(context: &Context, args: Doctor) -> Result<Exit, Failure> {
-    let facts = Arc::new(Facts::gather(context, PATIENCE).await?);
+    let facts = Arc::new(Facts::gather(&context.local(), PATIENCE).await?);
     let lists = [docker::CHECKS, host::CHECKS, data::CHECKS, server::CHECKS];
     // All are started before the first is waited for.
     let started: Vec<_> = lists.into_iter().flatten().map(|check| (check, start(check, &facts))).collect();
