@@ -100,6 +100,14 @@ impl Context {
         }
     }
 
+    /// The address that a flag or the environment gives.
+    pub(crate) fn given_address(&self) -> Option<ServerAddress> {
+        match &self.chosen {
+            Chosen::Address(address) => Some(address.clone()),
+            _ => None,
+        }
+    }
+
     /// Where the server listens.
     pub(crate) fn address(&self) -> Result<ServerAddress, Failure> {
         Ok(self.remote()?.map_or_else(|| self.local_address(), |remote| Ok(remote.server))?)

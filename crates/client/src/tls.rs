@@ -35,6 +35,8 @@ struct Verifier {
 enum Known {
     Fingerprint(Fingerprint),
     Authorities(Arc<WebPkiServerVerifier>),
+    /// This machine has no authorities: a small container, say.
+    Nobody,
 }
 
 impl Tls {
@@ -46,6 +48,9 @@ impl Tls {
         let unusable = |source: io::Error| Error::Tls { address: endpoint.address.clone(), source };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let authorities = |roots: RootCertStore| {
+            if roots.is_empty() {
+                return Ok(Known::Nobody);
+            }
             let verifier =
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
             verifier.map(Known::Authorities).map_err(|error| unusable(io::Error::other(error)))
@@ -53,7 +58,7 @@ impl Tls {
         let known = match &endpoint.trust {
             Trust::Fingerprint(fingerprint) => Known::Fingerprint(*fingerprint),
             Trust::CaFile(path) => authorities(read(path)?)?,
-            Trust::System => authorities(of_system()?)?,
+            Trust::System => authorities(of_system())?,
         };
         let verifier = Arc::new(Verifier { provider: Arc::clone(&provider), known, shown: Mutex::new(None) });
         let config = ClientConfig::builder_with_provider(provider)
@@ -94,11 +99,11 @@ impl Tls {
 }
 
 /// Those that the system trusts; `SSL_CERT_FILE` names others.
-fn of_system() -> Result<RootCertStore, Error> {
+fn of_system() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     // A broken certificate among many is no reason to trust none of them.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    Ok(roots)
+    roots
 }
 
 fn read(path: &Path) -> Result<RootCertStore, Error> {
@@ -129,6 +134,7 @@ impl ServerCertVerifier for Verifier {
         match &self.known {
             Known::Fingerprint(expected) if *expected == shown => Ok(ServerCertVerified::assertion()),
             Known::Fingerprint(_) => Err(CertificateError::ApplicationVerificationFailure.into()),
+            Known::Nobody => Err(CertificateError::UnknownIssuer.into()),
             Known::Authorities(verifier) => {
                 verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
             }

@@ -116,7 +116,11 @@ impl Chassis {
             .args(args)
             .current_dir(self.home())
             .env("CHASSIS_DATA_DIR", &self.data_dir)
+            .env("XDG_CONFIG_HOME", self.home().join("settings"))
             .env_remove("CHASSIS_SERVER")
+            .env_remove("CHASSIS_CONTEXT")
+            .env_remove("CHASSIS_TOKEN")
+            .env_remove("CHASSIS_LISTEN")
             .env_remove("CHASSIS_NO_AUTOSTART")
             .env_remove("TOKEN_ENCRYPTION_KEY")
             .env("NO_COLOR", "1")
@@ -198,6 +202,18 @@ impl Chassis {
     pub fn label(&self) -> String {
         self.note_id();
         format!("chassis.server={}", self.id.get().expect("a server was there"))
+    }
+
+    /// The address over the network that its server listens on, the first of them.
+    #[track_caller]
+    pub fn network_address(&self) -> String {
+        let info: ServerInfo = self.get("/api/v1/server").expect("the server answers");
+        info.listening.get(1).expect("it listens on the network").address.clone()
+    }
+
+    /// The token that may do everything there.
+    pub fn master_token(&self) -> PathBuf {
+        self.data_dir.join(".server/master-token")
     }
 
     // === the API, for a quick look ===

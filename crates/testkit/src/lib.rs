@@ -29,7 +29,7 @@ pub use docker::{Container, Docker};
 pub use dockerd::{Dockerd, MAPPED};
 pub use image::{Image, Tag};
 pub use mount::{LoopMount, TmpfsMount};
-pub use namespace::{Listener, Namespace, OwnNamespace};
+pub use namespace::{Listener, Namespace, Neighbour, OwnNamespace};
 pub use outcome::Outcome;
 pub use postgres::Postgres;
 pub use pty::Pty;

@@ -119,6 +119,51 @@ impl OwnNamespace {
     }
 }
 
+/// Another machine: a namespace with a cable to ours.
+#[derive(Debug)]
+pub struct Neighbour {
+    machine: OwnNamespace,
+    our_address: String,
+}
+
+impl Neighbour {
+    /// Addresses are of 198.18.0.0/15, which is for tests, and of this process alone.
+    pub fn new() -> Neighbour {
+        let machine = OwnNamespace::new();
+        let id = std::process::id() % (1 << 15);
+        let network = format!("198.{}.{}", 18 + (id >> 14), (id >> 6) % 256);
+        let last = (id % 64) * 4;
+        let (ours, theirs) = (format!("{network}.{}", last + 1), format!("{network}.{}", last + 2));
+        let cable = format!("ct{}", std::process::id());
+        let netns = machine.child.id().to_string();
+        let ip = |line: &[&str]| {
+            let done = Command::new("ip").args(line).status().expect("ip (iproute2) runs");
+            assert!(done.success(), "ip {}", line.join(" "));
+        };
+        ip(&["link", "add", &cable, "type", "veth", "peer", "name", "cable", "netns", &netns]);
+        ip(&["addr", "add", &format!("{ours}/30"), "dev", &cable]);
+        ip(&["link", "set", &cable, "up"]);
+        machine.namespace().run(&["ip", "addr", "add", &format!("{theirs}/30"), "dev", "cable"]).exits(0);
+        machine.namespace().run(&["ip", "link", "set", "cable", "up"]).exits(0);
+        Neighbour { machine, our_address: ours }
+    }
+
+    /// Where it finds this machine.
+    pub fn our_address(&self) -> &str {
+        &self.our_address
+    }
+
+    pub fn namespace(&self) -> Namespace {
+        self.machine.namespace()
+    }
+}
+
+impl Default for Neighbour {
+    fn default() -> Self {
+        Neighbour::new()
+    }
+}
+
 impl Default for OwnNamespace {
     fn default() -> Self {
         OwnNamespace::new()

@@ -39,6 +39,12 @@ impl Server {
         let _ = self.child.wait();
     }
 
+    /// SIGHUP: look at your files again.
+    pub fn hang_up(&self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, Signal::HUP).expect("a running server");
+    }
+
     /// SIGTERM, as systemd sends it. Returns how it ended.
     pub fn terminate(&mut self) -> ExitStatus {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");

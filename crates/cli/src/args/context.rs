@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use chassis_api::Fingerprint;
-use chassis_client::ServerAddress;
 use clap::{Args, Subcommand};
 
 use super::Output;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContextCommand {
-    /// Remember a server under a name
+    /// Remember the server that `--server` names
     Add(ContextAdd),
     /// Talk to this server from now on; `local` is the one of this machine
     Use { name: String },
@@ -33,9 +32,6 @@ pub(crate) enum ContextCommand {
 #[derive(Debug, Args)]
 pub(crate) struct ContextAdd {
     pub(crate) name: String,
-    /// Its address, as `https://host:port`
-    #[arg(long = "server", id = "its-server", value_name = "ADDRESS")]
-    pub(crate) address: ServerAddress,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
     /// File to read the token from, each time it is needed

@@ -42,7 +42,10 @@ pub(super) fn run(context: &Context, command: ContextCommand) -> Result<Exit, Fa
 
 fn add_one(context: &Context, add: ContextAdd) -> Result<(), Failure> {
     check_name(&add.name)?;
-    let mut remote = Remote::new(add.address);
+    let address = context.given_address().ok_or_else(|| {
+        Failure::Usage(format!("which server is {}? Say it with --server https://host:port", add.name))
+    })?;
+    let mut remote = Remote::new(address);
     set_trust(&mut remote, &add.trust)?;
     if let Some(file) = &add.token_file {
         config::read_token(file)?;
