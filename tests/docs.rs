@@ -46,6 +46,11 @@ fn access() {
 }
 
 #[test]
+fn remote() {
+    Session::new().run_file("docs/remote.md");
+}
+
+#[test]
 fn rollouts() {
     Session::new().run_file("docs/rollouts.md");
 }
@@ -122,7 +127,9 @@ impl Session {
             .env("PATH", path)
             .env("CHASSIS_DATA_DIR", self.chassis.data_dir())
             .env("CHASSIS_BIN_DIR", binary)
+            .env("XDG_CONFIG_HOME", self.chassis.home().join("settings"))
             .env_remove("CHASSIS_SERVER")
+            .env_remove("CHASSIS_CONTEXT")
             .env_remove("TOKEN_ENCRYPTION_KEY")
             .stdin(Stdio::null())
             .output()
