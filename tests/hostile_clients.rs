@@ -168,7 +168,8 @@ fn what_is_too_large_or_no_request_is_refused() {
     }
     assert_eq!(status(&target.ask(&untold)), "413");
     // Nobody's body is not even read.
-    let unknown = format!("POST /api/v1/fleets HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 1 << 40);
+    let unknown =
+        format!("POST /api/v1/fleets HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 1_u64 << 40);
     assert_eq!(status(&target.ask(&[unknown.as_bytes(), &body].concat())), "401");
 
     let deep = [vec![b'['; 1 << 20], vec![b']'; 1 << 20]].concat();

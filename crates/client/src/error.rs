@@ -22,7 +22,7 @@ pub enum Error {
     OtherCertificate { address: ServerAddress, expected: Fingerprint, found: Fingerprint },
     /// Nobody who is trusted vouches for its certificate.
     #[error(
-        "{address} shows a certificate ({found}) that nothing on this machine vouches for; `chassis login {address}` asks \
+        "{address} shows a certificate ({found}) that this machine does not believe; `chassis login {address}` asks \
          whether to trust it, --ca names who vouches for it"
     )]
     Stranger { address: ServerAddress, found: Fingerprint, source: std::io::Error },

@@ -30,7 +30,7 @@ pub async fn serve(options: Options) -> Result<()> {
     let data_dir = DataDir::new(options.data_dir.clone());
     let _lock = data_dir.lock()?;
     data_dir.claim_runtime(options.runtime.name())?;
-    let doors = Doors::open(&options.listen, &data_dir)?;
+    let doors = Doors::open(&options.listen, &options.access.trusted_proxies, &data_dir)?;
     let key = match &options.encryption_key {
         Some(key) => KeySource::Environment(key.clone()),
         None => KeySource::File(data_dir.key_file()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use chassis_api::{PROBLEM_JSON, Problem};
+use chassis_core::Cidr;
 use rustix::net::sockopt;
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,6 +43,7 @@ pub(crate) struct Serving {
 struct Acceptor {
     router: Router,
     slots: Arc<Slots>,
+    proxies: Arc<[Cidr]>,
     refusals: Arc<Semaphore>,
     ending: watch::Receiver<bool>,
     tasks: TaskTracker,
@@ -52,9 +54,11 @@ impl Serving {
     pub(crate) fn start(doors: Doors, router: Router) -> Result<Serving> {
         let (ending, receiver) = watch::channel(false);
         let tasks = TaskTracker::new();
+        let proxies: Arc<[Cidr]> = doors.proxies.into();
         let acceptor = |slots| Acceptor {
             router: router.clone(),
             slots,
+            proxies: Arc::clone(&proxies),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
             ending: receiver.clone(),
             tasks: tasks.clone(),
@@ -111,7 +115,8 @@ impl Acceptor {
             };
             // A caller over IPv4 is the same caller at a socket for both.
             let address = SocketAddr::new(from.ip().to_canonical(), from.port());
-            let Some(slot) = self.slots.take(Some(address.ip())) else {
+            let is_proxy = self.proxies.iter().any(|block| block.contains(address.ip()));
+            let Some(slot) = self.slots.take((!is_proxy).then_some(address.ip())) else {
                 tracing::debug!(%address, "too many connections");
                 self.refuse(stream, tls.is_some());
                 continue;

@@ -58,7 +58,7 @@ impl Slots {
         Arc::new(Slots { overall, per_address, taken: Mutex::default() })
     }
 
-    /// A slot for a caller from `address`, which is none for a process of this machine; `None` if there are too many.
+    /// A slot for a caller from `address`, which is none for one that many are behind; `None` if there are too many.
     pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Slot> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let address = address.map(network);

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chassis_api::Listening;
+use chassis_core::Cidr;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UnixListener};
 
@@ -42,6 +43,8 @@ pub(crate) struct Doors {
     certificates: Option<Arc<Certificates>>,
     max_connections: usize,
     max_per_address: usize,
+    /// Behind these are many callers: they count overall only.
+    proxies: Vec<Cidr>,
 }
 
 /// What there is to say about them.
@@ -54,7 +57,7 @@ pub(crate) struct DoorPlates {
 
 impl Doors {
     /// Takes the TCP addresses, and reads or makes the certificate.
-    pub(crate) fn open(options: &Listen, data_dir: &DataDir) -> Result<Doors> {
+    pub(crate) fn open(options: &Listen, proxies: &[Cidr], data_dir: &DataDir) -> Result<Doors> {
         let certificates = match &options.tls {
             _ if options.addresses.is_empty() => None,
             TlsFiles::Own => Some(Certificates::own(&data_dir.server_dir().join("tls"), &options.addresses)?),
@@ -75,6 +78,7 @@ impl Doors {
             certificates: certificates.map(Arc::new),
             max_connections: options.max_connections.unwrap_or(limits::OVERALL).min(files / 2),
             max_per_address: options.max_connections_per_address.unwrap_or(limits::PER_ADDRESS),
+            proxies: proxies.to_vec(),
         })
     }
 
