@@ -142,6 +142,7 @@ fn everything_works_from_another_machine() {
 
     world.ok(&["exec", &id, "--", "cat", "/data/index.html"]).shows(&["page"]);
     let mut shell = Pty::spawn(&world.command(&["exec", "-it", &id, "--", "sh"]), 80, 24);
+    eventually(SOON, || expect(shell.output().contains("$ "), || shell.output()));
     shell.type_keys("echo $((6 * 7))x\r");
     eventually(SOON, || expect(shell.output().contains("42x"), || shell.output()));
     shell.type_keys("exit 3\r");
