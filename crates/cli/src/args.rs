@@ -133,7 +133,7 @@ pub(crate) enum Command {
     /// Print the JSON Schema of the YAML, for editors
     Schema,
     /// Run the server in the foreground
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Look after the server
     #[command(subcommand)]
     Server(Server),

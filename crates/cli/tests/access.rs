@@ -218,7 +218,12 @@ fn answers_have_nothing_of_other_fleets() {
     let collides = ask_as(&server, &admin, "POST", "/api/v1/fleets/own/apply", &json!({ "agents": [spec] }));
     assert_eq!(collides.status, 409, "{}", collides.body);
     assert!(!collides.body.contains("own-quagga"), "{}", collides.body);
-    // Nor can an agent be put into the network of a fleet that is not theirs.
+    // Nor can an agent be put into the network of a fleet that is not theirs, or be given its data.
+    let volume =
+        json!({ "name": "data", "mountPath": "/data", "dockerVolume": { "name": "zebra-shared-data" } });
+    let spec = json!({ "name": "thief", "image": "acme/worker", "volumes": [volume] });
+    let steals = ask_as(&server, &admin, "POST", "/api/v1/fleets/own/apply", &json!({ "agents": [spec] }));
+    assert_eq!(steals.status, 403, "{}", steals.body);
     let spec = json!({ "name": "spy", "image": "acme/worker", "network": { "fleets": [FOREIGN] } });
     let spies = ask_as(&server, &admin, "POST", "/api/v1/fleets/own/apply", &json!({ "agents": [spec] }));
     assert_eq!(spies.status, 403, "{}", spies.body);

@@ -36,10 +36,7 @@ pub(crate) async fn apply(
     caller.tell(declared.collect::<Vec<_>>().join(", "));
     for spec in &apply.agents {
         check_runtime(&shared, spec)?;
-        // Agents of both fleets reach each other then, so it takes a role in both.
-        for other in spec.network.fleets() {
-            caller.require(other)?;
-        }
+        check_reach(&caller, spec)?;
     }
     // A fleet is made by an admin. For others it is as if they had not asked for it.
     let create_fleet = apply.create_fleet && caller.is(Role::Admin, &fleet);
@@ -135,6 +132,26 @@ pub(crate) fn agent_find(
             format!("there is no agent `{key}`; `chassis ps` shows what there is"),
         )
     })
+}
+
+/// What an agent shares with other fleets takes a role there too.
+fn check_reach(caller: &Caller, spec: &AgentSpec) -> Result<()> {
+    // Agents of both fleets reach each other then.
+    for other in spec.network.fleets() {
+        caller.require(other)?;
+    }
+    let named = spec.volumes.iter().find_map(|volume| volume.docker_volume.as_ref()?.name.as_ref());
+    if let Some(name) = named
+        && caller.only_fleets().is_some()
+    {
+        let detail = format!(
+            "agent `{}` wants the Docker volume `{name}`, which may be another fleet's: this needs a role over all fleets, \
+             or leave `name` out for a volume of its own",
+            spec.name
+        );
+        return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail));
+    }
+    Ok(())
 }
 
 /// An agent for a runtime that this server does not have would wait forever: better said at once.

@@ -104,7 +104,9 @@ impl KeyRing {
                 keys.insert(key.record.hash.clone(), key);
             }
         }
-        before.values().for_each(|gone| gone.ended.cancel());
+        for gone in before.values() {
+            gone.ended.cancel();
+        }
     }
 
     /// Ends what has expired.

@@ -82,7 +82,7 @@ fn end(connection: &dyn Connection, name: &str) -> Result<AuditEnd> {
     let value: Option<String> =
         connection.find("SELECT value FROM meta WHERE name = ?1", params![name], |row| row.get(0))?;
     let Some(value) = value else { return Ok(AuditEnd::default()) };
-    Ok(value.parse().map_err(|_| Fault::damaged(Mismatch("row's id and hash")))?)
+    Ok(value.parse().map_err(|()| Fault::damaged(Mismatch("row's id and hash")))?)
 }
 
 fn set_end(connection: &dyn Connection, name: &str, end: &AuditEnd) -> Result<()> {

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test whose set-up fails should stop there")]
 
+#[path = "../store/access.rs"]
+mod access;
 #[path = "../store/declare.rs"]
 mod declare;
 mod home;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test whose set-up fails should stop there")]
 
+mod access;
 mod declare;
 mod durability;
 mod file;
