@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 target_dir=${CARGO_TARGET_DIR:-$PWD/target}
+schemathesis_version=4.32.5
+openapi_spec_validator_version=0.9.0
 nextest_version=0.9.143
 
 say() { printf '\n==> %s\n' "$*" >&2; }
@@ -99,4 +101,16 @@ promtool_prepare() {
     mv "$work/usr/bin/promtool" "$target_dir/tools/"
   fi
   rm -r "$work"
+}
+
+# What reads the API's description: it is held against the server by schemathesis.
+python_tools_prepare() {
+  local tools=$target_dir/tools/python
+  if [ -x "$tools/bin/schemathesis" ] || ! has python3; then return; fi
+  say "fetching schemathesis $schemathesis_version"
+  mkdir -p "$target_dir/tools"
+  if ! { python3 -m venv "$tools" \
+    && "$tools/bin/pip" -q install "schemathesis==$schemathesis_version" "openapi-spec-validator==$openapi_spec_validator_version"; }; then
+    rm -rf "$tools"
+  fi
 }

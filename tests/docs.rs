@@ -26,6 +26,11 @@ fn operations() {
 }
 
 #[test]
+fn api() {
+    Session::new().run_file("docs/api.md");
+}
+
+#[test]
 fn health() {
     Session::new().run_file("docs/health.md");
 }

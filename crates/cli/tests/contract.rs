@@ -155,3 +155,111 @@ fn an_object_that_others_changed_is_left_alone() {
     let gone = ask(&server, "DELETE", "/api/v1/fleets/web", &[("If-Match", &tag)], b"");
     assert_eq!(gone.status, 202, "{}", gone.body);
 }
+
+#[test]
+fn a_request_with_a_key_is_carried_out_once() {
+    let server = Server::start();
+    let json = "application/json";
+    let ask = |key: &str, path: &str, body: &Value| {
+        let headers = [("Content-Type", json), ("Idempotency-Key", key)];
+        ask(&server, "POST", path, &headers, body.to_string().as_bytes())
+    };
+    let web = json!({ "name": "web" });
+    let first = ask("k1", "/api/v1/fleets", &web);
+    assert_eq!((first.status, first.header("idempotency-replayed")), (201, None), "{}", first.body);
+    let again = ask("k1", "/api/v1/fleets", &web);
+    assert_eq!((again.status, again.header("idempotency-replayed")), (201, Some("true")), "{}", again.body);
+    assert_eq!(again.body, first.body);
+    assert_eq!(again.header("content-type"), Some(json));
+    problem(&ask("k1", "/api/v1/fleets", &json!({ "name": "other" })), 422, "idempotency_mismatch");
+    problem(&ask("k1", "/api/v1/fleets/web/apply", &web), 422, "idempotency_mismatch");
+    problem(&ask("k2", "/api/v1/fleets", &web), 409, "fleet_exists");
+    problem(&ask(" \u{7f}", "/api/v1/fleets", &web), 400, "invalid_header");
+    // What was refused changed nothing, and may succeed later under the same key.
+    let agents = json!({ "agents": [{ "name": "crawler", "image": "crawler:1" }] });
+    problem(&ask("k3", "/api/v1/fleets/later/apply", &agents), 404, "fleet_not_found");
+    assert_eq!(ask("k4", "/api/v1/fleets", &json!({ "name": "later" })).status, 201);
+    assert_eq!(ask("k3", "/api/v1/fleets/later/apply", &agents).status, 200);
+    let restart = json!({ "scope": { "fleet": "later" }, "change": "stop" });
+    let restarts: Vec<Answer> = (0..2).map(|_| ask("k5", "/api/v1/change", &restart)).collect();
+    assert!(restarts.iter().all(|answer| answer.status == 202 && answer.body.is_empty()), "{restarts:?}");
+    let asked = ask_json(&server, "GET", "/api/v1/events?kinds=StopRequested", &Value::Null).json();
+    assert_eq!(asked.as_array().map(Vec::len), Some(1), "{asked}");
+}
+
+#[test]
+fn of_many_that_ask_the_same_at_once_one_is_carried_out() {
+    let server = Server::start();
+    let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "same")];
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let ask = || ask(&server, "POST", "/api/v1/fleets", &headers, br#"{"name":"web"}"#);
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().filter_map(|asked| asked.join().ok()).collect()
+    });
+    let fresh = answers
+        .iter()
+        .filter(|answer| answer.status == 201 && answer.header("idempotency-replayed").is_none());
+    assert_eq!(fresh.count(), 1, "{answers:?}");
+    for answer in answers.iter().filter(|answer| answer.status != 201) {
+        problem(answer, 409, "idempotency_in_flight");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_crash_leaves_a_change_and_its_key_in_agreement() {
+    for (point, made) in [("fleet_create:before@1", false), ("fleet_create:stored@1", true)] {
+        let mut server = Server::start_with(&[], &[("CHASSIS_FAILPOINT", point)]);
+        let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "one")];
+        // No answer: the server is dead.
+        drop(http::send(&server, "POST", "/api/v1/fleets", &headers, br#"{"name":"web"}"#));
+        server.wait_for_end();
+        server.start_again();
+        let there = ask(&server, "GET", "/api/v1/fleets/web", &[], b"").status == 200;
+        assert_eq!(there, made, "{point}");
+        let again = || ask(&server, "POST", "/api/v1/fleets", &headers, br#"{"name":"web"}"#);
+        if made {
+            problem(&again(), 409, "idempotency_in_flight");
+            let mut last = again();
+            common::wait_until("the first is known to be dead", || {
+                last = again();
+                !last.body.contains("idempotency_in_flight")
+            });
+            problem(&last, 409, "idempotency_unknown");
+        } else {
+            assert_eq!(again().status, 201, "{point}");
+        }
+    }
+}
+
+#[test]
+fn who_comes_back_gets_the_events_that_were_missed() {
+    let server = Server::start();
+    for name in ["a", "b", "c", "d"] {
+        ask_json(&server, "POST", "/api/v1/fleets", &json!({ "name": name }));
+    }
+    let events = ask(&server, "GET", "/api/v1/events?kinds=FleetCreated", &[], b"").json();
+    let ids: Vec<u64> =
+        events.as_array().into_iter().flatten().filter_map(|event| event["id"].as_u64()).collect();
+    assert_eq!(ids.len(), 4, "{events}");
+    let headers = [("Last-Event-ID", &*ids[1].to_string())];
+    let stream = http::send(&server, "GET", "/api/v1/events?follow=true&kinds=FleetCreated", &headers, b"");
+    let mut seen = Vec::new();
+    for line in std::io::BufRead::lines(std::io::BufReader::new(stream)).map_while(Result::ok) {
+        if let Some(id) = line.strip_prefix("id: ").or_else(|| line.strip_prefix("id:")) {
+            seen.push(id.trim().parse().unwrap_or_default());
+            if seen.len() == 2 {
+                // One more, while the stream is open.
+                ask_json(&server, "POST", "/api/v1/fleets", &json!({ "name": "e" }));
+            }
+        }
+        if seen.len() == 3 {
+            break;
+        }
+    }
+    assert_eq!(seen[..2], ids[2..], "neither lost nor doubled");
+    assert!(seen[2] > seen[1], "{seen:?}");
+    let unknown = [("Last-Event-ID", "999999")];
+    problem(&ask(&server, "GET", "/api/v1/events?follow=true", &unknown, b""), 410, "events_gone");
+}

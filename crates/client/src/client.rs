@@ -26,6 +26,14 @@ use crate::{Endpoint, Error, ServerAddress, Stream, Token, stream};
 
 /// The head of any answer comes within this time; streams go on for longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+/// Before a change is sent again whose answer did not come.
+const REPEATS: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
 /// Ten thousand instances are about 5 MB.
 const LARGEST_ANSWER: usize = 64 << 20;
 
@@ -109,7 +117,7 @@ impl Client {
     }
 
     pub async fn fleet_create(&self, fleet: &FleetCreate) -> Result<Fleet, Error> {
-        self.post("/api/v1/fleets", fleet).await
+        self.post_once("/api/v1/fleets", fleet).await
     }
 
     pub async fn fleet_get(&self, fleet: &FleetName) -> Result<Fleet, Error> {
@@ -121,11 +129,11 @@ impl Client {
     }
 
     pub async fn fleet_apply(&self, fleet: &FleetName, apply: &Apply) -> Result<Applied, Error> {
-        self.post(&format!("/api/v1/fleets/{fleet}/apply"), apply).await
+        self.post_once(&format!("/api/v1/fleets/{fleet}/apply"), apply).await
     }
 
     pub async fn fleet_scale(&self, fleet: &FleetName, scale: &Scale) -> Result<Fleet, Error> {
-        self.post(&format!("/api/v1/fleets/{fleet}/scale"), scale).await
+        self.post_once(&format!("/api/v1/fleets/{fleet}/scale"), scale).await
     }
 
     pub async fn agent_list(&self, fleet: Option<&FleetName>) -> Result<Vec<Agent>, Error> {
@@ -151,7 +159,7 @@ impl Client {
         agent: &AgentName,
         upgrade: &Upgrade,
     ) -> Result<Upgraded, Error> {
-        self.post(&format!("/api/v1/fleets/{fleet}/agents/{agent}/upgrade"), upgrade).await
+        self.post_once(&format!("/api/v1/fleets/{fleet}/agents/{agent}/upgrade"), upgrade).await
     }
 
     /// Every revision that is kept, oldest first.
@@ -169,7 +177,7 @@ impl Client {
         agent: &AgentName,
         undo: &RolloutUndo,
     ) -> Result<AgentOutcome, Error> {
-        self.post(&format!("/api/v1/fleets/{fleet}/agents/{agent}/rollout/undo"), undo).await
+        self.post_once(&format!("/api/v1/fleets/{fleet}/agents/{agent}/rollout/undo"), undo).await
     }
 
     /// Pauses the agent's rollouts, or lets them go on.
@@ -181,7 +189,7 @@ impl Client {
     ) -> Result<Changed, Error> {
         let what = if paused { "pause" } else { "resume" };
         let path = format!("/api/v1/fleets/{fleet}/agents/{agent}/rollout/{what}");
-        self.parse(&self.send(Method::POST, &path, Body::None).await?)
+        self.parse(&self.send_once(&path, Body::None).await?)
     }
 
     pub async fn instance_list(
@@ -215,7 +223,7 @@ impl Client {
     /// Starts, stops or restarts.
     pub async fn change(&self, change: &Change) -> Result<(), Error> {
         let body = self.json(change)?;
-        self.send(Method::POST, "/api/v1/change", body).await.map(drop)
+        self.send_once("/api/v1/change", body).await.map(drop)
     }
 
     /// How far a change has come, until it is done or stuck.
@@ -281,6 +289,7 @@ impl Client {
     }
 }
 
+#[derive(Clone)]
 pub(crate) enum Body {
     None,
     Json(Bytes),
@@ -312,6 +321,35 @@ impl Client {
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
         let body = self.json(body)?;
         self.parse(&self.send(Method::POST, path, body).await?)
+    }
+
+    async fn post_once<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
+        let body = self.json(body)?;
+        self.parse(&self.send_once(path, body).await?)
+    }
+
+    /// Sends a change under a key of its own, so that it can be sent again if the connection breaks: it is made once.
+    async fn send_once(&self, path: &str, body: Body) -> Result<Bytes, Error> {
+        let key = HeaderValue::try_from(format!("{:032x}", rand::random::<u128>()))
+            .map_err(|error| self.not_understood(error.to_string()))?;
+        let mut pauses = REPEATS.iter();
+        loop {
+            let mut request = self.request(Method::POST, path, body.clone())?;
+            request.headers_mut().insert("idempotency-key", key.clone());
+            let sent = async {
+                let (connection, response) = self.exchange_request(request).await?;
+                let answer = self.read_whole(response).await?;
+                self.keep(connection);
+                Ok(answer)
+            };
+            match sent.await {
+                Err(error) if may_repeat(&error) => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(*pause).await,
+                    None => return Err(error),
+                },
+                answered => return answered,
+            }
+        }
     }
 
     async fn delete(&self, path: &str, cleanup: bool) -> Result<(), Error> {
@@ -460,6 +498,15 @@ impl Client {
 
 pub(crate) fn instance_path(key: &InstanceKey) -> String {
     format!("/api/v1/fleets/{}/agents/{}/instances/{}", key.fleet, key.agent, key.number)
+}
+
+/// True if it is not known what became of a request, and asking again may tell.
+fn may_repeat(error: &Error) -> bool {
+    match error {
+        Error::Broken { .. } => true,
+        Error::Problem(problem) => problem.code == "idempotency_in_flight",
+        _ => false,
+    }
 }
 
 /// The path in `</api/v1/…>; rel="next"`.

@@ -52,6 +52,7 @@ pub async fn serve(options: Options) -> Result<()> {
     tokio::spawn(auth::look_after(Arc::clone(&shared)));
     tokio::spawn(watch::watch(Arc::clone(&shared)));
     tokio::spawn(kept_logs::sweep_on(Arc::clone(&shared)));
+    tokio::spawn(api::keyed::sweep_on(Arc::clone(&shared)));
     // Whoever asks first should not be told that nothing is known yet.
     let mut health = shared.health.subscribe();
     let _ = tokio::time::timeout(FIRST_LOOK, health.wait_for(|health| *health != Health::Unknown)).await;

@@ -12,6 +12,7 @@ use chassis_store::Store;
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use crate::api::keyed::InFlight;
 use crate::auth::Auth;
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) data_dir: DataDir,
     pub(crate) kept_logs: KeptLogs,
     pub(crate) auth: Auth,
+    pub(crate) in_flight: InFlight,
     pub(crate) metrics: Metrics,
     pub(crate) started_at: Timestamp,
     pub(crate) background: bool,
@@ -95,6 +97,7 @@ impl Shared {
             data_dir,
             kept_logs,
             auth,
+            in_flight: InFlight::default(),
             metrics,
             started_at: Timestamp::now(),
             background: options.background,

@@ -45,6 +45,8 @@ pub enum Error {
     InstanceNotFound(InstanceKey),
     #[error("{what} was changed meanwhile: it is at version {found}, not {expected}; look at it again")]
     VersionConflict { what: String, expected: u64, found: u64 },
+    #[error("another server carries out the first request with this key")]
+    KeyTaken,
     #[error("{0} is not being deleted, or no longer in that way")]
     NotDeleting(String),
     #[error("{what} still has {holds}")]
@@ -217,6 +219,7 @@ impl Error {
             Error::StorageFull(_) => ("storage_full", Unavailable),
             Error::Storage(_) => ("storage_failed", Unavailable),
             Error::Undone => ("undone", Unavailable),
+            Error::KeyTaken => ("idempotency_in_flight", Conflict),
             Error::NotActing => ("not_acting", Unavailable),
             Error::Unavailable { .. } => ("database_unavailable", Unavailable),
             Error::Uncertain(_) => ("outcome_unknown", Unavailable),

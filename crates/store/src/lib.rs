@@ -10,6 +10,7 @@
 mod access;
 mod error;
 mod file;
+mod keyed;
 mod postgres;
 mod sql;
 mod sqlite;
@@ -18,6 +19,7 @@ mod types;
 pub use access::{ApiKey, ApiKeyUse, AuditChain, AuditEnd, AuditFilter, AuditRow};
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use postgres::{PostgresOptions, migrate_postgres};
+pub use keyed::{KeptAnswer, KeptRequest, KeyedRequest, inherit_keyed};
 pub use sql::SqlStore;
 pub use sql::audit_log::hash as audit_hash;
 pub use sql::key::KeySource;
@@ -133,6 +135,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn instance_event(&self, key: &InstanceKey, kind: EventKind) -> Result<()>;
     /// Ends the deletion of an instance whose container, and data if asked, are gone.
     async fn instance_forget(&self, key: &InstanceKey, cleanup: bool) -> Result<()>;
+
+    /// What is kept of a request with this key; see [`KeyedRequest`].
+    async fn keyed_find(&self, caller: &str, key: &str) -> Result<Option<KeptRequest>>;
+    /// Keeps the answer to a request that is kept.
+    async fn keyed_answer(&self, caller: &str, key: &str, answer: KeptAnswer) -> Result<()>;
+    /// Forgets requests from before `before`, and of the rest all but the newest `most`.
+    async fn keyed_sweep(&self, before: Timestamp, most: u32) -> Result<()>;
 
     /// Events in the order in which they happened.
     async fn event_list(&self, filter: &EventFilter) -> Result<Vec<Event>>;

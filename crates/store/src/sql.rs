@@ -16,6 +16,7 @@ mod exit;
 mod fleet;
 mod instance;
 pub(crate) mod key;
+mod keyed;
 mod revision;
 mod secret;
 pub(crate) mod worker;
@@ -33,6 +34,7 @@ use zeroize::Zeroizing;
 use crate::Store;
 use crate::access::{ApiKey, ApiKeyUse, AuditChain, AuditFilter, AuditRow};
 use crate::error::{Error, Result};
+use crate::keyed::{KeptAnswer, KeptRequest};
 use crate::types::{
     AgentOutcome, AgentRecord, Applied, Apply, CommitObserver, EventFilter, Fleet, InstanceChange,
     InstanceUpdate, Lease, Revision, Scope, SecretInfo, Seen,
@@ -254,6 +256,20 @@ impl Store for SqlStore {
     async fn instance_forget(&self, key: &InstanceKey, cleanup: bool) -> Result<()> {
         let key = key.clone();
         self.writer.act(move |change| instance::forget(change, &key, cleanup)).await
+    }
+
+    async fn keyed_find(&self, caller: &str, key: &str) -> Result<Option<KeptRequest>> {
+        let (caller, key) = (caller.to_owned(), key.to_owned());
+        self.reader.read(move |connection| keyed::find(connection, &caller, &key)).await
+    }
+
+    async fn keyed_answer(&self, caller: &str, key: &str, answer: KeptAnswer) -> Result<()> {
+        let (caller, key) = (caller.to_owned(), key.to_owned());
+        self.writer.write(move |change| keyed::answer(change, &caller, &key, &answer)).await
+    }
+
+    async fn keyed_sweep(&self, before: Timestamp, most: u32) -> Result<()> {
+        self.writer.write(move |change| keyed::sweep(change, before, most)).await
     }
 
     async fn event_list(&self, filter: &EventFilter) -> Result<Vec<Event>> {

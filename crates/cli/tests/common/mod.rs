@@ -106,9 +106,31 @@ impl Server {
         Server { child, place }
     }
 
+    /// The same, also reachable over TCP by programs of this machine.
+    pub(crate) fn listening() -> Server {
+        Server::start_with(&["--listen", "127.0.0.1:0", "--tls", "off"], &[])
+    }
+
+    /// `http://127.0.0.1:port`
+    pub(crate) fn url(&self) -> String {
+        let status = self.place.ok("server status -o json");
+        let begin = status.find("http://127.0.0.1").unwrap_or_else(|| panic!("{status}"));
+        status[begin..].chars().take_while(|c| *c != '"').collect()
+    }
+
+    pub(crate) fn master_token(&self) -> String {
+        let path = self.place.data_dir().join(".server/master-token");
+        std::fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+
     /// As `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Until it has died by itself.
+    pub(crate) fn wait_for_end(&mut self) {
         self.child.wait().unwrap();
     }
 

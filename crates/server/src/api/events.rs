@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use chassis_api::{Event, EventQuery};
@@ -15,7 +15,7 @@ use futures_util::stream::{self, Stream};
 
 use super::SharedState;
 use super::extract::Query;
-use super::failure::Result;
+use super::failure::{Failure, Result};
 use crate::auth::Caller;
 use crate::shared::Shared;
 
@@ -25,6 +25,8 @@ const LIMIT: u32 = 100;
 const PAGE: u32 = 500;
 /// Tells a silent connection from a dead one.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// After which a client whose connection broke comes back.
+const RETRY: Duration = Duration::from_secs(1);
 
 pub(crate) async fn list(
     State(shared): SharedState,
@@ -42,9 +44,11 @@ pub(crate) async fn list(
         since: query.since,
         kinds: query.kinds.iter().flat_map(|kinds| kinds.split(',').map(str::to_owned)).collect(),
         limit: query.limit.unwrap_or(LIMIT),
-        newest: true,
+        // Whoever names a place goes on from there; others want the newest.
+        newest: query.after.is_none(),
     };
     if query.follow {
+        check_kept(&shared, last_id).await?;
         let stream = follow(shared, caller, filter).await?;
         return Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
@@ -76,6 +80,19 @@ async fn reached(
     Ok(events)
 }
 
+/// Refuses to go on after an event of which the next are gone, or that this store never had.
+async fn check_kept(shared: &Shared, after: Option<u64>) -> Result<()> {
+    let Some(after) = after else { return Ok(()) };
+    let oldest = EventFilter { limit: 1, ..EventFilter::default() };
+    let oldest = shared.store.event_list(&oldest).await?.first().map_or(1, |event| event.id);
+    let newest = *shared.store.event_watch().borrow();
+    if (oldest.saturating_sub(1)..=newest).contains(&after) {
+        return Ok(());
+    }
+    let detail = format!("what follows event {after} is not kept: the server has {oldest} to {newest}");
+    Err(Failure::new(StatusCode::GONE, "events_gone", detail))
+}
+
 /// First what the filter finds, then everything after it.
 async fn follow(
     shared: Arc<Shared>,
@@ -93,8 +110,11 @@ async fn follow(
     Ok(stream::unfold(state, |(to, mut watch, filter, mut pending, mut after)| async move {
         loop {
             if let Some(event) = pending.pop() {
-                let sse =
-                    sse::Event::default().id(event.id.to_string()).json_data(&event).unwrap_or_default();
+                let sse = sse::Event::default()
+                    .id(event.id.to_string())
+                    .retry(RETRY)
+                    .json_data(&event)
+                    .unwrap_or_default();
                 return Some((Ok(sse), (to, watch, filter, pending, after)));
             }
             watch.mark_unchanged();

@@ -15,6 +15,7 @@ mod fleets;
 mod hands;
 mod health;
 mod instances;
+pub(crate) mod keyed;
 mod log_follow;
 mod logs;
 mod nodes;
@@ -38,6 +39,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post, put};
 use tracing::Instrument;
 
+use chassis_store::inherit_keyed;
+
 use crate::auth::guard;
 use crate::metrics::{self, Page};
 use crate::shared::Shared;
@@ -51,7 +54,7 @@ type SharedState = axum::extract::State<Arc<Shared>>;
 async fn to_end<T: Send + 'static>(
     change: impl Future<Output = failure::Result<T>> + Send + 'static,
 ) -> failure::Result<T> {
-    tokio::spawn(change.in_current_span()).await.unwrap_or_else(|error| {
+    tokio::spawn(inherit_keyed(change.in_current_span())).await.unwrap_or_else(|error| {
         let detail = format!("the change broke off: {error}; look at what is there, and please report this");
         Err(failure::Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "broke_off", detail))
     })
@@ -115,6 +118,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .fallback(failure::no_route)
         .method_not_allowed_fallback(failure::no_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(Arc::clone(&shared), keyed::once))
         .layer(from_fn_with_state(Arc::clone(&shared), guard))
         .layer(from_fn(answer::complete))
         .layer(from_fn_with_state(Arc::clone(&shared), metrics::measure))

@@ -24,7 +24,9 @@ use super::column;
 use super::connection::{Connection, Fault, FaultKind, Mismatch, Outcome};
 use super::event;
 use super::key::Keys;
+use super::keyed;
 use crate::error::{Error, Result};
+use crate::keyed::KeyedRequest;
 use crate::types::{Commit, CommitObserver};
 
 /// Bounds how long the first of a batch waits for the last.
@@ -164,6 +166,12 @@ impl Writer {
         F: FnOnce(&mut Change<'_>) -> Result<T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
+        let keyed = KeyedRequest::current();
+        let operation = move |change: &mut Change<'_>| {
+            let value = operation(change)?;
+            keyed.map_or(Ok(()), |request| keyed::keep(change, &request))?;
+            Ok(value)
+        };
         self.0.send(Job::Together(Box::new(Request {
             operation: Some(operation),
             outcome: None,

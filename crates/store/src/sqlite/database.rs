@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0002_rollout.sql"),
     include_str!("../../migrations/0003_exits.sql"),
     include_str!("../../migrations/0004_access.sql"),
+    include_str!("../../migrations/0005_keyed.sql"),
 ];
 
 /// `chas`: tells our databases from others'.

@@ -1,0 +1,72 @@
+//! The API against its own description: schemathesis makes requests out of `/api/v1/openapi.json`, those that fit and those
+//! that do not, follows its links, and holds every answer against it. With all rights, and with a viewer's.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use chassis_testkit::not_tested;
+use common::Server;
+
+/// What a program may rely on. `ignored_auth` asks again without a token and with a wrong one: nobody may succeed so.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+                      response_headers_conformance,response_schema_conformance,missing_required_header,\
+                      unsupported_method,use_after_free,ensure_resource_availability,ignored_auth";
+/// Seconds for each run.
+const TIME: &str = "45";
+
+/// `scripts/test` puts it there.
+fn tool(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../tools/python/bin").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    not_tested(&format!(
+        "{name} is missing: scripts/test fetches it from PyPI, then `cargo nextest run --test schemathesis`"
+    ));
+    None
+}
+
+#[test]
+fn the_description_is_valid() {
+    let Some(validator) = tool("openapi-spec-validator") else { return };
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+    let checked = Command::new(validator).arg(document).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}
+
+#[test]
+fn the_server_keeps_to_its_description_for_who_may_do_everything() {
+    let server = Server::listening();
+    let token = server.master_token();
+    keep_to_it(&server, &token);
+}
+
+#[test]
+fn the_server_keeps_to_its_description_for_a_viewer() {
+    let server = Server::listening();
+    server.place.write("agent.yaml", "name: crawler\nimage: crawler:1\nreplicas: 2\n");
+    server.place.ok("create fleet web");
+    server.place.ok("deploy agent -f agent.yaml");
+    let token = server.place.ok("api-key create seer --role viewer");
+    keep_to_it(&server, token.trim());
+}
+
+fn keep_to_it(server: &Server, token: &str) {
+    let Some(schemathesis) = tool("schemathesis") else { return };
+    let url = server.url();
+    let run = Command::new(schemathesis)
+        .current_dir(server.place.dir.path())
+        .args(["run", &format!("{url}/api/v1/openapi.json"), "--url", &url])
+        .args(["--header", &format!("Authorization: Bearer {token}")])
+        .args(["--checks", CHECKS, "--max-time", TIME, "--max-examples", "20", "--seed", "4"])
+        // It would end the server, lock everybody out of the secrets, or wait for what never ends.
+        .args(["--exclude-operation-id", "server_stop", "--exclude-operation-id", "secret_rotate"])
+        .args(["--request-timeout", "20", "--no-color", "--warnings", "off"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{told}\n{}", String::from_utf8_lossy(&run.stderr));
+    assert_eq!(server.place.run("server status").code, 0, "the server is gone:\n{told}");
+}
