@@ -35,6 +35,7 @@
 //! | `GET /api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/exec` | WebSocket: [`hands`] | a command in the instance |
 //! | `GET /api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/ports/{port}` | WebSocket: [`hands`] | a TCP connection into the instance |
 //! | `POST /api/v1/change` | [`Change`] | 202 |
+//! | `GET /api/v1/progress?fleet=&agent=&number=` | | [`Progress`] just now |
 //! | `POST /api/v1/progress` | [`ProgressQuery`] | server-sent [`Progress`] until done |
 //! | `GET /api/v1/logs?…` ([`LogQuery`]) | | lines of [`LogLine`] |
 //! | `GET /api/v1/events?…` ([`EventQuery`]) | | `[`[`Event`]`]`, or server-sent events with `follow=true` |
@@ -87,7 +88,7 @@ pub use openapi::openapi;
 pub use problem::{PROBLEM_JSON, Problem};
 pub use query::{
     AgentListQuery, DeleteQuery, FleetListQuery, InstanceListQuery, Page, ResolveQuery, SecretListQuery,
-    SecretWriteQuery,
+    SecretWriteQuery, WaitQuery,
 };
 pub use ready::{Alive, Readiness, ReadyCheck};
 pub use rollout::{Changed, Revision, RevisionOutcome, RolloutStatus, RolloutUndo, Upgrade, Upgraded};

@@ -81,3 +81,12 @@ pub struct ResolveQuery {
     #[serde(default)]
     pub kept: bool,
 }
+
+/// How long the answer to a change may take.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitQuery {
+    /// `30s`, at most `5m`: answer with 200 when all is as wanted, or with 202 when that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]{1,5}ms|[0-9]{1,2}s?|[0-4]m)$"))]
+    pub wait: Option<String>,
+}

@@ -62,6 +62,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/exec", "exec_open", OPERATOR_OF_FLEET),
     route("GET", "/api/v1/fleets/{fleet}/agents/{agent}/instances/{number}/ports/{port}", "port_open", OPERATOR_OF_FLEET),
     route("POST", "/api/v1/change", "instance_change", OPERATOR_OF_FLEETS),
+    route("GET", "/api/v1/progress", "progress_get", VIEWER_OF_FLEETS),
     route("POST", "/api/v1/progress", "progress_follow", VIEWER_OF_FLEETS),
     route("GET", "/api/v1/logs", "log_read", VIEWER_OF_FLEETS),
     route("GET", "/api/v1/stats", "stats_read", VIEWER_OF_FLEETS),

@@ -139,12 +139,12 @@ fn an_object_that_others_changed_is_left_alone() {
     let server = Server::start();
     ask_json(&server, "POST", "/api/v1/fleets", &json!({ "name": "web" }));
     let agent = json!({ "agents": [{ "name": "crawler", "image": "crawler:1" }] });
-    assert_eq!(ask_json(&server, "POST", "/api/v1/fleets/web/apply", &agent).status, 200);
+    assert_eq!(ask_json(&server, "POST", "/api/v1/fleets/web/apply", &agent).status, 202);
     let path = "/api/v1/fleets/web/agents/crawler";
     let seen = ask(&server, "GET", path, &[], b"");
     let tag = seen.header("etag").unwrap_or_default().to_owned();
     let other = json!({ "agents": [{ "name": "crawler", "image": "crawler:2" }] });
-    assert_eq!(ask_json(&server, "POST", "/api/v1/fleets/web/apply", &other).status, 200);
+    assert_eq!(ask_json(&server, "POST", "/api/v1/fleets/web/apply", &other).status, 202);
     let changed = ask(&server, "GET", path, &[("If-None-Match", &tag)], b"");
     assert_eq!(changed.status, 200, "it is another one by now");
     let refused = ask(&server, "DELETE", path, &[("If-Match", &tag)], b"");
@@ -179,7 +179,7 @@ fn a_request_with_a_key_is_carried_out_once() {
     let agents = json!({ "agents": [{ "name": "crawler", "image": "crawler:1" }] });
     problem(&ask("k3", "/api/v1/fleets/later/apply", &agents), 404, "fleet_not_found");
     assert_eq!(ask("k4", "/api/v1/fleets", &json!({ "name": "later" })).status, 201);
-    assert_eq!(ask("k3", "/api/v1/fleets/later/apply", &agents).status, 200);
+    assert_eq!(ask("k3", "/api/v1/fleets/later/apply", &agents).status, 202);
     let restart = json!({ "scope": { "fleet": "later" }, "change": "stop" });
     let restarts: Vec<Answer> = (0..2).map(|_| ask("k5", "/api/v1/change", &restart)).collect();
     assert!(restarts.iter().all(|answer| answer.status == 202 && answer.body.is_empty()), "{restarts:?}");
@@ -262,4 +262,27 @@ fn who_comes_back_gets_the_events_that_were_missed() {
     assert!(seen[2] > seen[1], "{seen:?}");
     let unknown = [("Last-Event-ID", "999999")];
     problem(&ask(&server, "GET", "/api/v1/events?follow=true", &unknown, b""), 410, "events_gone");
+}
+
+#[test]
+fn slow_work_is_waited_for_if_that_is_asked() {
+    let server = Server::start();
+    let agent = json!({ "createFleet": true, "agents": [{ "name": "crawler", "image": "crawler:1", "replicas": 2 }] });
+    let noted = ask_json(&server, "POST", "/api/v1/fleets/web/apply", &agent);
+    let place = noted.header("location").unwrap_or_default().to_owned();
+    assert_eq!((noted.status, place.as_str()), (202, "/api/v1/progress?fleet=web"), "{}", noted.body);
+    common::wait_until("all is as wanted", || {
+        ask(&server, "GET", &place, &[], b"").json()["state"] == "done"
+    });
+    let scale = json!({ "agent": "crawler", "count": 4 });
+    let done = ask_json(&server, "POST", "/api/v1/fleets/web/scale?wait=20s", &scale);
+    assert_eq!((done.status, done.header("preference-applied")), (200, Some("wait=20s")), "{}", done.body);
+    let running = ask(&server, "GET", "/api/v1/fleets/web/agents/crawler/instances", &[], b"").json();
+    let phases: Vec<&str> =
+        running.as_array().into_iter().flatten().filter_map(|one| one["phase"].as_str()).collect();
+    assert_eq!(phases, ["Running"; 4], "it said that all is as wanted");
+    problem(&ask_json(&server, "POST", "/api/v1/fleets/web/scale?wait=long", &scale), 400, "invalid_query");
+    let gone = ask(&server, "DELETE", "/api/v1/fleets/web?wait=20s", &[], b"");
+    assert_eq!(gone.status, 200, "{}", gone.body);
+    problem(&ask(&server, "GET", "/api/v1/fleets/web", &[], b""), 404, "fleet_not_found");
 }

@@ -18,8 +18,8 @@ mod types;
 
 pub use access::{ApiKey, ApiKeyUse, AuditChain, AuditEnd, AuditFilter, AuditRow};
 pub use error::{Cause, Error, ErrorKind, Result};
-pub use postgres::{PostgresOptions, migrate_postgres};
 pub use keyed::{KeptAnswer, KeptRequest, KeyedRequest, inherit_keyed};
+pub use postgres::{PostgresOptions, migrate_postgres};
 pub use sql::SqlStore;
 pub use sql::audit_log::hash as audit_hash;
 pub use sql::key::KeySource;

@@ -96,6 +96,7 @@ fn headers() -> Value {
         },
         "ETag": { "description": "For `If-None-Match`, and for `If-Match` of a change.", "schema": text },
         "Link": { "description": "`<…>; rel=\"next\"`: the next part, if there is more.", "schema": text },
+        "Location": { "description": "Where to ask how far it is.", "schema": text },
         "Idempotency-Replayed": {
             "description": "`true` if this is the answer of an earlier request with the same key.", "schema": text,
         },
@@ -261,9 +262,12 @@ fn answer_json(
 ) -> Value {
     let mut headers = Map::new();
     headers.insert("X-Request-Id".to_owned(), header_ref("X-Request-Id"));
-    for (is_there, name) in
-        [(described.tagged, "ETag"), (described.paged, "Link"), (is_keyed(route), "Idempotency-Replayed")]
-    {
+    for (is_there, name) in [
+        (described.tagged, "ETag"),
+        (described.paged, "Link"),
+        (described.slow, "Location"),
+        (is_keyed(route), "Idempotency-Replayed"),
+    ] {
         if is_there {
             headers.insert(name.to_owned(), header_ref(name));
         }

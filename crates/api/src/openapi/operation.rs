@@ -3,6 +3,8 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
 
+use crate::query::WaitQuery;
+
 type MakeSchema = fn(&mut SchemaGenerator) -> Schema;
 
 /// What a request carries, or an answer.
@@ -36,6 +38,8 @@ pub(super) struct Operation {
     pub(super) guarded: bool,
     /// Its answers come in parts, with a `Link` to the next.
     pub(super) paged: bool,
+    /// Its work goes on after the answer; `Location` tells how far it is.
+    pub(super) slow: bool,
     /// Takes `Last-Event-ID`.
     pub(super) resumable: bool,
 }
@@ -51,6 +55,7 @@ pub(super) fn operation(summary: &'static str) -> Operation {
         tagged: false,
         guarded: false,
         paged: false,
+        slow: false,
         resumable: false,
     }
 }
@@ -77,6 +82,17 @@ impl Operation {
         self.answer_of(status, description, vec![Content::Nothing])
     }
 
+    /// Of work that takes time: 200 if it was waited for, and is done.
+    pub(super) fn slow_answer<T: JsonSchema>(self, description: &'static str) -> Self {
+        let slow = Operation { slow: true, ..self.query::<WaitQuery>() };
+        slow.answer::<T>(202, description).answer::<T>(200, description)
+    }
+
+    pub(super) fn slow(self) -> Self {
+        let slow = Operation { slow: true, ..self.query::<WaitQuery>() };
+        slow.empty(202, "It is noted; `Location` tells how far it is").empty(200, "It is done")
+    }
+
     pub(super) fn stream(self, media: &'static str, description: &'static str) -> Self {
         self.answer_of(200, description, vec![Content::Other(media)])
     }
@@ -92,7 +108,9 @@ impl Operation {
         operation: &'static str,
         parameters: &'static [(&'static str, &'static str)],
     ) -> Self {
-        if let Some(answer) = self.answers.last_mut() {
+        let slow = self.slow;
+        let status = self.answers.last().map(|answer| answer.status);
+        for answer in self.answers.iter_mut().filter(|answer| slow || Some(answer.status) == status) {
             answer.links.push((operation, parameters));
         }
         self

@@ -11,8 +11,8 @@ use crate::{
     Agent, AgentOutcome, Alive, ApiKey, ApiKeyCreate, ApiKeyCreated, Applied, Apply, AuditLogQuery,
     AuditQuery, AuditRecord, AuditVerified, AuditVerifyQuery, Change, Changed, Event, EventQuery, ExitRecord,
     Fleet, FleetCreate, HealthReport, Instance, InstanceAudit, InstanceDetail, KeyRotate, KeyRotated,
-    LogQuery, Node, ProgressQuery, Readiness, Revision, RolloutStatus, RolloutUndo, Scale, Secret,
-    SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
+    LogQuery, Node, Progress, ProgressQuery, Readiness, Revision, RolloutStatus, RolloutUndo, Scale, Scope,
+    Secret, SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
 };
 
 type Parameters = &'static [(&'static str, &'static str)];
@@ -91,7 +91,7 @@ fn fleet(name: &str) -> Option<Operation> {
         "fleet_delete" => {
             operation("Delete a fleet with all its agents; their data is kept unless `cleanup`")
                 .query::<DeleteQuery>()
-                .empty(202, "It is being deleted; `progress_follow` tells how far that is")
+                .slow()
                 .guarded()
         }
         "fleet_apply" => operation("Declare agents of a fleet: what is not so yet is made so")
@@ -99,7 +99,7 @@ fn fleet(name: &str) -> Option<Operation> {
                 "createFleet": true,
                 "agents": [{ "name": "crawler", "image": "myrepo/crawler:1.0", "replicas": 2 }],
             }))
-            .answer::<Applied>(200, "What changed; `progress_follow` tells when the instances are as wanted")
+            .slow_answer::<Applied>("What changed")
             .link("agent_get", APPLIED_AGENT)
             .link("agent_upgrade", APPLIED_AGENT)
             .link("revision_list", APPLIED_AGENT)
@@ -111,7 +111,7 @@ fn fleet(name: &str) -> Option<Operation> {
             .link("agent_delete", APPLIED_AGENT),
         "fleet_scale" => operation("Set how many instances an agent has")
             .body::<Scale>(json!({ "agent": "crawler", "count": 3 }))
-            .answer::<Fleet>(200, "The fleet")
+            .slow_answer::<Fleet>("The fleet")
             .link("fleet_get", SAME_FLEET)
             .guarded(),
         _ => return None,
@@ -132,12 +132,12 @@ fn agent(name: &str) -> Option<Operation> {
             .tagged(),
         "agent_delete" => operation("Delete an agent and its instances; their data is kept unless `cleanup`")
             .query::<DeleteQuery>()
-            .empty(202, "It is being deleted; `progress_follow` tells how far that is")
+            .slow()
             .guarded()
             .problems(&[409]),
         "agent_upgrade" => operation("Give an agent another image, or what its image's name means by now")
             .body::<Upgrade>(json!({ "image": "myrepo/crawler:1.1" }))
-            .answer::<Upgraded>(200, "The new revision, if there is one")
+            .slow_answer::<Upgraded>("The new revision, if there is one")
             .problems(&[502]),
         "revision_list" => operation("Every revision of an agent that is kept, oldest first")
             .answer::<Vec<Revision>>(200, "The revisions")
@@ -147,7 +147,7 @@ fn agent(name: &str) -> Option<Operation> {
         }
         "rollout_undo" => operation("Go back to an earlier revision, as a new one")
             .body::<RolloutUndo>(json!({ "toRevision": 1 }))
-            .answer::<AgentOutcome>(200, "The new revision"),
+            .slow_answer::<AgentOutcome>("The new revision"),
         "rollout_pause" => operation("Replace no instance of an agent for now")
             .answer::<Changed>(200, "Whether that changed anything"),
         "rollout_resume" => {
@@ -178,7 +178,7 @@ fn instance(name: &str) -> Option<Operation> {
             .tagged(),
         "instance_delete" => operation("Take one instance away; its data is kept unless `cleanup`")
             .query::<DeleteQuery>()
-            .empty(202, "It is being deleted; `progress_follow` tells how far that is")
+            .slow()
             .problems(&[409]),
         "exit_list" => operation("How the last runs of an instance ended, the newest first")
             .answer::<Vec<ExitRecord>>(200, "The runs, with their last output"),
@@ -199,7 +199,7 @@ fn instance(name: &str) -> Option<Operation> {
                 .body::<Change>(
                     json!({ "scope": { "fleet": "crawlers", "agent": "crawler" }, "change": "restart" }),
                 )
-                .empty(202, "It is noted; `progress_follow` tells how far it is")
+                .slow()
                 .problems(&[404])
         }
         _ => return None,
@@ -208,6 +208,10 @@ fn instance(name: &str) -> Option<Operation> {
 
 fn rest(name: &str) -> Option<Operation> {
     Some(match name {
+        "progress_get" => operation("How far instances are on the way to what is wanted, just now")
+            .query::<Scope>()
+            .answer::<Progress>(200, "How far, and what is in the way")
+            .problems(&[422]),
         "progress_follow" => {
             operation("How far instances are on the way to what is wanted, until they are there")
                 .body::<ProgressQuery>(json!({ "scopes": [{ "fleet": "crawlers" }] }))

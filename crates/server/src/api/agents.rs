@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use chassis_api::{Agent, AgentChange, AgentListQuery, AgentOutcome, Applied, Apply, DeleteQuery};
+use axum::{Extension, Json};
+use chassis_api::{Agent, AgentChange, AgentListQuery, AgentOutcome, Applied, Apply, DeleteQuery, Scope};
 use chassis_core::{AgentKey, Role};
 use chassis_spec::{AgentName, AgentSpec, FleetName};
 
@@ -15,6 +15,7 @@ use super::failure::{Failure, Result};
 use super::page::{Paging, Part, place};
 use super::select::Selection;
 use super::targets::with_suggestion_to_create;
+use super::wait::Awaited;
 use super::{SharedState, to_end};
 use crate::auth::Caller;
 use crate::controller::{AgentController, agents_reload};
@@ -30,7 +31,7 @@ pub(crate) async fn apply(
     caller: Caller,
     Path(fleet): Path<FleetName>,
     Body(apply): Body<Apply>,
-) -> Result<Json<Applied>> {
+) -> Result<(Option<Extension<Awaited>>, Json<Applied>)> {
     let declared =
         apply.agents.iter().take(DECLARED_TOLD).map(|spec| format!("{} ({})", spec.name, spec.image));
     caller.tell(declared.collect::<Vec<_>>().join(", "));
@@ -60,11 +61,13 @@ pub(crate) async fn apply(
             failpoint("apply:stored");
             agents_reload(&shared, changed_keys(&fleet, &applied)).await?;
         }
-        Ok(Json(Applied {
+        let scope = Scope { fleet: fleet.clone(), agent: None, number: None };
+        let applied = Applied {
             fleet,
             fleet_created: applied.fleet_created,
             agents: applied.agents.into_iter().map(outcome_wire).collect(),
-        }))
+        };
+        Ok(((!request.dry_run).then_some(Extension(Awaited(scope))), Json(applied)))
     })
     .await
 }
@@ -108,14 +111,15 @@ pub(crate) async fn remove(
     Path((fleet, agent)): Path<(FleetName, AgentName)>,
     Query(query): Query<DeleteQuery>,
     Expected(version): Expected,
-) -> Result<StatusCode> {
+) -> Result<(StatusCode, Extension<Awaited>)> {
     let key = AgentKey { fleet, agent };
     to_end(async move {
         failpoint("agent_delete:before");
         shared.store.agent_delete(&key, query.cleanup, version).await?;
         failpoint("agent_delete:stored");
+        let scope = Scope { fleet: key.fleet.clone(), agent: Some(key.agent.clone()), number: None };
         agents_reload(&shared, vec![key]).await?;
-        Ok(StatusCode::ACCEPTED)
+        Ok((StatusCode::ACCEPTED, Extension(Awaited(scope))))
     })
     .await
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use chassis_api::{DeleteQuery, Fleet, FleetCreate, FleetListQuery, Scale};
+use axum::{Extension, Json};
+use chassis_api::{DeleteQuery, Fleet, FleetCreate, FleetListQuery, Scale, Scope};
 use chassis_core::AgentKey;
 use chassis_spec::FleetName;
 
@@ -15,6 +15,7 @@ use super::failure::{Failure, Result};
 use super::page::{Paging, Part};
 use super::select::Selection;
 use super::targets::with_suggestion;
+use super::wait::Awaited;
 use super::{SharedState, to_end};
 use crate::auth::Caller;
 use crate::controller::agents_reload;
@@ -70,7 +71,7 @@ pub(crate) async fn remove(
     Path(name): Path<FleetName>,
     Query(query): Query<DeleteQuery>,
     Expected(version): Expected,
-) -> Result<StatusCode> {
+) -> Result<(StatusCode, Extension<Awaited>)> {
     to_end(async move {
         failpoint("fleet_delete:before");
         if let Err(error) = shared.store.fleet_delete(&name, query.cleanup, version).await {
@@ -79,7 +80,8 @@ pub(crate) async fn remove(
         failpoint("fleet_delete:stored");
         agents_reload(&shared, agent_keys(&shared, &name)).await?;
         fleet_finish_if_deleting(&shared, &name).await;
-        Ok(StatusCode::ACCEPTED)
+        let scope = Scope { fleet: name, agent: None, number: None };
+        Ok((StatusCode::ACCEPTED, Extension(Awaited(scope))))
     })
     .await
 }
@@ -90,7 +92,7 @@ pub(crate) async fn scale(
     Path(name): Path<FleetName>,
     Expected(version): Expected,
     Body(scale): Body<Scale>,
-) -> Result<Json<Fleet>> {
+) -> Result<(Extension<Awaited>, Json<Fleet>)> {
     caller.tell(format!("to {}", scale.count));
     let fleet = find(&shared, &caller, &name).await?;
     let agents = agent_keys(&shared, &name);
@@ -119,8 +121,9 @@ pub(crate) async fn scale(
         failpoint("scale:before");
         shared.store.agent_scale(&key, scale.count, version).await?;
         failpoint("scale:stored");
+        let scope = Scope { fleet: key.fleet.clone(), agent: Some(key.agent.clone()), number: None };
         agents_reload(&shared, vec![key]).await?;
-        Ok(Json(wire(&shared, fleet)))
+        Ok((Extension(Awaited(scope)), Json(wire(&shared, fleet))))
     })
     .await
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use chassis_api::{Change, ChangeKind, DeleteQuery, Instance, InstanceDetail, InstanceListQuery, MountInfo};
 use chassis_core::{ExitRecord, InstanceKey, Phase, Reason};
 use chassis_spec::{AgentName, AgentSpec, FleetName, Security};
@@ -17,6 +17,7 @@ use super::failure::{Failure, Result};
 use super::page::{Paging, Part, digits, place};
 use super::select::Selection;
 use super::targets::target_name;
+use super::wait::Awaited;
 use super::{SharedState, reach, to_end};
 use crate::auth::Caller;
 use crate::controller::{AgentController, agents_reload};
@@ -126,14 +127,15 @@ pub(crate) async fn remove(
     State(shared): SharedState,
     Path((fleet, agent, number)): Path<(FleetName, AgentName, u32)>,
     Query(query): Query<DeleteQuery>,
-) -> Result<StatusCode> {
+) -> Result<(StatusCode, Extension<Awaited>)> {
     let key = InstanceKey { fleet, agent, number };
     to_end(async move {
         failpoint("instance_delete:before");
         shared.store.instance_delete(&key, query.cleanup).await?;
         failpoint("instance_delete:stored");
         agents_reload(&shared, vec![key.agent_key()]).await?;
-        Ok(StatusCode::ACCEPTED)
+        let scope = chassis_api::Scope { fleet: key.fleet, agent: Some(key.agent), number: Some(key.number) };
+        Ok((StatusCode::ACCEPTED, Extension(Awaited(scope))))
     })
     .await
 }
@@ -142,9 +144,10 @@ pub(crate) async fn change(
     State(shared): SharedState,
     caller: Caller,
     Body(change): Body<Change>,
-) -> Result<StatusCode> {
+) -> Result<(StatusCode, Extension<Awaited>)> {
     caller.require(&change.scope.fleet)?;
     caller.tell(format!("{:?} {}", change.change, target_name(&change.scope)).to_lowercase());
+    let asked = change.scope.clone();
     let scope = Scope { fleet: change.scope.fleet, agent: change.scope.agent, number: change.scope.number };
     if scope.number.is_some() && scope.agent.is_none() {
         return Err(Failure::invalid(
@@ -162,7 +165,7 @@ pub(crate) async fn change(
         let agents = shared.store.instance_change(&scope, change).await?;
         failpoint("change:stored");
         agents_reload(&shared, agents).await?;
-        Ok(StatusCode::ACCEPTED)
+        Ok((StatusCode::ACCEPTED, Extension(Awaited(asked))))
     })
     .await
 }

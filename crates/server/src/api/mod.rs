@@ -29,6 +29,7 @@ mod select;
 mod server;
 mod stats;
 mod targets;
+mod wait;
 
 use std::sync::Arc;
 
@@ -102,7 +103,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             get(hands::port::open),
         )
         .route("/api/v1/change", post(instances::change))
-        .route("/api/v1/progress", post(progress::follow))
+        .route("/api/v1/progress", get(progress::show).post(progress::follow))
         .route("/api/v1/logs", get(logs::read))
         .route("/api/v1/stats", get(stats::read))
         .route("/api/v1/audit", get(audit::read))
@@ -118,6 +119,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .fallback(failure::no_route)
         .method_not_allowed_fallback(failure::no_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(Arc::clone(&shared), wait::until_done))
         .layer(from_fn_with_state(Arc::clone(&shared), keyed::once))
         .layer(from_fn_with_state(Arc::clone(&shared), guard))
         .layer(from_fn(answer::complete))

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use chassis_api::{FleetStuck, Progress, ProgressQuery, ProgressState, Pull, Scope, Stuck};
@@ -14,8 +15,8 @@ use futures_util::stream::{self, Stream};
 use jiff::{SignedDuration, Timestamp};
 
 use super::SharedState;
-use super::extract::Body;
-use super::failure::Result;
+use super::extract::{Body, Query};
+use super::failure::{Failure, Result};
 use super::instances::{agents_in, down_message};
 use crate::auth::Caller;
 use crate::checks::has_check;
@@ -73,7 +74,21 @@ pub(crate) async fn follow(
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-fn progress(shared: &Arc<Shared>, caller: &Caller, scopes: &[Scope]) -> Progress {
+/// How far it is just now.
+pub(crate) async fn show(
+    State(shared): SharedState,
+    caller: Caller,
+    Query(scope): Query<Scope>,
+) -> Result<Json<Progress>> {
+    caller.require(&scope.fleet)?;
+    if scope.number.is_some() && scope.agent.is_none() {
+        let detail = "a number names an instance only together with its agent";
+        return Err(Failure::invalid("agent_needed", detail));
+    }
+    Ok(Json(progress(&shared, &caller, &[scope])))
+}
+
+pub(super) fn progress(shared: &Arc<Shared>, caller: &Caller, scopes: &[Scope]) -> Progress {
     let now = Timestamp::now();
     let mut progress = Progress {
         state: ProgressState::Working,

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use chassis_api::{
-    AgentOutcome, Changed, Revision, RevisionOutcome, RolloutStatus, RolloutUndo, Upgrade, Upgraded,
+    AgentOutcome, Changed, Revision, RevisionOutcome, RolloutStatus, RolloutUndo, Scope, Upgrade, Upgraded,
 };
 use chassis_core::{AgentKey, Wanted};
 use chassis_spec::{AgentName, AgentSpec, FleetName};
@@ -15,6 +15,7 @@ use super::agents::{agent_find, outcome_wire};
 use super::extract::{Body, Path};
 use super::failure::{Failure, Result};
 use super::page::{Paging, Part, digits};
+use super::wait::Awaited;
 use super::{SharedState, to_end};
 use crate::controller::agents_reload;
 use crate::failpoint::failpoint;
@@ -84,16 +85,16 @@ pub(crate) async fn undo(
     State(shared): SharedState,
     Path((fleet, agent)): Name,
     Body(undo): Body<RolloutUndo>,
-) -> Result<Json<AgentOutcome>> {
+) -> Result<(Option<Extension<Awaited>>, Json<AgentOutcome>)> {
     let key = AgentKey { fleet, agent };
     to_end(async move {
         failpoint("undo:before");
         let outcome = shared.store.revision_undo(&key, undo.to_revision, undo.dry_run).await?;
         if !undo.dry_run {
             failpoint("undo:stored");
-            agents_reload(&shared, vec![key]).await?;
+            agents_reload(&shared, vec![key.clone()]).await?;
         }
-        Ok(Json(outcome_wire(outcome)))
+        Ok(((!undo.dry_run).then(|| awaited(key)), Json(outcome_wire(outcome))))
     })
     .await
 }
@@ -104,6 +105,10 @@ pub(crate) async fn pause(State(shared): SharedState, Path((fleet, agent)): Name
 
 pub(crate) async fn resume(State(shared): SharedState, Path((fleet, agent)): Name) -> Result<Json<Changed>> {
     set_paused(shared, AgentKey { fleet, agent }, false).await
+}
+
+fn awaited(key: AgentKey) -> Extension<Awaited> {
+    Extension(Awaited(Scope { fleet: key.fleet, agent: Some(key.agent), number: None }))
 }
 
 async fn set_paused(shared: Arc<Shared>, key: AgentKey, paused: bool) -> Result<Json<Changed>> {
@@ -121,7 +126,7 @@ pub(crate) async fn upgrade(
     State(shared): SharedState,
     Path((fleet, agent)): Name,
     Body(upgrade): Body<Upgrade>,
-) -> Result<Json<Upgraded>> {
+) -> Result<(Extension<Awaited>, Json<Upgraded>)> {
     if upgrade.image.is_some() == upgrade.refresh {
         return Err(Failure::invalid("one_of_two", "give either `image` or `refresh`"));
     }
@@ -145,8 +150,8 @@ pub(crate) async fn upgrade(
         failpoint("upgrade:before");
         let outcome = shared.store.agent_upgrade(&key, upgrade.image.as_ref(), pin.as_ref()).await?;
         failpoint("upgrade:stored");
-        agents_reload(&shared, vec![key]).await?;
-        Ok(Json(Upgraded { outcome: outcome_wire(outcome), pin }))
+        agents_reload(&shared, vec![key.clone()]).await?;
+        Ok((awaited(key), Json(Upgraded { outcome: outcome_wire(outcome), pin })))
     })
     .await
 }
