@@ -55,6 +55,10 @@ fn the_server_keeps_to_its_description_for_a_viewer() {
 
 fn keep_to_it(server: &Server, token: &str) {
     let Some(schemathesis) = tool("schemathesis") else { return };
+    // A change is not waited for longer than a test can wait, and what never ends is not followed.
+    server
+        .place
+        .write("schemathesis.toml", "[parameters]\n\"query.follow\" = false\n\"query.wait\" = \"200ms\"\n");
     let url = server.url();
     let run = Command::new(schemathesis)
         .current_dir(server.place.dir.path())

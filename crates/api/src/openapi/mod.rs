@@ -290,6 +290,12 @@ fn content_json(generator: &mut SchemaGenerator, content: &Content) -> Option<Ma
     let (media, media_type) = match content {
         Content::Nothing => return None,
         Content::Json(schema) => ("application/json", json!({ "schema": schema(generator).to_value() })),
+        // Each event, as it is parsed.
+        Content::Other("text/event-stream") => {
+            let data = json!({ "type": "string", "contentMediaType": "application/json" });
+            let event = json!({ "type": "object", "properties": { "data": data }, "required": ["data"] });
+            ("text/event-stream", json!({ "schema": event }))
+        }
         Content::Other("application/octet-stream") => ("application/octet-stream", json!({})),
         Content::Other(media) => (*media, json!({ "schema": { "type": "string" } })),
     };

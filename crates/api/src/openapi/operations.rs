@@ -19,16 +19,9 @@ type Parameters = &'static [(&'static str, &'static str)];
 
 const SAME_FLEET: Parameters = &[("fleet", "$request.path.fleet")];
 const NAMED_FLEET: Parameters = &[("fleet", "$response.body#/name")];
-const FIRST_FLEET: Parameters = &[("fleet", "$response.body#/0/name")];
 const SAME_AGENT: Parameters = &[("fleet", "$request.path.fleet"), ("agent", "$request.path.agent")];
 const APPLIED_AGENT: Parameters =
     &[("fleet", "$response.body#/fleet"), ("agent", "$response.body#/agents/0/agent")];
-const FIRST_AGENT: Parameters = &[("fleet", "$response.body#/0/fleet"), ("agent", "$response.body#/0/name")];
-const FIRST_INSTANCE: Parameters = &[
-    ("fleet", "$response.body#/0/fleet"),
-    ("agent", "$response.body#/0/agent"),
-    ("number", "$response.body#/0/number"),
-];
 const SAME_INSTANCE: Parameters =
     &[("fleet", "$request.path.fleet"), ("agent", "$request.path.agent"), ("number", "$request.path.number")];
 const WRITTEN_SECRET: Parameters = &[("fleet", "$response.body#/fleet"), ("name", "$response.body#/name")];
@@ -74,7 +67,6 @@ fn fleet(name: &str) -> Option<Operation> {
         "fleet_list" => operation("Fleets, by name")
             .query::<FleetListQuery>()
             .answer::<Vec<Fleet>>(200, "The fleets that whoever asks can see")
-            .link("fleet_get", FIRST_FLEET)
             .paged(),
         "fleet_create" => operation("Make an empty fleet")
             .body::<FleetCreate>(json!({ "name": "crawlers", "labels": { "team": "search" } }))
@@ -123,7 +115,6 @@ fn agent(name: &str) -> Option<Operation> {
         "agent_list" => operation("Agents, by fleet and name")
             .query::<AgentListQuery>()
             .answer::<Vec<Agent>>(200, "The agents that whoever asks can see")
-            .link("agent_get", FIRST_AGENT)
             .paged(),
         "agent_get" => operation("One agent, with its definition")
             .answer::<Agent>(200, "The agent")
@@ -162,15 +153,9 @@ fn instance(name: &str) -> Option<Operation> {
         "instance_list" => operation("Instances, by fleet, agent and number")
             .query::<InstanceListQuery>()
             .answer::<Vec<Instance>>(200, "The instances that whoever asks can see")
-            .link("instance_get", FIRST_INSTANCE)
             .paged(),
         "agent_instance_list" => operation("Instances of one agent, by number")
             .answer::<Vec<Instance>>(200, "The instances")
-            .link("instance_get", FIRST_INSTANCE)
-            .link("exit_list", FIRST_INSTANCE)
-            .link("health_get", FIRST_INSTANCE)
-            .link("health_look", FIRST_INSTANCE)
-            .link("instance_delete", FIRST_INSTANCE)
             .paged(),
         "instance_get" => operation("Everything about one instance")
             .answer::<InstanceDetail>(200, "The instance")
@@ -244,6 +229,7 @@ fn rest(name: &str) -> Option<Operation> {
         "secret_list" => operation("Names of secrets, never values")
             .query::<SecretListQuery>()
             .answer::<Vec<Secret>>(200, "By fleet and name")
+            .problems(&[404])
             .paged(),
         "secret_write" => operation("Keep a secret, encrypted; the body is its value")
             .query::<SecretWriteQuery>()
