@@ -132,7 +132,7 @@ fn tag(route: &Route) -> &'static str {
 
 fn parameters(generator: &mut SchemaGenerator, route: &Route, described: &Operation) -> Vec<Value> {
     let mut parameters: Vec<Value> =
-        path_parameters(route.path).map(|name| path_parameter(generator, name)).collect();
+        path_parameters(route.path).map(|name| path_parameter(generator, route, name)).collect();
     for query in &described.queries {
         parameters.extend(query_parameters(query(generator)));
     }
@@ -161,11 +161,12 @@ fn path_parameters(path: &'static str) -> impl Iterator<Item = &'static str> {
     path.split('{').skip(1).filter_map(|rest| rest.split('}').next())
 }
 
-fn path_parameter(generator: &mut SchemaGenerator, name: &str) -> Value {
-    use chassis_spec::{AgentName, FleetName, SecretName};
+fn path_parameter(generator: &mut SchemaGenerator, route: &Route, name: &str) -> Value {
+    use chassis_spec::{AgentName, ApiKeyName, FleetName, SecretName};
     let schema = match name {
         "fleet" => schema_of::<FleetName>(generator).to_value(),
         "agent" => schema_of::<AgentName>(generator).to_value(),
+        "name" if tag(route) == "api" => schema_of::<ApiKeyName>(generator).to_value(),
         "name" => schema_of::<SecretName>(generator).to_value(),
         "number" => json!({ "type": "integer", "format": "uint32", "minimum": 1, "maximum": u32::MAX }),
         "port" => json!({ "type": "integer", "format": "uint16", "minimum": 1, "maximum": u16::MAX }),

@@ -70,11 +70,6 @@ impl Caller {
         }
     }
 
-    /// For people, and for what is kept of a caller.
-    pub(crate) fn name(&self) -> &str {
-        &self.0.identity.name
-    }
-
     /// True if something in the fleet may be shown to the caller.
     pub(crate) fn reaches(&self, fleet: &FleetName) -> bool {
         self.0.identity.grant.reaches(fleet)
