@@ -1,6 +1,12 @@
 //! The API against its own description: schemathesis makes requests out of `/api/v1/openapi.json`, those that fit and those
 //! that do not, follows its links, and holds every answer against it. With all rights, and with a viewer's.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and tells what it did"
+)]
+
 mod common;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +21,17 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
                       unsupported_method,use_after_free,ensure_resource_availability,ignored_auth";
 /// Seconds for each run.
 const TIME: &str = "45";
+
+/// Each request from another address, as a proxy tells it: a wrong token must not lock out those that follow.
+const HOOKS: &str = "\
+import random
+import schemathesis
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    case.headers['X-Forwarded-For'] = '.'.join(str(random.randint(1, 250)) for _ in range(4))
+";
 
 /// `scripts/test` puts it there.
 fn tool(name: &str) -> Option<PathBuf> {
@@ -38,19 +55,25 @@ fn the_description_is_valid() {
 
 #[test]
 fn the_server_keeps_to_its_description_for_who_may_do_everything() {
-    let server = Server::listening();
+    let server = listening();
     let token = server.master_token();
     keep_to_it(&server, &token);
 }
 
 #[test]
 fn the_server_keeps_to_its_description_for_a_viewer() {
-    let server = Server::listening();
+    let server = listening();
     server.place.write("agent.yaml", "name: crawler\nimage: crawler:1\nreplicas: 2\n");
     server.place.ok("create fleet web");
     server.place.ok("deploy agent -f agent.yaml");
     let token = server.place.ok("api-key create seer --role viewer");
     keep_to_it(&server, token.trim());
+}
+
+fn listening() -> Server {
+    let network =
+        ["--listen", "127.0.0.1:0", "--tls", "off", "--trusted-proxy", "127.0.0.1/32", "--rate-limit", "0"];
+    Server::start_with(&network, &[])
 }
 
 fn keep_to_it(server: &Server, token: &str) {
@@ -59,9 +82,11 @@ fn keep_to_it(server: &Server, token: &str) {
     server
         .place
         .write("schemathesis.toml", "[parameters]\n\"query.follow\" = false\n\"query.wait\" = \"200ms\"\n");
+    server.place.write("hooks.py", HOOKS);
     let url = server.url();
     let run = Command::new(schemathesis)
         .current_dir(server.place.dir.path())
+        .envs([("SCHEMATHESIS_HOOKS", "hooks"), ("PYTHONPATH", ".")])
         .args(["run", &format!("{url}/api/v1/openapi.json"), "--url", &url])
         .args(["--header", &format!("Authorization: Bearer {token}")])
         .args(["--checks", CHECKS, "--max-time", TIME, "--max-examples", "20", "--seed", "4"])
@@ -71,6 +96,7 @@ fn keep_to_it(server: &Server, token: &str) {
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&run.stdout);
+    println!("{told}");
     assert!(run.status.success(), "{told}\n{}", String::from_utf8_lossy(&run.stderr));
     assert_eq!(server.place.run("server status").code, 0, "the server is gone:\n{told}");
 }

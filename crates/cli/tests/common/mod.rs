@@ -106,11 +106,6 @@ impl Server {
         Server { child, place }
     }
 
-    /// The same, also reachable over TCP by programs of this machine.
-    pub(crate) fn listening() -> Server {
-        Server::start_with(&["--listen", "127.0.0.1:0", "--tls", "off"], &[])
-    }
-
     /// `http://127.0.0.1:port`
     pub(crate) fn url(&self) -> String {
         let status = self.place.ok("server status -o json");
