@@ -17,7 +17,7 @@ use common::Server;
 
 /// What a program may rely on. `ignored_auth` asks again without a token and with a wrong one: nobody may succeed so.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
-                      response_headers_conformance,response_schema_conformance,missing_required_header,\
+                      response_headers_conformance,response_schema_conformance,\
                       unsupported_method,use_after_free,ensure_resource_availability,ignored_auth";
 /// Seconds for each run.
 const TIME: &str = "45";
