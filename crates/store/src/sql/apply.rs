@@ -48,7 +48,13 @@ fn declare_all(change: &Change<'_>, apply: &Apply) -> Result<Applied> {
         }
         agents.push(declare(change, &apply.fleet, spec)?);
     }
-    for name in agent::names(change.connection, &apply.fleet)? {
+    // What is left alone is told only to those who ask what would be: a fleet may have thousands that nobody asked about.
+    let others = if apply.prune || apply.dry_run {
+        agent::names(change.connection, &apply.fleet)?
+    } else {
+        Vec::new()
+    };
+    for name in others {
         if !declared.contains(&name) {
             agents.extend(undeclared(change, &apply.fleet, name, apply.prune)?);
         }

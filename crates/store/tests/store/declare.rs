@@ -30,8 +30,17 @@ async fn declaring_creates_updates_scales_and_leaves_alone() {
     let applied = apply(&store, vec![spec("web", json!({"image": "busybox:2"}))]).await.unwrap();
     assert_eq!(one(applied), (AgentChange::Updated, 2, (3, 3)));
     let applied = apply(&store, vec![spec("job", json!({}))]).await.unwrap();
-    assert_eq!(applied.agents[1].change, AgentChange::Undeclared);
-    assert_eq!(applied.agents[1].agent.as_str(), "web");
+    assert_eq!(applied.agents.len(), 1, "others are told of only where somebody asks what would be");
+    let asked = chassis_store::Apply {
+        fleet: fleet("f"),
+        create_fleet: None,
+        agents: vec![spec("job", json!({}))],
+        prune: false,
+        dry_run: true,
+    };
+    let shown = store.apply(&asked).await.unwrap();
+    assert_eq!(shown.agents[1].change, AgentChange::Undeclared);
+    assert_eq!(shown.agents[1].agent.as_str(), "web");
 
     let record = store.agent_load(&agent("f", "web")).await.unwrap();
     assert_eq!((record.agent.revision, alive(&record)), (2, vec![1, 2, 3]));
