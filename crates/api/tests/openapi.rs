@@ -1,7 +1,5 @@
 //! The description that is in the repository is the one that the server gives, and says of every route what it is.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 
 use chassis_api::openapi;

@@ -5,7 +5,7 @@ use chassis_core::rate::{Bucket, Rate};
 use jiff::{SignedDuration, Timestamp};
 
 fn block(text: &str) -> Cidr {
-    text.parse().unwrap()
+    text.parse().expect("a block of addresses")
 }
 
 #[test]
