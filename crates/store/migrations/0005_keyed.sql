@@ -2,7 +2,7 @@
 CREATE TABLE keyed_requests (
     caller      TEXT NOT NULL,
     key         TEXT NOT NULL,
-    fingerprint TEXT NOT NULL, -- SHA-256 of what was asked, in hex
+    fingerprint TEXT NOT NULL, -- SHA-256 of what was asked, in base64
     status      INTEGER,       -- of the answer; NULL until there is one
     answer      TEXT,          -- its body; NULL if it is not kept: too large, or it holds a secret
     created_at  INTEGER NOT NULL,

@@ -18,6 +18,8 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chassis_api::PROBLEM_JSON;
 use chassis_api::route::{Keyed, route_find};
 use chassis_store::{KeptAnswer, KeptRequest, KeyedRequest};
@@ -124,8 +126,7 @@ fn key_of(headers: &HeaderMap) -> Result<String> {
 
 fn fingerprint(method: &str, target: &str, body: &[u8]) -> String {
     let asked = [method.as_bytes(), b"\0", target.as_bytes(), b"\0", body].concat();
-    let hash = digest(&SHA256, &asked);
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, &asked))
 }
 
 fn in_flight() -> Failure {
