@@ -144,6 +144,9 @@ pub(crate) enum Command {
     Login(Login),
     /// Forget the token of a server
     Logout(Logout),
+    /// Look after the database while no server uses it
+    #[command(subcommand)]
+    Db(Db),
     /// Look for what stands in the way of agents, and say how to mend it
     Doctor(Doctor),
     /// Print the version
@@ -700,6 +703,24 @@ pub(crate) enum Server {
     },
     /// End the server; agents go on running
     Stop,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Db {
+    /// Bring the database of DATABASE_URL, or else of the data directory, up to date
+    Migrate,
+    /// Copy the database of a single server to Postgres, where several can serve it
+    Copy(DbCopy),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DbCopy {
+    /// The database to copy, which stays as it is; without it that of the data directory
+    #[arg(long, value_name = "sqlite:PATH")]
+    pub(crate) from: Option<String>,
+    /// An empty Postgres database, without a password; DATABASE_URL without it
+    #[arg(long, value_name = "postgres://…")]
+    pub(crate) to: Option<String>,
 }
 
 #[derive(Debug, Args)]

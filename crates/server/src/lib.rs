@@ -45,7 +45,9 @@ pub use auth::AccessOptions;
 pub use chassis_core::{Cidr, Opening};
 /// What can be looked at without a server, for `chassis doctor`.
 pub use chassis_runtime::{DockerReport, docker_containers, docker_report};
-pub use chassis_store::{Inspection, inspect, key_id};
+/// What `chassis db` does to databases that no server uses.
+pub use chassis_store::{Copied, copy_to_postgres, migrate_postgres, migrate_sqlite};
+pub use chassis_store::{Inspection, PostgresOptions, inspect, key_id};
 pub use data_dir::DataDir;
 pub use error::{Error, Result};
 pub use options::{Listen, Options, RuntimeChoice, TlsFiles};

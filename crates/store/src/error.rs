@@ -149,6 +149,8 @@ pub enum Error {
     Unexpected(#[source] Cause),
     #[error("{0}")]
     DatabaseOptions(String),
+    #[error("nothing was copied to {place}: {why}; give an empty database that no server uses")]
+    CopyRefused { place: String, why: String },
     #[error("{0} has tables that are not of chassis; give it a database of its own")]
     ForeignTables(String),
     #[error("the database {} cannot be opened or made", path.display())]
@@ -230,6 +232,7 @@ impl Error {
             Error::Damaged(_) => ("record_damaged", Internal),
             Error::Unexpected(_) => ("store_unexpected", Internal),
             Error::DatabaseOptions(_) => ("database_options", Invalid),
+            Error::CopyRefused { .. } => ("copy_refused", Conflict),
             Error::ForeignTables(_) => ("database_foreign", Conflict),
             Error::Open { .. } => ("database_unusable", Unavailable),
         }

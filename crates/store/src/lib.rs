@@ -8,6 +8,7 @@
 //! `revision_pin`, `rollout_roll_back`) fails with [`Error::NotActing`] on every other, inside its transaction.
 
 mod access;
+mod copy;
 mod error;
 mod file;
 mod keyed;
@@ -17,13 +18,14 @@ mod sqlite;
 mod types;
 
 pub use access::{ApiKey, ApiKeyUse, AuditChain, AuditEnd, AuditFilter, AuditRow};
+pub use copy::{Copied, copy_to_postgres};
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use keyed::{KeptAnswer, KeptRequest, KeyedRequest, inherit_keyed};
 pub use postgres::{PostgresOptions, migrate_postgres};
 pub use sql::SqlStore;
 pub use sql::audit_log::hash as audit_hash;
 pub use sql::key::KeySource;
-pub use sqlite::{Inspection, inspect, key_id};
+pub use sqlite::{Inspection, inspect, key_id, migrate_sqlite};
 pub use types::{
     Agent, AgentChange, AgentOutcome, AgentRecord, Applied, Apply, Commit, CommitObserver, EventFilter,
     Fleet, InstanceChange, InstanceRecord, InstanceUpdate, Lease, Revision, RevisionOutcome, Scope,

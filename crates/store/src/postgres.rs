@@ -27,8 +27,10 @@ use crate::sql::key::{self, KeySource, Keys};
 use crate::sql::worker::{Reader, Writer, WriterState};
 use crate::sql::{SqlStore, event};
 use lease::Keeper;
-use link::Link;
-use session::{PostgresSession, WRITE_LOCK};
+pub(crate) use link::Link;
+pub(crate) use schema::migrate;
+use session::PostgresSession;
+pub(crate) use session::WRITE_LOCK;
 use shared::Shared;
 
 /// Connections for reading.
@@ -87,6 +89,6 @@ fn begin(options: &PostgresOptions, key: KeySource) -> Result<Begun> {
 }
 
 /// A link drives itself, which a thread that drives something else does not allow.
-fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(crate) fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| scope.spawn(work).join()).unwrap_or(Err(Error::Closed))
 }

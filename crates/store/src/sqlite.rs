@@ -16,13 +16,27 @@ use tokio::sync::{broadcast, watch};
 
 pub use inspect::{Inspection, inspect, key_id};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sql::connection::{Connection, params};
 use crate::sql::key::{KeySource, Keys};
 use crate::sql::worker::{Reader, Writer, WriterState};
 use crate::sql::{Peers, SqlStore, event};
 use crate::types::{Lease, Seen};
 use connection::SqliteSession;
+
+/// Opens a database that must be there, and brings its schema up to date.
+pub(crate) fn open_existing(path: &Path) -> Result<rusqlite::Connection> {
+    std::fs::metadata(path)
+        .map_err(|error| Error::Open { path: path.to_owned(), source: Arc::new(error) })?;
+    database::open(path)
+}
+
+/// Brings the schema of a database up to date, which no server may have open, and returns its step before and after.
+pub fn migrate_sqlite(path: &Path) -> Result<(u32, u32)> {
+    let before = database::step(path)?;
+    open_existing(path)?;
+    Ok((before, database::step(path)?))
+}
 
 impl SqlStore {
     /// Opens the SQLite database at `path`, or makes it. Blocks while it checks the file. Only one server may have it

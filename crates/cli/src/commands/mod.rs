@@ -8,6 +8,7 @@ mod change;
 mod context;
 mod cp;
 mod create;
+pub(crate) mod db;
 mod delete;
 mod deploy;
 mod describe;
@@ -78,6 +79,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Validate(_)
         | Command::Schema
         | Command::Serve(_)
+        | Command::Db(_)
         | Command::Version(_)
         | Command::Completion(_) => Ok(Exit::Done),
     }

@@ -32,7 +32,7 @@ pub(super) const SETTINGS: &str = "SET statement_timeout = '10s';
     SET idle_in_transaction_session_timeout = '2s';
     SET client_min_messages = 'warning'";
 
-pub(super) struct Link {
+pub(crate) struct Link {
     // Before the runtime, which it needs to say good-bye.
     client: Client,
     runtime: Runtime,
@@ -47,7 +47,7 @@ struct Parameter<'a>(Column<'a>);
 struct Raw<'a>(Column<'a>);
 
 impl Link {
-    pub(super) fn open(options: &PostgresOptions) -> Outcome<Self> {
+    pub(crate) fn open(options: &PostgresOptions) -> Outcome<Self> {
         let failed = |error: std::io::Error| Fault::new(FaultKind::Failed, Arc::new(error));
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let connect = async {

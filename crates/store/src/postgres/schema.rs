@@ -16,7 +16,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
 
 /// Refuses what is not ours or newer, and makes what is missing. Servers that start together wait for each other.
 /// Returns the step before and after.
-pub(super) fn migrate(database: &dyn Connection, options: &PostgresOptions) -> Result<(u32, u32)> {
+pub(crate) fn migrate(database: &dyn Connection, options: &PostgresOptions) -> Result<(u32, u32)> {
     database.batch(&format!("BEGIN; {WRITE_LOCK}"))?;
     let migrated = steps(database, options);
     database.batch(if migrated.is_ok() { "COMMIT" } else { "ROLLBACK" })?;

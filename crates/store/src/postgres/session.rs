@@ -17,7 +17,7 @@ use crate::sql::worker::{News, Session};
 
 /// The lock that every transaction that writes holds: writes of all servers come one after the other, and events
 /// become visible in the order of their ids. `chas`, `sis`.
-pub(super) const WRITE_LOCK: &str = "SELECT pg_advisory_xact_lock(1667785075, 7563635)";
+pub(crate) const WRITE_LOCK: &str = "SELECT pg_advisory_xact_lock(1667785075, 7563635)";
 
 /// How long to ask what became of a transaction.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -136,6 +136,26 @@ impl Row<'_> {
     }
 }
 
+// === impl Column ===
+
+impl Column<'_> {
+    pub(crate) fn into_owned(self) -> Column<'static> {
+        match self {
+            Column::Null => Column::Null,
+            Column::Boolean(truth) => Column::Boolean(truth),
+            Column::Integer(number) => Column::Integer(number),
+            Column::Text(text) => Column::Text(text.into_owned().into()),
+            Column::Bytes(bytes) => Column::Bytes(bytes.into_owned().into()),
+        }
+    }
+}
+
+impl ToColumn for Column<'_> {
+    fn to_column(&self) -> Outcome<Column<'_>> {
+        Ok(self.clone())
+    }
+}
+
 // === impl Fault ===
 
 impl Fault {

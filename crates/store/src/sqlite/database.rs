@@ -66,6 +66,12 @@ pub(super) fn open_to_inspect(path: &Path) -> Result<Connection> {
     }
 }
 
+/// How far the schema is.
+pub(super) fn step(path: &Path) -> Result<u32> {
+    check_header(path)?;
+    Ok(pragma(&connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?, "user_version")?)
+}
+
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection> {
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(path, flags).map_err(|error| unusable(path, error))
