@@ -19,6 +19,9 @@ pub(crate) struct Home {
 static PRESENT: Mutex<Weak<Mutex<Postgres>>> = Mutex::new(Weak::new());
 
 impl Home {
+    /// Random histories that are tried.
+    pub(crate) const CASES: u32 = 16;
+
     pub(crate) fn new() -> Self {
         let mut present = PRESENT.lock().unwrap_or_else(PoisonError::into_inner);
         let postgres = present.upgrade().unwrap_or_else(|| Arc::new(Mutex::new(start())));

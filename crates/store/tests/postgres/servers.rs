@@ -162,7 +162,6 @@ async fn all_servers_need_the_same_key_and_follow_a_new_one() {
 struct Pair {
     child: Child,
     store: SqlStore,
-    _home_outlives_them: (),
 }
 
 fn joined_by_a_child(home: &Home, name: &str) -> Pair {
@@ -171,7 +170,7 @@ fn joined_by_a_child(home: &Home, name: &str) -> Pair {
     let store = home.join("second").unwrap();
     eventually(SOON, || expect(store.lease().is_some(), || "it knows who acts".to_owned()));
     assert_eq!(store.lease().unwrap().holder, name);
-    Pair { child, store, _home_outlives_them: () }
+    Pair { child, store }
 }
 
 struct Child {

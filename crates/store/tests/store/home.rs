@@ -12,6 +12,9 @@ pub(crate) struct Home {
 }
 
 impl Home {
+    /// Random histories that are tried.
+    pub(crate) const CASES: u32 = 48;
+
     pub(crate) fn new() -> Self {
         Home { directory: tempfile::tempdir().unwrap() }
     }

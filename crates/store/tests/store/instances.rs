@@ -11,12 +11,12 @@ fn scope(agent: Option<&str>, number: Option<u32>) -> Scope {
     Scope { fleet: fleet("f"), agent: agent.map(|name| name.parse().unwrap()), number }
 }
 
-fn running() -> Memory {
+pub(crate) fn running() -> Memory {
     let run = Run { id: "c0ffee".into(), started_at: Timestamp::now() };
     Memory { run: Some(run), restarts: 7, failures: 3, ..Memory::default() }
 }
 
-async fn note(store: &SqlStore, number: u32, memory: Memory, events: Vec<EventKind>) {
+pub(crate) async fn note(store: &SqlStore, number: u32, memory: Memory, events: Vec<EventKind>) {
     let key = instance("f", "web", number);
     store.instance_record(vec![InstanceUpdate { key, memory, events, exits: Vec::new() }]).await.unwrap();
 }
@@ -169,15 +169,4 @@ async fn events_are_found_by_subject_and_followed_by_id() {
         store.event_list(&EventFilter { limit: 2, ..EventFilter::default() }).await.unwrap(),
         all[..2]
     );
-}
-
-#[tokio::test]
-async fn the_history_is_bounded() {
-    let home = Home::new();
-    let store = home.open_with_fleet().await;
-    apply(&store, vec![spec("web", json!({}))]).await.unwrap();
-    note(&store, 1, running(), vec![EventKind::Started; 103_500]).await;
-    let all = events(&store).await;
-    assert!((100_000..=101_000).contains(&all.len()), "{} events are kept", all.len());
-    assert_eq!(all.last().unwrap().id, 103_500 + 3, "and no id is given twice");
 }

@@ -6,6 +6,7 @@ mod access;
 mod declare;
 mod durability;
 mod file;
+mod history;
 mod home;
 mod instances;
 mod model;
