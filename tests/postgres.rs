@@ -94,7 +94,9 @@ fn a_database_that_cannot_be_used_is_refused_with_what_to_do() {
     refused("mysql://u:hunter2@127.0.0.1/x", &["postgres://"]);
     refused("postgres://u:hunter2@127.0.0.1/x?sslmode=verified", &["sslmode", "verify-full"]);
     refused("postgres://u:hunter2@127.0.0.1/x?sslmode=verify-full&sslrootcert=/nowhere", &["/nowhere"]);
-    chassis.run(&["db", "copy", "--from", "sqlite:nothing.db", "--to", "postgres:///x?host=/nowhere"]).exits(1);
+    chassis
+        .run(&["db", "copy", "--from", "sqlite:nothing.db", "--to", "postgres:///x?host=/nowhere"])
+        .exits(1);
 
     let Some(postgres) = Postgres::start() else { return };
     let url = postgres.database();

@@ -59,7 +59,16 @@ impl Postgres {
 
     /// The URL of a database by name.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres:///{database}?user=chassis&host={}", self.home.path().display())
+        format!(
+            "postgres:///{database}?user=chassis&port={}&host={}",
+            self.port(),
+            self.home.path().display()
+        )
+    }
+
+    /// 5432, which needs no other number in a directory of its own, unless a setting says otherwise.
+    fn port(&self) -> &str {
+        self.settings.iter().find_map(|setting| setting.strip_prefix("port=")).unwrap_or("5432")
     }
 
     /// Runs a statement, and returns what it says without ornaments.
@@ -111,7 +120,7 @@ impl Postgres {
 
     fn answers(&self) -> bool {
         let mut command = Command::new(self.programs.join("pg_isready"));
-        let asked = command.arg("-q").arg("-h").arg(self.home.path()).status();
+        let asked = command.args(["-q", "-p", self.port(), "-h"]).arg(self.home.path()).status();
         asked.expect("pg_isready runs").success()
     }
 

@@ -19,3 +19,4 @@ mod revisions;
 mod servers;
 #[path = "../store/support.rs"]
 mod support;
+mod tls;

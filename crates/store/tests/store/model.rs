@@ -413,7 +413,8 @@ fn operation() -> impl Strategy<Value = Operation> {
 fn the_store_is_the_model() {
     // What homes have in common is there until the last case has ended.
     let _first = Home::new();
-    let config = ProptestConfig { cases: Home::CASES, failure_persistence: None, ..ProptestConfig::default() };
+    let config =
+        ProptestConfig { cases: Home::CASES, failure_persistence: None, ..ProptestConfig::default() };
     let check = |operations: Vec<Operation>| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
