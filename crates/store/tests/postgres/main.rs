@@ -6,6 +6,7 @@
 
 #[path = "../store/access.rs"]
 mod access;
+mod copy;
 #[path = "../store/declare.rs"]
 mod declare;
 mod home;
