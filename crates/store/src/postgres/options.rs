@@ -50,11 +50,13 @@ impl PostgresOptions {
         })?;
         config
             .application_name("chassis")
-            .connect_timeout(Duration::from_secs(3))
             .keepalives_idle(Duration::from_secs(10))
             .keepalives_interval(Duration::from_secs(3))
             .keepalives_retries(3)
             .tcp_user_timeout(Duration::from_secs(10));
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(Duration::from_secs(3));
+        }
         let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
         let (mode, trust) = match own.mode.as_deref() {
             // As libpq, which has no use for TLS on a socket of this machine.
