@@ -227,13 +227,12 @@ impl Error {
             Error::Uncertain(_) => ("outcome_unknown", Unavailable),
             Error::Closed => ("store_closed", Unavailable),
             Error::Newer { .. } => ("database_newer", Conflict),
-            Error::Foreign(_) => ("database_foreign", Conflict),
+            Error::Foreign(_) | Error::ForeignTables(_) => ("database_foreign", Conflict),
             Error::Corrupt { .. } => ("database_corrupt", Internal),
             Error::Damaged(_) => ("record_damaged", Internal),
             Error::Unexpected(_) => ("store_unexpected", Internal),
             Error::DatabaseOptions(_) => ("database_options", Invalid),
             Error::CopyRefused { .. } => ("copy_refused", Conflict),
-            Error::ForeignTables(_) => ("database_foreign", Conflict),
             Error::Open { .. } => ("database_unusable", Unavailable),
         }
     }

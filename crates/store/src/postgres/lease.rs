@@ -33,8 +33,8 @@ use crate::types::{Lease, Seen};
 /// How long the lease lasts: with the time that the next server needs to take it, less than five seconds.
 const TERM: Duration = Duration::from_millis(4_500);
 const RENEWAL: Duration = Duration::from_millis(1_500);
-/// So much earlier than the database its holder takes the lease for ended.
-const MARGIN: Duration = Duration::from_millis(500);
+/// How long its holder takes the lease for its own: less than the database does.
+const BELIEF: Duration = Duration::from_secs(4);
 /// How long the database may take over a renewal.
 const ANSWER: Duration = Duration::from_secs(1);
 /// Between looks at the newest event.
@@ -252,7 +252,7 @@ impl Keeping {
         let epoch = epoch.unsigned_abs();
         let lease = Lease { holder: self.options.server_name.clone(), epoch, ours: true };
         *self.shared.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
-        self.shared.hold(epoch, begun + TERM - MARGIN);
+        self.shared.hold(epoch, begun + BELIEF);
     }
 
     /// Notes who has the lease, and returns for how long.

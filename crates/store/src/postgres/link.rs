@@ -194,7 +194,8 @@ impl ToSql for Parameter<'_> {
 /// What sort of failure it is, and whether the session is over.
 fn judge(error: &tokio_postgres::Error) -> (FaultKind, bool) {
     let Some(code) = error.code() else {
-        let lost = error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>());
+        let lost =
+            error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
         return (if lost { FaultKind::Unavailable } else { FaultKind::Unexpected }, lost);
     };
     match code.code() {

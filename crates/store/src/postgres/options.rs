@@ -121,7 +121,7 @@ impl PostgresOptions {
             Some(Host::Tcp(host)) => host.as_str(),
             _ => "localhost",
         };
-        let database = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
+        let database = self.config.get_dbname().or_else(|| self.config.get_user()).unwrap_or_default();
         let wanted = [host, &port, database, self.config.get_user().unwrap_or_default()];
         Ok(text.lines().find_map(|line| password_of(line, &wanted)))
     }

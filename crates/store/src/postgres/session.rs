@@ -106,10 +106,10 @@ impl Session for PostgresSession {
     }
 
     fn begin(&mut self) -> Outcome<()> {
-        let begin = self.begin.clone();
+        let sql = self.begin.clone();
         for again in [true, false] {
             let link = self.connect()?;
-            let begun = link.batch(&begin);
+            let begun = link.batch(&sql);
             let broken = link.is_broken();
             match begun {
                 Ok(()) => {

@@ -108,9 +108,12 @@ impl Shared {
         if news.newest.is_none() && news.agents.is_empty() {
             return None;
         }
-        let begin = format!("{} {}", self.owner, news.newest.unwrap_or(0));
-        let agents: String = news.agents.iter().map(|key| format!(" {}/{}", key.fleet, key.agent)).collect();
-        Some(if agents.len() > most { format!("{begin} *") } else { begin + &agents })
+        let newest = news.newest.unwrap_or(0);
+        let agents: Vec<String> =
+            news.agents.iter().map(|key| format!("{}/{}", key.fleet, key.agent)).collect();
+        let agents = agents.join(" ");
+        let agents = if agents.len() > most { "*" } else { &agents };
+        Some(format!("{} {newest} {agents}", self.owner).trim_end().to_owned())
     }
 
     /// Takes another server's notice.

@@ -105,17 +105,18 @@ impl Keys {
         self.refresh(connection)?;
         let key = match (self.key.take(), &self.file) {
             (Some(key), _) => key,
-            (None, Some(path)) => match read(path)? {
-                // Of a server that did not live to use it.
-                Some(digits) => Key::parse(&digits, "the key file")?,
-                None => {
+            (None, Some(path)) => {
+                if let Some(digits) = read(path)? {
+                    // Of a server that did not live to use it.
+                    Key::parse(&digits, "the key file")?
+                } else {
                     let digits = generate()?;
                     let key = Key::parse(&digits, "a fresh key")?;
                     write_new(path, &digits)?;
                     install_new(path, &key.id)?;
                     key
                 }
-            },
+            }
             (None, None) => return Err(Error::KeyNeeded),
         };
         set_known_id(connection, &key.id)?;
