@@ -64,7 +64,7 @@ impl Config {
             )
         })?;
         let unwritable = |source| Failure::Io { what: format!("cannot write {}", path.display()), source };
-        let directory = path.parent().unwrap_or(Path::new("/"));
+        let directory = path.parent().unwrap_or(&path);
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unwritable)?;
         let lock = path.with_extension("lock");
         let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(lock).map_err(unwritable)?;

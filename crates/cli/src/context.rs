@@ -110,7 +110,7 @@ impl Context {
 
     /// Where the server listens.
     pub(crate) fn address(&self) -> Result<ServerAddress, Failure> {
-        Ok(self.remote()?.map_or_else(|| self.local_address(), |remote| Ok(remote.server))?)
+        self.remote()?.map_or_else(|| self.local_address(), |remote| Ok(remote.server))
     }
 
     /// A client of the server; that of this machine is started if there is none.

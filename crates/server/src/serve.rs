@@ -61,7 +61,7 @@ pub async fn serve(options: Options) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(Error::Signals)?;
     let plates = doors.plates();
-    let serving = Serving::start(doors, api::router(Arc::clone(&shared)))?;
+    let serving = Serving::start(doors, &api::router(Arc::clone(&shared)))?;
     if let Some(certificates) = plates.certificates() {
         tokio::spawn(Arc::clone(certificates).keep_current());
     }

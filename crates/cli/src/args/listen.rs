@@ -28,8 +28,8 @@ pub(crate) struct Listen {
     #[arg(long, value_enum, value_name = "MODE", default_value = "on")]
     pub(crate) tls: TlsMode,
     /// Let `--tls off` show everything, tokens too, to whoever is on the way: for a proxy in front that encrypts
-    #[arg(long)]
-    pub(crate) insecure_listen: bool,
+    #[arg(long = "insecure-listen")]
+    pub(crate) insecure: bool,
     /// Connections over the network, at most [default: 2048]
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_connections: Option<usize>,

@@ -97,8 +97,8 @@ fn remove(context: &Context, name: &str) -> Result<(), Failure> {
 fn list(context: &Context, format: Format) -> Result<(), Failure> {
     let config = Config::load()?;
     let current = context.name(&config);
-    let mut all = vec![local(context, &current)?];
-    all.extend(config.contexts.iter().map(|(name, remote)| shown(name, remote, &current)));
+    let mut all = vec![local(context, current.as_deref())?];
+    all.extend(config.contexts.iter().map(|(name, remote)| shown(name, remote, current.as_deref())));
     let names = || all.iter().map(|one| one.name.clone()).collect();
     output::print(format, &all, names, |_| table(context.terminal, &all))
 }
@@ -111,15 +111,18 @@ fn show(context: &Context, name: Option<String>, format: Format) -> Result<(), F
             "commands go to an address that has no name; name a context, or leave out --server".to_owned(),
         )
     })?;
-    let one =
-        if name == LOCAL { local(context, &current)? } else { shown(&name, config.remote(&name)?, &current) };
+    let one = if name == LOCAL {
+        local(context, current.as_deref())?
+    } else {
+        shown(&name, config.remote(&name)?, current.as_deref())
+    };
     output::print(format, &one, || vec![one.name.clone()], |_| details(context.terminal, &one))
 }
 
-fn local(context: &Context, current: &Option<String>) -> Result<Shown, Failure> {
+fn local(context: &Context, current: Option<&str>) -> Result<Shown, Failure> {
     Ok(Shown {
         name: LOCAL.to_owned(),
-        current: current.as_deref() == Some(LOCAL),
+        current: current == Some(LOCAL),
         server: ServerAddress::Unix(context.data_dir()?.socket()).to_string(),
         fingerprint: None,
         ca: None,
@@ -128,10 +131,10 @@ fn local(context: &Context, current: &Option<String>) -> Result<Shown, Failure> 
     })
 }
 
-fn shown(name: &str, remote: &Remote, current: &Option<String>) -> Shown {
+fn shown(name: &str, remote: &Remote, current: Option<&str>) -> Shown {
     Shown {
         name: name.to_owned(),
-        current: current.as_deref() == Some(name),
+        current: current == Some(name),
         server: remote.server.to_string(),
         fingerprint: remote.fingerprint,
         ca: remote.ca.clone(),

@@ -14,7 +14,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::{RawMode, ask};
 
 /// Far above what a token has.
-const LONGEST_TOKEN: u64 = 4096;
+const LONGEST_TOKEN: u16 = 4096;
 
 pub(super) async fn run(context: &Context, login: Login) -> Result<Exit, Failure> {
     let config = Config::load()?;
@@ -24,7 +24,7 @@ pub(super) async fn run(context: &Context, login: Login) -> Result<Exit, Failure
     if remote.fingerprint.is_none() && remote.ca.is_none() {
         meet(context, &mut remote).await?;
     }
-    let token = token(context, login.token_file.as_deref(), &name)?;
+    let token = token(login.token_file.as_deref(), &name)?;
     let mut endpoint = remote.endpoint_without_token();
     endpoint.token = Some(Token::new(&token)?);
     // Also says whether the server takes the token.
@@ -129,19 +129,18 @@ async fn meet(context: &Context, remote: &mut Remote) -> Result<(), Failure> {
     }
 }
 
-fn token(context: &Context, file: Option<&Path>, name: &str) -> Result<Zeroizing<String>, Failure> {
+fn token(file: Option<&Path>, name: &str) -> Result<Zeroizing<String>, Failure> {
     let failed = |source| Failure::Io { what: "cannot read the token".to_owned(), source };
-    let mut text = Zeroizing::new(String::with_capacity(LONGEST_TOKEN as usize));
+    let mut text = Zeroizing::new(String::with_capacity(LONGEST_TOKEN.into()));
     match file {
         Some(file) if file != Path::new("-") => {
             let file = std::fs::File::open(file)
                 .map_err(|source| Failure::Io { what: format!("cannot read {}", file.display()), source })?;
-            file.take(LONGEST_TOKEN).read_to_string(&mut text).map_err(failed)?;
+            file.take(LONGEST_TOKEN.into()).read_to_string(&mut text).map_err(failed)?;
         }
-        None if context.terminal.can_ask() => return ask_hidden(&format!("Token for {name}: ")),
         _ if io::stdin().is_terminal() => return ask_hidden(&format!("Token for {name}: ")),
         _ => {
-            io::stdin().lock().take(LONGEST_TOKEN).read_to_string(&mut text).map_err(failed)?;
+            io::stdin().lock().take(LONGEST_TOKEN.into()).read_to_string(&mut text).map_err(failed)?;
         }
     }
     Ok(text)
@@ -155,7 +154,7 @@ fn ask_hidden(question: &str) -> Result<Zeroizing<String>, Failure> {
     const BACKSPACE: u8 = 8;
     const DELETE: u8 = 0x7f;
     let failed = |source| Failure::Io { what: "cannot ask for the token".to_owned(), source };
-    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_TOKEN as usize));
+    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_TOKEN.into()));
     let mut stderr = io::stderr().lock();
     write!(stderr, "{question}").and_then(|()| stderr.flush()).map_err(failed)?;
     let raw = RawMode::enter().map_err(failed)?;
@@ -172,7 +171,7 @@ fn ask_hidden(question: &str) -> Result<Zeroizing<String>, Failure> {
             CTRL_C => break Err(Failure::Interrupted("interrupted".to_owned())),
             BACKSPACE | DELETE => drop(line.pop()),
             CTRL_U => line.clear(),
-            byte if line.len() < LONGEST_TOKEN as usize => line.push(byte),
+            byte if line.len() < usize::from(LONGEST_TOKEN) => line.push(byte),
             _ => {}
         }
     };

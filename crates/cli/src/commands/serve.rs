@@ -96,7 +96,7 @@ fn listen(flags: args::Listen) -> Result<Listen, Failure> {
     Ok(Listen {
         addresses: flags.addresses,
         tls,
-        insecure: flags.insecure_listen,
+        insecure: flags.insecure,
         max_connections: flags.max_connections,
         max_connections_per_address: flags.max_connections_per_address,
     })

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{self, Protocol};
 use super::limits::{HANDSHAKE, Slot, Slots};
-use super::{Doors, bind_socket, tokio_listener};
+use super::{Certificates, Doors, bind_socket, tokio_listener};
 use crate::auth::Peer;
 use crate::error::Result;
 
@@ -51,7 +51,7 @@ struct Acceptor {
 
 impl Serving {
     /// Opens all doors. The unix socket appears only now: that it is there says that the server answers.
-    pub(crate) fn start(doors: Doors, router: Router) -> Result<Serving> {
+    pub(crate) fn start(doors: Doors, router: &Router) -> Result<Serving> {
         let (ending, receiver) = watch::channel(false);
         let tasks = TaskTracker::new();
         let proxies: Arc<[Cidr]> = doors.proxies.into();
@@ -63,7 +63,7 @@ impl Serving {
             ending: receiver.clone(),
             tasks: tasks.clone(),
         };
-        let tls = doors.certificates.as_ref().map(|certificates| certificates.server_config()).transpose()?;
+        let tls = doors.certificates.as_ref().map(Certificates::server_config).transpose()?;
         let slots = Slots::new(doors.max_connections, doors.max_per_address);
         for (listener, address) in doors.tcp {
             let listener = tokio_listener(listener, address)?;

@@ -12,6 +12,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
+use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -63,22 +64,22 @@ pub(super) async fn serve<S>(
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new())
                 .header_read_timeout(None)
-                .max_buf_size(HEAD_SIZE)
+                .max_buf_size(HEAD_SIZE as usize)
                 .max_headers(HEADERS);
             let connection = http.serve_connection(io, service).with_upgrades();
-            drive(connection, |connection| connection.graceful_shutdown(), &activity, ending).await;
+            drive(connection, UpgradeableConnection::graceful_shutdown, &activity, ending).await;
         }
         Protocol::Http2 => {
             let mut http = http2::Builder::new(TokioExecutor::new());
             http.timer(TokioTimer::new())
                 .keep_alive_interval(PING)
                 .max_concurrent_streams(STREAMS)
-                .max_header_list_size(HEAD_SIZE as u32)
-                .max_send_buf_size(HEAD_SIZE)
+                .max_header_list_size(HEAD_SIZE)
+                .max_send_buf_size(HEAD_SIZE as usize)
                 .initial_stream_window_size(WINDOW)
                 .initial_connection_window_size(WINDOWS);
             let connection = http.serve_connection(io, service);
-            drive(connection, |connection| connection.graceful_shutdown(), &activity, ending).await;
+            drive(connection, http2::Connection::graceful_shutdown, &activity, ending).await;
         }
     }
 }

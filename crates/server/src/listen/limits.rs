@@ -22,7 +22,7 @@ pub(super) const BODY_RATE: u64 = 8 << 10;
 /// Somebody who takes nothing of an answer that is no stream, for this long, has gone.
 pub(super) const STALL: Duration = Duration::from_secs(30);
 /// The head of a request. Also what is read at once of a body, and buffered of an answer.
-pub(super) const HEAD_SIZE: usize = 32 << 10;
+pub(super) const HEAD_SIZE: u32 = 32 << 10;
 /// The headers of a request.
 pub(super) const HEADERS: usize = 100;
 /// Requests at the same time on one HTTP/2 connection.

@@ -23,7 +23,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chassis_api::Listening;
+use chassis_api::{Certificate, Listening};
 use chassis_core::Cidr;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UnixListener};
@@ -106,14 +106,11 @@ impl DoorPlates {
     /// Says at the start where the server is, and by what it is known.
     pub(crate) fn announce(&self) {
         for Listening { address, certificate } in self.describe().into_iter().skip(1) {
-            match certificate {
-                Some(certificate) => tracing::info!(
-                    fingerprint = %certificate.fingerprint,
-                    expires_at = %certificate.expires_at,
-                    "listening on {address}"
-                ),
-                None => tracing::warn!("listening on {address}, unencrypted"),
-            }
+            let Some(Certificate { fingerprint, expires_at, .. }) = certificate else {
+                tracing::warn!("listening on {address}, unencrypted");
+                continue;
+            };
+            tracing::info!(%fingerprint, %expires_at, "listening on {address}");
         }
     }
 
