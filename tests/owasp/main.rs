@@ -342,6 +342,9 @@ fn api9_improper_inventory_management() {
     }
     for route in chassis_api::route::ROUTES {
         let is_open = matches!(route.need, chassis_core::Need::Nothing);
+        let path = route.path.replace("{number}", "1").replace("{port}", "80").replace(['{', '}'], "");
+        let status = chassis.ask(None, route.method, &path, &Value::Null).status;
+        assert_eq!(status == 401, !is_open, "{} {path} without a token: {status}", route.method);
         assert!(is_open || route.path.starts_with("/api/v1/") || route.path == "/metrics", "{}", route.path);
     }
 }
