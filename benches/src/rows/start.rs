@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use hyper::Method;
 
 use crate::chassis::Chassis;
@@ -20,7 +20,8 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
     let mut chassis = Chassis::serve(world, ROW, "sim").await?;
     chassis.deploy(&chassis.agent_file(world, "simulated:1", &[])?).await?;
     progress("start-10000: 10 000 instances");
-    chassis.scale(INSTANCES).await?;
+    // What is wanted is in the store when the command ends.
+    chassis.run(&["scale", "fleet", &chassis.fleet, &INSTANCES.to_string(), "--no-wait"]).await?;
     let mut elapsed = Series::default();
     for round in 0..ROUNDS {
         chassis.stop().await?;
@@ -35,6 +36,9 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
         progress(&format!("{ROW}: round {} of {ROUNDS}, {:.3} s", round + 1, began.elapsed().as_secs_f64()));
         elapsed.push(began.elapsed().as_secs_f64());
     }
+    let figures = Caller::connect(&chassis.data_dir).await?.call(Method::GET, "/metrics", None).await?;
+    let wanted = format!("chassis_instances_desired{{fleet=\"{}\"}} {INSTANCES}\n", chassis.fleet);
+    ensure!(String::from_utf8_lossy(&figures).contains(&wanted), "there are not {INSTANCES} instances");
     report.bounded(ROW, "server start to ready, 10 000 instances", "s", elapsed, 1.0);
     chassis.end().await
 }
