@@ -109,7 +109,9 @@ fn lists_come_in_parts_that_neither_double_nor_lose_anything() {
         let made = ask_json(&server, "POST", "/api/v1/fleets", &json!({ "name": name, "labels": labels }));
         assert_eq!(made.status, 201, "{}", made.body);
     };
-    ["a", "b", "x", "y", "z"].iter().for_each(|name| fleet(name));
+    for name in ["a", "b", "x", "y", "z"] {
+        fleet(name);
+    }
     let part = |path: &str| {
         let answer = ask(&server, "GET", path, &[], b"");
         assert_eq!(answer.status, 200, "{}", answer.body);
