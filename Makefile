@@ -1,6 +1,6 @@
 # Each target is one line here; what needs more than a line is a script in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo clean-demo test check bench soak build install
+.PHONY: help demo clean-demo test check bench soak failover build install
 
 PREFIX ?= /usr/local
 
@@ -25,6 +25,10 @@ bench: ## Measure against Docker, Compose and Swarm, side by side
 
 soak: ## Let everything go wrong for SOAK_MINUTES (60) on a hundred instances, and count what is left
 	SOAK_MINUTES=$${SOAK_MINUTES:-60} cargo test --release -p chassis-cli --test soak
+
+failover: ## Kill and freeze the server that acts, 100 times under load, and check the history; the database away for a minute
+	FAILOVER_ROUNDS=$${FAILOVER_ROUNDS:-100} cargo test --release -p chassis-cli --test failover
+	OUTAGE_SECONDS=60 cargo test --release -p chassis-cli --test servers -- without_the_database
 
 build: ## Build the release binary
 	cargo build --release -p chassis-cli --bin chassis

@@ -69,6 +69,7 @@ mod ready;
 mod rollout;
 pub mod route;
 mod selector;
+mod state;
 mod stats;
 mod types;
 
@@ -93,6 +94,7 @@ pub use query::{
 pub use ready::{Alive, Readiness, ReadyCheck};
 pub use rollout::{Changed, Revision, RevisionOutcome, RolloutStatus, RolloutUndo, Upgrade, Upgraded};
 pub use selector::{BadSelector, Selector};
+pub use state::{STALE_HEADER, StateInfo};
 pub use stats::{InstanceStats, NodeStats, Stats, StatsQuery};
 pub use types::{
     Agent, AgentChange, AgentOutcome, Applied, Apply, Change, ChangeKind, EventQuery, Fleet, FleetCreate,

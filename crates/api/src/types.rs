@@ -37,6 +37,8 @@ pub struct ServerInfo {
     /// Where it is reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listening: Vec<Listening>,
+    /// What keeps the state, and which server acts.
+    pub state: crate::StateInfo,
 }
 
 /// A fleet, an agent of it, or one instance: the three things that a name can mean.
@@ -74,6 +76,9 @@ pub struct Fleet {
     /// Instances that should run, and those that do.
     pub wanted: u32,
     pub running: u32,
+    /// Set while the database does not answer: for how many seconds this may have been out of date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_seconds: Option<u64>,
 }
 
 /// Declares agents of one fleet: what `deploy`, `apply` and `diff` send.
@@ -174,6 +179,9 @@ pub struct Agent {
     pub replicas: u32,
     pub wanted: u32,
     pub running: u32,
+    /// Set while the database does not answer: for how many seconds this may have been out of date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_seconds: Option<u64>,
 }
 
 /// One instance as lists show it.
@@ -212,6 +220,9 @@ pub struct Instance {
     pub extra: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
+    /// Set while the database does not answer: for how many seconds this may have been out of date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_seconds: Option<u64>,
 }
 
 /// Everything about one instance.

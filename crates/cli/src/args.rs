@@ -49,6 +49,10 @@ pub(crate) struct Global {
     /// Root of all state [default: /var/chassis for root, else ~/.local/share/chassis] [env: `CHASSIS_DATA_DIR`]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// The server's own directory: socket, lock and log; for several servers on one data directory [default: `.server` in
+    /// the data directory] [env: `CHASSIS_SERVER_DIR`]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) server_dir: Option<PathBuf>,
     /// Server to talk to: `unix:///path/to/socket` or `https://host:port` [env: `CHASSIS_SERVER`]
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub(crate) server: Option<ServerAddress>,
@@ -620,6 +624,12 @@ pub(crate) struct Validate {
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
+    /// This server's name where several share a database [default: the machine's]
+    #[arg(long, env = "CHASSIS_SERVER_NAME", hide_env_values = true, value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
+    /// The instances of the database were moved to this machine's Docker and data directory: take them over, once
+    #[arg(long)]
+    pub(crate) claim_node: bool,
     /// What runs the instances
     #[arg(long, value_enum, env = "CHASSIS_RUNTIME", hide_env_values = true, default_value = "docker")]
     pub(crate) runtime: Runtime,

@@ -84,7 +84,7 @@ fn spawn(data_dir: &DataDir) -> io::Result<(Child, u64)> {
     }
     // 0711: agents' users pass through the root to their own directories.
     make_dir(data_dir.root(), 0o711)?;
-    make_dir(&data_dir.server_dir(), 0o700)?;
+    make_dir(data_dir.server_dir(), 0o700)?;
     let log = open_log(&data_dir.log())?;
     let log_begin = log.metadata()?.len();
     let server = Command::new(std::env::current_exe()?)
@@ -92,6 +92,8 @@ fn spawn(data_dir: &DataDir) -> io::Result<(Child, u64)> {
         .arg("--background")
         .arg("--data-dir")
         .arg(data_dir.root())
+        .arg("--server-dir")
+        .arg(data_dir.server_dir())
         .env_remove("CHASSIS_SERVER")
         // The server must not keep the directory busy that somebody happened to be in.
         .current_dir("/")

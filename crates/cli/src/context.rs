@@ -2,8 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use chassis_client::{Client, Endpoint, Error, ServerAddress, Token};
+use chassis_client::{Client, Endpoint, Error, Notice, ServerAddress, Token};
 use chassis_server::DataDir;
 
 use crate::args::Global;
@@ -15,7 +16,11 @@ use crate::output::Terminal;
 /// The kernel's limit for a socket's path is 108, and some tools around it take less.
 const LONGEST_SOCKET: usize = 100;
 
+/// How long a command waits for a database that is away.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 const DATA_DIR: &str = "CHASSIS_DATA_DIR";
+const SERVER_DIR: &str = "CHASSIS_SERVER_DIR";
 const SERVER: &str = "CHASSIS_SERVER";
 const CONTEXT: &str = "CHASSIS_CONTEXT";
 const TOKEN: &str = "CHASSIS_TOKEN";
@@ -27,6 +32,7 @@ const CA_FILE: &str = "CHASSIS_CA_FILE";
 pub(crate) struct Context {
     pub(crate) terminal: Terminal,
     data_dir: Option<PathBuf>,
+    server_dir: Option<PathBuf>,
     chosen: Chosen,
 }
 
@@ -56,6 +62,7 @@ impl Context {
         Ok(Context {
             terminal: Terminal::new(global.quiet, global.no_color),
             data_dir: global.data_dir.or_else(|| from_environment(DATA_DIR).map(PathBuf::from)),
+            server_dir: global.server_dir.or_else(|| from_environment(SERVER_DIR).map(PathBuf::from)),
             chosen,
         })
     }
@@ -75,16 +82,19 @@ impl Context {
             Some(path) => path.clone(),
             None => default_data_dir()?,
         };
-        let path = std::path::absolute(&chosen).map_err(|source| Failure::Io {
-            what: format!("cannot use the data directory {}", chosen.display()),
-            source,
-        })?;
-        let data_dir = DataDir::new(path);
+        let absolute = |path: &Path| {
+            std::path::absolute(path).map_err(|source| Failure::Io {
+                what: format!("cannot use the directory {}", path.display()),
+                source,
+            })
+        };
+        let server_dir = self.server_dir.as_deref().map(absolute).transpose()?;
+        let data_dir = DataDir::new(absolute(&chosen)?, server_dir);
         let length = data_dir.socket().as_os_str().len();
         if length > LONGEST_SOCKET {
             return Err(Failure::Usage(format!(
                 "the data directory's path is too long: its socket {} has {length} bytes, and {LONGEST_SOCKET} fit; \
-                 choose a shorter one with --data-dir",
+                 choose a shorter one with --data-dir or --server-dir",
                 data_dir.socket().display()
             )));
         }
@@ -115,13 +125,28 @@ impl Context {
 
     /// A client of the server; that of this machine is started if there is none.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        let Some(remote) = self.remote()? else {
-            return match Client::connect(self.local_address()?).await {
-                Err(Error::Unreachable { .. }) => autostart::start(&self.data_dir()?, self.terminal).await,
-                client => Ok(client?),
-            };
+        let client = match self.remote()? {
+            Some(remote) => Client::connect(endpoint(&remote)?).await?,
+            None => match Client::connect(self.local_address()?).await {
+                Err(Error::Unreachable { .. }) => autostart::start(&self.data_dir()?, self.terminal).await?,
+                client => client?,
+            },
         };
-        Ok(Client::connect(endpoint(&remote)?).await?)
+        Ok(self.waiting(client))
+    }
+
+    /// Waits for a database that is away, and says so.
+    fn waiting(&self, client: Client) -> Client {
+        let terminal = self.terminal;
+        client.waiting(PATIENCE, move |notice| match notice {
+            Notice::Stale { seconds } => terminal.say(&format!(
+                "warning: the database does not answer; what is shown of fleets and agents may be {seconds} s old"
+            )),
+            Notice::Waiting { patience } => terminal.say(&format!(
+                "the database does not answer, and nothing was changed; trying again for up to {} s (Ctrl-C ends it)",
+                patience.as_secs()
+            )),
+        })
     }
 
     /// A client of the server, or `None` if there is none. Never starts one.
@@ -132,7 +157,7 @@ impl Context {
         };
         match Client::connect(endpoint).await {
             Err(Error::Unreachable { .. }) => Ok(None),
-            client => Ok(Some(client?)),
+            client => Ok(Some(self.waiting(client?))),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The client itself: a method per route.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chassis_api::{
@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::connection::{self, Connection};
+use crate::outage::{Notice, Outage};
 use crate::tls::Tls;
 use crate::{Endpoint, Error, ServerAddress, Stream, Token, stream};
 
@@ -44,6 +45,7 @@ pub struct Client {
     token: Option<Token>,
     tls: Option<Tls>,
     idle: Mutex<Option<Connection>>,
+    outage: Outage,
 }
 
 impl Client {
@@ -54,7 +56,13 @@ impl Client {
         let Endpoint { address, token, .. } = endpoint;
         let token = token.filter(|_| !matches!(address, ServerAddress::Unix(_)));
         let connection = connection::open(&address, tls.as_ref()).await?;
-        Ok(Client { address, token, tls, idle: Mutex::new(Some(connection)) })
+        Ok(Client { address, token, tls, idle: Mutex::new(Some(connection)), outage: Outage::default() })
+    }
+
+    /// Waits so long for a database that is away, and tells when it is.
+    #[must_use]
+    pub fn waiting(self, patience: Duration, tell: impl Fn(Notice) + Send + Sync + 'static) -> Client {
+        Client { outage: Outage::new(patience, tell), ..self }
     }
 
     pub fn address(&self) -> &ServerAddress {
@@ -358,6 +366,16 @@ impl Client {
 
     /// Sends a request, reads the whole answer, and keeps the connection for the next one.
     async fn send(&self, method: Method, path: &str, body: Body) -> Result<Bytes, Error> {
+        let began = Instant::now();
+        loop {
+            match self.send_once(method.clone(), path, body.clone()).await {
+                Err(Error::Problem(problem)) if self.outage.waits(began, &problem).await => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn send_once(&self, method: Method, path: &str, body: Body) -> Result<Bytes, Error> {
         let (connection, response) = self.exchange(method, path, body).await?;
         let answer = self.read_whole(response).await?;
         self.keep(connection);
@@ -380,7 +398,9 @@ impl Client {
         path: &str,
         body: Body,
     ) -> Result<(Connection, Response<Incoming>), Error> {
-        self.exchange_request(self.request(method, path, body)?).await
+        let exchanged = self.exchange_request(self.request(method, path, body)?).await?;
+        self.outage.note(exchanged.1.headers());
+        Ok(exchanged)
     }
 
     pub(crate) async fn exchange_request(

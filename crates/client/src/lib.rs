@@ -9,6 +9,7 @@ mod connection;
 mod endpoint;
 mod error;
 mod hands;
+mod outage;
 mod stream;
 mod tls;
 
@@ -18,4 +19,5 @@ pub use client::Client;
 pub use endpoint::{Endpoint, Introduction, Token, Trust, introduce};
 pub use error::Error;
 pub use hands::{ExecEvent, ExecReceiver, ExecSender, PortReceiver, PortSender};
+pub use outage::Notice;
 pub use stream::Stream;

@@ -18,6 +18,8 @@ pub struct RuntimeInfo {
     pub version: String,
     /// The machine's name.
     pub node: String,
+    /// Tells this engine from every other, and stays the same when it is restarted.
+    pub id: String,
 }
 
 /// An image on the node, with what it says about how it wants to be run.

@@ -15,6 +15,7 @@ use crate::controller::AgentController;
 use crate::error::chain;
 use crate::failpoint::failpoint;
 use crate::kept_logs;
+use crate::lead::NotActing;
 use crate::policy::spec_refused;
 use crate::probe;
 use crate::shared::Shared;
@@ -34,6 +35,8 @@ enum Failure {
     NotAllowed(String),
     #[error("the server is ending")]
     Ending(#[from] AcquireError),
+    #[error(transparent)]
+    NotActing(#[from] NotActing),
 }
 
 pub(crate) async fn act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> Outcome {
@@ -51,6 +54,8 @@ pub(crate) async fn act(shared: &Arc<Shared>, agent: &AgentController, step: &St
     };
     match try_act(shared, agent, step).instrument(span).await {
         Ok(outcome) => outcome,
+        Err(Failure::NotActing(_)) => Outcome::Abandoned,
+        Err(Failure::Store(error)) if shared.is_fenced(&error) => Outcome::Abandoned,
         Err(failure) => {
             let reason = failure.reason();
             if reason == Reason::RuntimeUnavailable {
@@ -66,7 +71,7 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
         Step::Look { id, .. } => return inspect(shared, id).await,
         Step::Act(action) => action,
     };
-    let (runtime, metrics) = (&shared.runtime, &shared.metrics);
+    let metrics = &shared.metrics;
     match action {
         Action::Create { number } => {
             let (revision, spec, image) = image_pinned(shared, agent).await?;
@@ -75,7 +80,8 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             let _slot = slot_take(shared).await?;
             failpoint("create:before");
             let config = InstanceConfig { key, revision, spec, image };
-            let observed = metrics.step("create", runtime.instance_create(&config)).await?;
+            let created = shared.hands()?.instance_create(&config);
+            let observed = metrics.step("create", created).await?;
             failpoint("create:after");
             Ok(Outcome::Seen { observed: Some(observed), asked: Instant::now() })
         }
@@ -85,36 +91,37 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             let secrets = secrets_gather(shared, &spec).await?;
             let _slot = slot_take(shared).await?;
             failpoint("start:before");
-            metrics.step("start", runtime.instance_start(id, secrets)).await?;
+            metrics.step("start", shared.hands()?.instance_start(id, secrets)).await?;
             failpoint("start:after");
             inspect(shared, id).await
         }
         Action::Stop { number, id } => {
             prepare(shared, agent, *number).await?;
-            drain(shared, agent, *number, id).await;
+            drain(shared, agent, *number, id).await?;
             failpoint("stop:before");
-            metrics.step("stop", runtime.instance_stop(id)).await?;
+            metrics.step("stop", shared.hands()?.instance_stop(id)).await?;
             failpoint("stop:after");
             inspect(shared, id).await
         }
         Action::Remove { number, id } => {
+            shared.hands()?;
             output_keep(shared, agent, *number, id).await;
             failpoint("keep:after");
             let _slot = slot_take(shared).await?;
             failpoint("remove:before");
-            metrics.step("remove", runtime.instance_remove(id)).await?;
+            metrics.step("remove", shared.hands()?.instance_remove(id)).await?;
             failpoint("remove:after");
             Ok(Outcome::Seen { observed: None, asked: Instant::now() })
         }
         Action::Rename { number, id } => {
             let key = agent.state().instance_key(*number);
-            runtime.instance_rename(id, &key).await?;
+            shared.hands()?.instance_rename(id, &key).await?;
             inspect(shared, id).await
         }
         Action::Update { id, .. } => {
             let spec = Arc::clone(&agent.state().spec);
             failpoint("update:before");
-            metrics.step("update", runtime.instance_update(id, &spec.resources)).await?;
+            metrics.step("update", shared.hands()?.instance_update(id, &spec.resources)).await?;
             failpoint("update:after");
             inspect(shared, id).await
         }
@@ -122,7 +129,7 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             let key = agent.state().instance_key(*number);
             failpoint("forget:before");
             if *cleanup {
-                runtime.data_remove(&key).await?;
+                shared.hands()?.data_remove(&key).await?;
                 shared.kept_logs.remove(&key).await;
                 failpoint("forget:cleaned");
             }
@@ -158,11 +165,12 @@ async fn slot_take(shared: &Shared) -> Result<SemaphorePermit<'_>, AcquireError>
 }
 
 /// Has an agent that works finish that before its signal; one that is unhealthy would only use up the time.
-async fn drain(shared: &Shared, agent: &AgentController, number: u32, id: &str) {
-    let Some(drain) = agent.state().drain(number) else { return };
-    if let Err(message) = probe::drain(&*shared.runtime, id, &drain).await {
+async fn drain(shared: &Shared, agent: &AgentController, number: u32, id: &str) -> Result<(), NotActing> {
+    let Some(drain) = agent.state().drain(number) else { return Ok(()) };
+    if let Err(message) = probe::drain(shared.hands()?, id, &drain).await {
         agent.state().note_event(number, EventKind::DrainFailed { message });
     }
+    Ok(())
 }
 
 fn check_allowed(shared: &Shared, spec: &AgentSpec) -> Result<(), Failure> {
@@ -266,10 +274,11 @@ async fn image_prepare(shared: &Shared, image: &ImageName, pin: Option<&Pin>) ->
         shared.pulls().insert(image.to_string(), pull);
         shared.changed.send_replace(());
     };
+    let runtime = shared.hands()?;
     let prepare = async {
         match pin {
-            Some(pin) => shared.runtime.image_pinned(image, pin, &progress).await,
-            None => shared.runtime.image_prepare(image, &progress).await,
+            Some(pin) => runtime.image_pinned(image, pin, &progress).await,
+            None => runtime.image_prepare(image, &progress).await,
         }
     };
     let prepared = shared.metrics.step("image", prepare).await;
@@ -338,7 +347,7 @@ impl Failure {
             },
             Failure::Secret(_) => Reason::SecretMissing,
             Failure::NotAllowed(_) => Reason::Rejected,
-            Failure::Ending(_) => Reason::RuntimeUnavailable,
+            Failure::Ending(_) | Failure::NotActing(_) => Reason::RuntimeUnavailable,
         }
     }
 }

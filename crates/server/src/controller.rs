@@ -1,10 +1,10 @@
 //! One controller for each agent: it sleeps until something concerns its agent, decides, and carries out.
 
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chassis_core::{AgentKey, InstanceKey};
-use chassis_store::{ErrorKind, InstanceUpdate};
+use chassis_store::{AgentRecord, ErrorKind, InstanceUpdate};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
@@ -48,21 +48,58 @@ pub(crate) async fn agents_reload(shared: &Arc<Shared>, keys: Vec<AgentKey>) -> 
     result
 }
 
+/// The same after a change that is stored. Whoever made it is answered in any case; what cannot be loaded now is loaded
+/// when that is possible.
+pub(crate) async fn agents_changed(shared: &Arc<Shared>, keys: Vec<AgentKey>) {
+    let Err(error) = agents_reload(shared, keys.clone()).await else { return };
+    tracing::warn!(error = chain(&error), "a change is stored and cannot be loaded yet, will try again");
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        while agents_reload(&shared, keys.clone()).await.is_err() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+}
+
 /// Loads the agent from the store into its controller, which is started if there is none, and wakes it.
 async fn agent_reload(shared: &Arc<Shared>, key: &AgentKey) -> chassis_store::Result<()> {
-    let record = shared.store.agent_load(key).await?;
-    let (agent, made) =
-        shared.agent_or_insert(key, || Arc::new(AgentController::new(AgentState::new(record))));
-    if made {
-        tokio::spawn(Arc::clone(&agent).run(Arc::clone(shared)));
-    } else {
+    loop {
+        let Some(agent) = shared.agent(key) else {
+            agent_take(shared, shared.store.agent_load(key).await?).await;
+            return Ok(());
+        };
         let _loading = agent.loading.lock().await;
-        let record = shared.store.agent_load(key).await?;
-        agent.state().reload(record);
+        if agent.state().gone {
+            continue;
+        }
+        match shared.store.agent_load(key).await {
+            Ok(record) => agent.take(shared, record),
+            Err(error) => {
+                // Who acts ends the deletion itself, and the controller with it.
+                if error.kind() == ErrorKind::NotFound && !shared.lead.acts() {
+                    agent.end(shared);
+                }
+                return Err(error);
+            }
+        }
+        return Ok(());
     }
-    agent.wake();
-    shared.changed.send_replace(());
-    Ok(())
+}
+
+/// Gives a record to the agent's controller, which is started if there is none.
+pub(crate) async fn agent_take(shared: &Arc<Shared>, record: AgentRecord) {
+    match shared.agent_or_insert(record) {
+        (agent, None) => {
+            agent.wake();
+            tokio::spawn(agent.run(Arc::clone(shared)));
+            shared.relist_if_observing();
+            shared.changed.send_replace(());
+        }
+        (agent, Some(record)) => {
+            let _loading = agent.loading.lock().await;
+            agent.take(shared, record);
+        }
+    }
 }
 
 impl AgentController {
@@ -91,6 +128,22 @@ impl AgentController {
         self.wake.notify_one();
     }
 
+    fn take(&self, shared: &Shared, record: AgentRecord) {
+        if self.state().take(record, shared.lead.acts()) {
+            // Their containers may have been seen before they were known.
+            shared.relist_if_observing();
+        }
+        self.wake();
+        shared.changed.send_replace(());
+    }
+
+    /// The agent is no more, by the doing of another server.
+    fn end(self: &Arc<Self>, shared: &Shared) {
+        self.state().gone = true;
+        shared.agent_remove(self);
+        self.wake();
+    }
+
     /// Runs until the agent is deleted. Boxed, because an agent that is deployed again at its end has its successor
     /// started from here.
     pub(crate) fn run(self: Arc<Self>, shared: Arc<Shared>) -> BoxFuture<'static, ()> {
@@ -99,8 +152,12 @@ impl AgentController {
 
     async fn run_to_end(self: Arc<Self>, shared: Arc<Shared>) {
         let mut health = shared.health.subscribe();
+        let mut acts = shared.lead.subscribe();
         loop {
             let mut wake_at = None;
+            if self.state().gone {
+                return;
+            }
             if shared.is_up() {
                 let began = Instant::now();
                 let lag = lock(&self.woken).take().map(|woken| began.duration_since(woken));
@@ -116,6 +173,7 @@ impl AgentController {
                 () = self.wake.notified() => {}
                 () = sleep_until(wake_at) => {}
                 _ = health.changed() => {}
+                _ = acts.changed() => {}
             }
         }
     }
@@ -127,7 +185,8 @@ impl AgentController {
         let size = if unhealthy { shared.fleet_size(&self.key.fleet) } else { 0 };
         let asked = self.state().restart_asked();
         let held = asked.is_some_and(|asked| shared.restarts_earlier(&self.key, asked, now));
-        self.state().next(now, held, || shared.restart_allow(&self.key.fleet, size, now))
+        let acts = shared.lead.acts();
+        self.state().next(now, acts, held, || shared.restart_allow(&self.key.fleet, size, now))
     }
 
     /// Stores what was noted, then starts the steps. True if the agent is gone.
@@ -140,12 +199,18 @@ impl AgentController {
             failpoint("record:before");
             let mut updates = next.updates;
             last_words::fill(shared, &mut updates).await;
-            record(shared, updates).await;
+            if !record(shared, updates).await {
+                self.state().abandon(&next.steps);
+                return false;
+            }
             failpoint("record:after");
             shared.changed.send_replace(());
         }
-        if let Some(judgement) = next.judgement {
-            rolling::conclude(shared, self, judgement).await;
+        if let Some(judgement) = next.judgement
+            && !rolling::conclude(shared, self, judgement).await
+        {
+            self.state().abandon(&next.steps);
+            return false;
         }
         for watch in next.watches {
             tokio::spawn(prober::watch(Arc::clone(shared), Arc::clone(self), watch));
@@ -157,23 +222,24 @@ impl AgentController {
     }
 
     async fn take_step(self: Arc<Self>, shared: Arc<Shared>, step: Step) {
+        let _under_way = shared.lead.step();
         let outcome = act::act(&shared, &self, &step).await;
         let update = self.state().finish(&step, outcome, Timestamp::now());
-        if let Some(update) = update {
+        if let Some(update) = update.filter(|_| shared.lead.acts()) {
             record(&shared, vec![update]).await;
         }
         shared.changed.send_replace(());
         self.wake();
     }
 
-    async fn forget(&self, shared: &Arc<Shared>) -> bool {
+    async fn forget(self: &Arc<Self>, shared: &Arc<Shared>) -> bool {
         if let Err(message) = self.try_forget(shared).await {
             tracing::warn!(agent = %self.key, message, "cannot end the agent's deletion, will try again");
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
             self.wake();
             return false;
         }
-        shared.agent_remove(&self.key);
+        shared.agent_remove(self);
         // Somebody may have deployed it again since: that found this controller, which ends now.
         if let Err(error) = agent_reload(shared, &self.key).await {
             tracing::debug!(agent = %self.key, %error, "gone");
@@ -186,7 +252,7 @@ impl AgentController {
         failpoint("agent_forget:before");
         if self.state().cleanup {
             let mine = |key: &InstanceKey| key.agent == self.key.agent;
-            fleet::data_remove(shared, &self.key.fleet, mine).await.map_err(|error| chain(&error))?;
+            fleet::data_remove(shared, &self.key.fleet, mine).await?;
             failpoint("agent_forget:cleaned");
         }
         match shared.store.agent_forget(&self.key).await {
@@ -199,11 +265,15 @@ impl AgentController {
 }
 
 /// Stores what was noted. A full disk must not stop agents from being looked after: what is not stored is noted again
-/// after a restart, from what the node shows.
-async fn record(shared: &Shared, updates: Vec<InstanceUpdate>) {
-    if let Err(error) = shared.store.instance_record(updates).await {
-        tracing::warn!(%error, "cannot store what was noted of instances");
+/// after a restart, from what the node shows. False if this server does not act any more, so that nothing is to follow.
+async fn record(shared: &Shared, updates: Vec<InstanceUpdate>) -> bool {
+    let Err(error) = shared.store.instance_record(updates).await else { return true };
+    if shared.is_fenced(&error) {
+        tracing::info!(error = chain(&error), "what was noted of instances is left to the server that acts");
+        return false;
     }
+    tracing::warn!(%error, "cannot store what was noted of instances");
+    true
 }
 
 async fn sleep_until(at: Option<Timestamp>) {

@@ -16,6 +16,12 @@ pub enum Error {
     )]
     AlreadyServed { path: PathBuf, pid: String },
     #[error(
+        "another server uses the data directory {}, with a database of its own or another one; servers share a data \
+         directory only if all of them are started with the same DATABASE_URL",
+        path.display()
+    )]
+    DataDirInUse { path: PathBuf },
+    #[error(
         "the instances of {} run on {found}, not on {runtime}; start the server without --runtime and CHASSIS_RUNTIME, or \
          choose another data directory",
         path.display()
@@ -61,6 +67,7 @@ impl Error {
         match self {
             Error::DataDir { .. } => "data_dir_unusable",
             Error::AlreadyServed { .. } => "already_served",
+            Error::DataDirInUse { .. } => "data_dir_in_use",
             Error::OtherRuntime { .. } => "other_runtime",
             Error::MasterToken { .. } => "master_token_unusable",
             Error::MasterTokenWeak { .. } => "master_token_weak",

@@ -15,15 +15,22 @@ use crate::shared::Shared;
 const TRIES_TOLD: u32 = 3;
 
 /// Makes the fleet's network and directory ahead of its first instance. A runtime that does not answer is no failure:
-/// the first instance makes them too.
+/// the first instance makes them too. So is a server that does not act.
 pub(crate) async fn fleet_prepare(shared: &Shared, fleet: &FleetName) {
-    if let Err(error) = shared.runtime.fleet_prepare(fleet).await {
+    if !shared.lead.acts() {
+        return;
+    }
+    let Ok(runtime) = shared.hands() else { return };
+    if let Err(error) = runtime.fleet_prepare(fleet).await {
         tracing::warn!(%fleet, error = chain(&error), "cannot prepare the fleet's network yet");
     }
 }
 
 /// Goes on with every deletion that was under way, and takes away networks of fleets that are no more.
 pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
+    if !shared.lead.acts() {
+        return;
+    }
     // The networks first: a fleet is in the store before its network is made, so one that is made meanwhile is known.
     let found = shared.runtime.fleet_list().await.unwrap_or_else(|error| {
         tracing::warn!(error = chain(&error), "cannot list the networks");
@@ -40,7 +47,8 @@ pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
         fleet_finish_if_deleting(shared, &fleet.name).await;
     }
     for stray in found.iter().filter(|found| !known.iter().any(|fleet| fleet.name == **found)) {
-        if let Err(error) = shared.runtime.fleet_remove(stray).await {
+        let Ok(runtime) = shared.hands() else { return };
+        if let Err(error) = runtime.fleet_remove(stray).await {
             tracing::warn!(fleet = %stray, error = chain(&error), "cannot remove a network left behind");
         }
     }
@@ -49,6 +57,10 @@ pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
 /// Takes away a fleet that is marked for deletion and has no agents left, trying until it succeeds.
 pub(crate) async fn fleet_finish_if_deleting(shared: &Arc<Shared>, name: &FleetName) {
     shared.ending().entry(name.clone()).or_default();
+    if !shared.lead.acts() {
+        // Who acts does it; `follow` sees when it is done.
+        return;
+    }
     if !shared.store.fleet_get(name).await.is_ok_and(|fleet| fleet.deleting) {
         shared.ending().remove(name);
         return;
@@ -63,6 +75,11 @@ pub(crate) async fn fleet_finish_if_deleting(shared: &Arc<Shared>, name: &FleetN
     tokio::spawn(async move {
         let (mut pause, mut tries) = (Duration::from_millis(100), 0);
         while let Err(message) = fleet_finish(&shared, &name).await {
+            if !shared.lead.acts() {
+                // The server that acts by now ends it.
+                shared.finishing().remove(&name);
+                return;
+            }
             tracing::warn!(fleet = %name, message, "cannot end the fleet's deletion, will try again");
             tries += 1;
             // What is only just ending is no news.
@@ -84,9 +101,11 @@ pub(crate) async fn data_remove(
     shared: &Shared,
     fleet: &FleetName,
     matches: impl Fn(&InstanceKey) -> bool,
-) -> chassis_runtime::Result<()> {
-    for key in shared.runtime.data_list(fleet).await?.iter().filter(|key| matches(key)) {
-        shared.runtime.data_remove(key).await?;
+) -> Result<(), String> {
+    let hands = || shared.hands().map_err(|error| error.to_string());
+    let found = hands()?.data_list(fleet).await.map_err(|error| chain(&error))?;
+    for key in found.iter().filter(|key| matches(key)) {
+        hands()?.data_remove(key).await.map_err(|error| chain(&error))?;
     }
     for key in shared.kept_logs.instances_of(fleet).iter().filter(|key| matches(key)) {
         shared.kept_logs.remove(key).await;
@@ -102,10 +121,11 @@ async fn fleet_finish(shared: &Shared, name: &FleetName) -> Result<(), String> {
         _ => return Ok(()),
     };
     if fleet.cleanup {
-        data_remove(shared, name, |_| true).await.map_err(|error| chain(&error))?;
+        data_remove(shared, name, |_| true).await?;
         failpoint("fleet_forget:cleaned");
     }
-    shared.runtime.fleet_remove(name).await.map_err(|error| chain(&error))?;
+    let runtime = shared.hands().map_err(|error| error.to_string())?;
+    runtime.fleet_remove(name).await.map_err(|error| chain(&error))?;
     failpoint("fleet_forget:removed");
     match shared.store.fleet_forget(name).await {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(chain(&error)),

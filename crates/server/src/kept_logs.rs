@@ -113,7 +113,11 @@ pub(crate) async fn keep(shared: &Shared, key: &InstanceKey, id: &str, keep: Sec
 /// Takes away what is too old or too much, now and then and when there is too much, for as long as the server runs.
 pub(crate) async fn sweep_on(shared: Arc<Shared>) {
     let kept = &shared.kept_logs;
+    let mut acts = shared.lead.subscribe();
     loop {
+        if acts.wait_for(|acts| *acts).await.is_err() {
+            return;
+        }
         // How long agents that exist want it kept now. The files of others say it themselves.
         let agents = shared.agents();
         let kept_for =

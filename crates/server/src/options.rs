@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use chassis_core::Opening;
+use chassis_store::PostgresOptions;
 use zeroize::Zeroizing;
 
 use crate::auth::AccessOptions;
@@ -14,6 +15,14 @@ use crate::auth::AccessOptions;
 pub struct Options {
     /// The root of all state.
     pub data_dir: PathBuf,
+    /// Where this server has its socket, lock and log; without it, the directory that servers of the data directory share.
+    pub server_dir: Option<PathBuf>,
+    /// The database that several servers share; without it the state is in the data directory.
+    pub database: Option<PostgresOptions>,
+    /// What this server is called where there are several.
+    pub server_name: String,
+    /// The instances were moved to this node: take it for theirs from now on.
+    pub claim_node: bool,
     pub runtime: RuntimeChoice,
     /// Host paths that `volumes[].hostPath` may lie in.
     pub allowed_host_paths: Vec<PathBuf>,

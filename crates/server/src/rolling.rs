@@ -180,8 +180,9 @@ impl AgentState {
     }
 }
 
-/// Stores what was decided about a rollout, and takes over what the agent is then.
-pub(crate) async fn conclude(shared: &Arc<Shared>, agent: &AgentController, judgement: Judgement) {
+/// Stores what was decided about a rollout, and takes over what the agent is then. False if this server does not act any
+/// more.
+pub(crate) async fn conclude(shared: &Arc<Shared>, agent: &AgentController, judgement: Judgement) -> bool {
     let Judgement { before, decision } = judgement;
     let key = agent.key();
     let kept = match decision {
@@ -204,8 +205,12 @@ pub(crate) async fn conclude(shared: &Arc<Shared>, agent: &AgentController, judg
         Err(error) => Err(error),
     };
     if let Err(error) = reloaded {
+        if shared.is_fenced(&error) {
+            return false;
+        }
         tracing::warn!(agent = %key, error = chain(&error), "cannot store how far a rollout is, will try again");
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         agent.wake();
     }
+    true
 }

@@ -10,14 +10,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api;
 use crate::auth::{self, Auth};
-use crate::controller::AgentController;
+use crate::controller::agent_take;
 use crate::data_dir::DataDir;
 use crate::error::{Error, Result};
+use crate::follow::{self, fleets_refresh};
 use crate::kept_logs;
+use crate::lead;
 use crate::listen::{Doors, Serving};
 use crate::options::{Options, RuntimeChoice};
 use crate::shared::{Health, Shared};
-use crate::state::AgentState;
 use crate::watch;
 
 /// How long requests that are being answered get to end when the server is told to.
@@ -27,29 +28,34 @@ const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// Serves until SIGTERM, SIGINT or a request to stop. Agents go on running; the next server finds them again.
 pub async fn serve(options: Options) -> Result<()> {
-    let data_dir = DataDir::new(options.data_dir.clone());
-    let _lock = data_dir.lock()?;
+    let data_dir = DataDir::new(options.data_dir.clone(), options.server_dir.clone());
+    let several_servers = options.database.is_some();
+    let _lock = data_dir.lock(several_servers)?;
     data_dir.claim_runtime(options.runtime.name())?;
     let doors = Doors::open(&options.listen, &options.access.trusted_proxies, &data_dir)?;
     let key = match &options.encryption_key {
         Some(key) => KeySource::Environment(key.clone()),
         None => KeySource::File(data_dir.key_file()),
     };
-    let store: Arc<dyn Store> = Arc::new(SqlStore::open_sqlite(&data_dir.database(), key)?);
+    let store: Arc<dyn Store> = Arc::new(match &options.database {
+        Some(database) => SqlStore::open_postgres(database, key)?,
+        None => SqlStore::open_sqlite(&data_dir.database(), key)?,
+    });
     let name = options.runtime.name();
     let runtime = runtime_make(&options, &data_dir, store.server_id())?;
-    let auth =
-        Auth::open(&options.access, &store, &data_dir.master_token(), !options.listen.addresses.is_empty())
-            .await?;
+    let is_remote = !options.listen.addresses.is_empty();
+    let auth = Auth::open(&options.access, &store, &data_dir.master_token(), is_remote).await?;
     let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), auth, doors.plates(), &options);
 
     for record in store.agent_load_all().await? {
-        let key = record.agent.key.clone();
-        let (agent, _) =
-            shared.agent_or_insert(&key, || Arc::new(AgentController::new(AgentState::new(record))));
-        tokio::spawn(agent.run(Arc::clone(&shared)));
+        agent_take(&shared, record).await;
     }
     tokio::spawn(auth::look_after(Arc::clone(&shared)));
+    if several_servers {
+        fleets_refresh(&shared).await;
+    }
+    tokio::spawn(follow::follow(Arc::clone(&shared)));
+    tokio::spawn(lead::lead(Arc::clone(&shared)));
     tokio::spawn(watch::watch(Arc::clone(&shared)));
     tokio::spawn(kept_logs::sweep_on(Arc::clone(&shared)));
     tokio::spawn(api::keyed::sweep_on(Arc::clone(&shared)));
@@ -87,6 +93,7 @@ pub async fn serve(options: Options) -> Result<()> {
     }
     tracing::info!("ending; agents go on running");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    lead::resign(&shared).await;
     serving.end(DRAIN).await;
     let _ = fs::remove_file(data_dir.socket());
     Ok(())

@@ -8,7 +8,7 @@ use chassis_api::Pull;
 use chassis_core::{AgentKey, Opening, RestartBudget};
 use chassis_runtime::Runtime;
 use chassis_spec::FleetName;
-use chassis_store::Store;
+use chassis_store::{AgentRecord, Store};
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -16,10 +16,13 @@ use crate::api::keyed::InFlight;
 use crate::auth::Auth;
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
+use crate::follow::Fleets;
 use crate::kept_logs::KeptLogs;
+use crate::lead::Lead;
 use crate::listen::DoorPlates;
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::state::AgentState;
 
 /// Containers that are made or started at the same time. More does not make Docker faster: it works through them on
 /// the machine's cores, behind locks of its own (`make bench` prints the raw API at several).
@@ -45,6 +48,14 @@ pub(crate) struct Shared {
     pub(crate) allowed_host_paths: Vec<PathBuf>,
     pub(crate) node: String,
     pub(crate) doors: DoorPlates,
+    /// What this server is called where there are several.
+    pub(crate) server_name: String,
+    /// The instances were moved to this node.
+    pub(crate) claim_node: bool,
+    /// Whether this server acts.
+    pub(crate) lead: Lead,
+    /// The fleets as they were last seen.
+    pub(crate) fleets: Fleets,
     agents: RwLock<HashMap<AgentKey, Arc<AgentController>>>,
     /// Whether the runtime answers; its error if it does not. Controllers act only while it does.
     pub(crate) health: watch::Sender<Health>,
@@ -62,6 +73,8 @@ pub(crate) struct Shared {
     ending: Mutex<HashMap<FleetName, Option<String>>>,
     /// Those of them whose last step is under way.
     finishing: Mutex<HashSet<FleetName>>,
+    /// A container was seen that belongs to no instance known here: list them all.
+    pub(crate) relist: Notify,
     /// Asks the server to end.
     pub(crate) stop: Notify,
 }
@@ -106,6 +119,10 @@ impl Shared {
             allowed_host_paths: options.allowed_host_paths.clone(),
             node: node_name(),
             doors,
+            server_name: options.server_name.clone(),
+            claim_node: options.claim_node,
+            lead: Lead::new(options.database.is_some()),
+            fleets: Fleets::default(),
             agents: RwLock::default(),
             health: watch::Sender::new(Health::Unknown),
             suspect: Notify::new(),
@@ -115,6 +132,7 @@ impl Shared {
             pulls: Mutex::default(),
             ending: Mutex::default(),
             finishing: Mutex::default(),
+            relist: Notify::new(),
             stop: Notify::new(),
         })
     }
@@ -131,23 +149,24 @@ impl Shared {
         agents
     }
 
-    /// The controller of an agent, made with `make` if there is none. True if it was made.
-    pub(crate) fn agent_or_insert(
-        &self,
-        key: &AgentKey,
-        make: impl FnOnce() -> Arc<AgentController>,
-    ) -> (Arc<AgentController>, bool) {
+    /// The controller of an agent, made if there is none; else the record is returned.
+    pub(crate) fn agent_or_insert(&self, record: AgentRecord) -> (Arc<AgentController>, Option<AgentRecord>) {
         let mut agents = self.agents.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(agent) = agents.get(key) {
-            return (Arc::clone(agent), false);
+        if let Some(agent) = agents.get(&record.agent.key) {
+            return (Arc::clone(agent), Some(record));
         }
-        let agent = make();
-        agents.insert(key.clone(), Arc::clone(&agent));
-        (agent, true)
+        let agent = Arc::new(AgentController::new(AgentState::new(record)));
+        agents.insert(agent.key().clone(), Arc::clone(&agent));
+        (agent, None)
     }
 
-    pub(crate) fn agent_remove(&self, key: &AgentKey) {
-        self.agents.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    /// Takes a controller away, unless another one has its agent by now.
+    pub(crate) fn agent_remove(&self, agent: &Arc<AgentController>) {
+        let mut agents = self.agents.write().unwrap_or_else(PoisonError::into_inner);
+        if agents.get(agent.key()).is_some_and(|present| Arc::ptr_eq(present, agent)) {
+            agents.remove(agent.key());
+        }
+        drop(agents);
         self.changed.send_replace(());
     }
 
@@ -191,13 +210,32 @@ impl Shared {
         lock(&self.finishing)
     }
 
+    /// There may be containers of instances that were unknown until now. Who acts makes them itself, and needs no list.
+    pub(crate) fn relist_if_observing(&self) {
+        if !self.lead.acts() {
+            self.relist.notify_one();
+        }
+    }
+
+    /// For how many seconds what is known of fleets and agents may have been out of date; none while the database answers.
+    pub(crate) fn stale_seconds(&self) -> Option<u64> {
+        let since = self.store.unavailable_since()?;
+        u64::try_from(Timestamp::now().duration_since(since).as_secs()).ok()
+    }
+
     /// True while it is not yet known whether the runtime answers.
     pub(crate) fn just_started(&self) -> bool {
         matches!(*self.health.borrow(), Health::Unknown)
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        matches!(*self.health.borrow(), Health::Up { .. })
+        self.health.borrow().is_up()
+    }
+}
+
+impl Health {
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self, Health::Up { .. })
     }
 }
 

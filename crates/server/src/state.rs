@@ -2,6 +2,9 @@
 //!
 //! Everything here is in memory and made again from the store and the node after a restart. No I/O.
 
+mod mirror;
+mod seen;
+
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -9,14 +12,15 @@ use std::time::Instant;
 
 use chassis_core::rollout::{EXTRA_FIRST, is_extra};
 use chassis_core::{
-    Action, AgentDesired, AgentKey, CheckKind, EventKind, ExitRecord, Health, Instance, InstanceKey, Memory,
-    Observed, Phase, Pin, Plan, Probe, Reason, Rollout, Run, RunState, Verdict, Wanted, plan,
+    Action, AgentDesired, AgentKey, CheckKind, EventKind, Health, Instance, InstanceKey, Memory, Observed,
+    Phase, Pin, Plan, Probe, Reason, Rollout, Run, RunState, Verdict, Wanted, plan,
 };
 use chassis_runtime::Owned;
 use chassis_spec::{AgentSpec, Drain, HealthCheck, RestartPolicy};
 use chassis_store::{AgentRecord, InstanceUpdate};
 use jiff::Timestamp;
 
+use self::seen::{claim, ended};
 use crate::checks::{Checks, Noted, check_spec};
 use crate::prober::Watch;
 use crate::rolling::{Judgement, desired};
@@ -38,6 +42,10 @@ pub(crate) struct AgentState {
     pub(crate) serving: Arc<[u64]>,
     pub(crate) pin: Option<Pin>,
     pub(crate) rollout: Option<Rollout>,
+    /// This server acts, and what is remembered is what is stored or about to be.
+    leads: bool,
+    /// The agent is no more, and its controller ends.
+    pub(crate) gone: bool,
     /// Since when the instances could be looked at.
     pub(crate) watched_since: Timestamp,
     pub(crate) slots: BTreeMap<u32, Slot>,
@@ -48,8 +56,16 @@ pub(crate) struct AgentState {
 pub(crate) struct Slot {
     pub(crate) instance: Instance,
     pub(crate) created_at: Timestamp,
+    /// The version of the newest record of it that was taken over.
+    pub(crate) version: u64,
+    /// Of a server that only looks: the memory of that record, as long as somebody's change makes it a thing of the past.
+    overdue: Option<Box<Memory>>,
+    /// Of such a server too: the memory as it is stored, if more than that was seen.
+    stored: Option<Box<Memory>>,
     /// The node said that something happened to the instance's container: it must be looked at.
     look: Option<Instant>,
+    /// The container of which it said so last.
+    told: Option<Box<str>>,
     /// When the node's view of it was last set, so that an older list does not overwrite it.
     seen: Instant,
     /// Memory that differs from the store's.
@@ -97,6 +113,8 @@ pub(crate) enum Outcome {
         reason: Reason,
         message: String,
     },
+    /// This server does not act any more: nothing was done, and nothing is to be noted.
+    Abandoned,
 }
 
 // === impl AgentState ===
@@ -116,6 +134,8 @@ impl AgentState {
             serving: Arc::clone(&record.agent.serving),
             pin: None,
             rollout: None,
+            leads: false,
+            gone: false,
             watched_since: Timestamp::now(),
             slots: BTreeMap::new(),
         };
@@ -141,7 +161,9 @@ impl AgentState {
         }
         for row in record.instances {
             match self.slots.get_mut(&row.number) {
+                Some(slot) if row.version < slot.version => {}
                 Some(slot) => {
+                    slot.version = row.version;
                     if revised || slot.instance.desired != row.desired {
                         slot.try_afresh();
                     }
@@ -176,9 +198,10 @@ impl AgentState {
     }
 
     /// The node said that something happened to a container of this number. Returns false if there is no such instance.
-    pub(crate) fn look(&mut self, number: u32) -> bool {
+    pub(crate) fn look(&mut self, number: u32, id: Box<str>) -> bool {
         let Some(slot) = self.slots.get_mut(&number) else { return false };
         slot.look = Some(Instant::now());
+        slot.told = Some(id);
         true
     }
 
@@ -219,15 +242,17 @@ impl AgentState {
         self.slots.values().any(|slot| slot.instance.health.health == Some(Verdict::Unhealthy))
     }
 
-    /// Notes what is new, and decides what to do. The instances of the returned steps are busy until
-    /// [`AgentState::finish`]. `budget` gives leave to restart an unhealthy instance, or says when to ask again.
-    /// `restarts_held`: as in [`AgentDesired`].
+    /// Notes what is new, and decides what to do; unless this server `acts`, that is no more than to look. The instances
+    /// of the returned steps are busy until [`AgentState::finish`]. `budget` gives leave to restart an unhealthy instance,
+    /// or says when to ask again. `restarts_held`: as in [`AgentDesired`].
     pub(crate) fn next(
         &mut self,
         now: Timestamp,
+        acts: bool,
         restarts_held: bool,
         mut budget: impl FnMut() -> Result<(), Timestamp>,
     ) -> Next {
+        self.lead(acts);
         let (serving, spec) = (Arc::clone(&self.serving), Arc::clone(&self.spec));
         let agent = desired(&serving, &spec, self.rollout.as_ref());
         let mut next = Next::default();
@@ -241,13 +266,20 @@ impl AgentState {
             let mut exits = Vec::new();
             if let Some((memory, noted)) = noted.filter(|_| !slot.instance.busy) {
                 exits = ended(&slot.instance, &memory, &noted, now);
-                slot.instance.memory = memory;
+                let before = std::mem::replace(&mut slot.instance.memory, memory);
+                if !acts {
+                    slot.stored.get_or_insert_with(|| Box::new(before));
+                }
                 slot.unsaved = true;
                 slot.events.extend(noted);
             }
             next.watches.extend(slot.checks.follow(&self.spec, &slot.instance, now));
             slot.instance.health = slot.checks.health();
-            if slot.is_to_be_condemned(agent) {
+            if !acts {
+                // Whoever acts stores what it notes itself.
+                slot.unsaved = false;
+                slot.events.clear();
+            } else if slot.is_to_be_condemned(agent) {
                 slot.condemn(now, &mut budget);
                 next.wake_at = earlier(next.wake_at, slot.checks.held_until);
             }
@@ -257,13 +289,20 @@ impl AgentState {
                 let memory = slot.instance.memory.clone();
                 next.updates.push(InstanceUpdate { key: self.key.instance(*number), memory, events, exits });
             }
-            if slot.look.is_some() && !slot.instance.busy && !slot.rests(now) {
+            if slot.look.is_some() && !slot.instance.busy && !(acts && slot.rests(now)) {
                 slot.look = None;
-                if let Some(observed) = &slot.instance.observed {
+                // Who acts knows its containers; who only looks may not have seen this one yet.
+                let told = slot.told.take().filter(|_| !acts);
+                let known = slot.instance.observed.as_ref().map(|observed| observed.id.clone());
+                if let Some(id) = told.or(known) {
                     slot.instance.busy = true;
-                    next.steps.push(Step::Look { number: *number, id: observed.id.clone() });
+                    next.steps.push(Step::Look { number: *number, id });
                 }
             }
+        }
+        if !acts {
+            self.extras_forget();
+            return next;
         }
         let tally = self.tally(now);
         let (judgement, judge_at) = self.judge(&tally, now);
@@ -296,7 +335,9 @@ impl AgentState {
         let overtaken = std::mem::take(&mut slot.overtaken);
         match outcome {
             Outcome::Seen { observed, asked } => {
-                slot.set_observed(observed);
+                if !slot.is_stranger(step, observed.as_ref()) {
+                    slot.set_observed(observed);
+                }
                 slot.look = slot.look.filter(|told| *told >= asked);
                 if matches!(step, Step::Act(_)) && slot.instance.memory.blocked.is_some() {
                     slot.instance.memory = slot.instance.memory.note_unblocked();
@@ -304,7 +345,11 @@ impl AgentState {
                 }
                 None
             }
-            Outcome::Failed { .. } if overtaken => {
+            Outcome::Abandoned => {
+                slot.look = Some(Instant::now());
+                None
+            }
+            Outcome::Failed { .. } if overtaken || !self.leads => {
                 slot.look = Some(Instant::now());
                 None
             }
@@ -375,7 +420,11 @@ impl Slot {
                 busy: false,
             },
             created_at: row.created_at,
+            version: row.version,
+            overdue: None,
+            stored: None,
             look: None,
+            told: None,
             seen: Instant::now(),
             unsaved: false,
             overtaken: false,
@@ -459,33 +508,6 @@ impl Step {
             Step::Act(action) => action.number(),
         }
     }
-}
-
-/// Which container is the instance's: the one with its name, or the one that ran as it before somebody renamed it. Any
-/// other that carries its labels is a copy that somebody made, and left alone.
-fn claim(mut found: Vec<Observed>, known: Option<&str>) -> Option<Observed> {
-    let position = found
-        .iter()
-        .position(|observed| observed.name_is_right)
-        .or_else(|| found.iter().position(|observed| Some(&*observed.id) == known))?;
-    Some(found.swap_remove(position))
-}
-
-/// The records of the runs whose end is among the events that were noted, of an instance with the memory from before them.
-fn ended(instance: &Instance, noted: &Memory, events: &[EventKind], now: Timestamp) -> Vec<ExitRecord> {
-    let revision = instance.observed.as_ref().map(|observed| observed.revision);
-    let record = |event: &EventKind| match event {
-        EventKind::Lost => {
-            instance.memory.run.as_ref().map(|run| ExitRecord::lost(&run.id, run.started_at, now))
-        }
-        EventKind::Stopped | EventKind::Exited(_) => {
-            let (run, exit) = noted.run.as_ref().zip(noted.exit)?;
-            let asked = *event == EventKind::Stopped;
-            Some(ExitRecord::new(&run.id, revision, run.started_at, exit, asked))
-        }
-        _ => None,
-    };
-    events.iter().filter_map(record).collect()
 }
 
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {

@@ -28,6 +28,8 @@ const RESYNC: Duration = Duration::from_mins(5);
 /// How long a runtime that does not answer is left alone; it comes back with a restart of seconds.
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_CAP: Duration = Duration::from_secs(5);
+/// Where others make containers, everything is listed because of one that is unknown no more often than this.
+const RELIST_PAUSE: Duration = Duration::from_millis(300);
 /// On a busy machine containers and images of others come and go all the time: what is blocked is tried again because
 /// of that no more often than this.
 const UNBLOCK_PAUSE: Duration = Duration::from_secs(1);
@@ -59,8 +61,9 @@ async fn watch_once(shared: &Arc<Shared>) -> String {
         Ok(info) => info.version,
         Err(error) => return chain(&error),
     };
-    if let Err(error) = resync(shared).await {
-        return chain(&error);
+    match resync(shared).await {
+        Ok(strays) => strays_remove(shared, strays),
+        Err(error) => return chain(&error),
     }
     set_health(shared, Health::Up { version });
     for agent in shared.agents() {
@@ -72,7 +75,9 @@ async fn watch_once(shared: &Arc<Shared>) -> String {
     let mut next_resync = tokio::time::interval_at(tokio::time::Instant::now() + RESYNC, RESYNC);
     let mut unblocks = tokio::time::interval(UNBLOCK_PAUSE);
     unblocks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut surroundings_changed = false;
+    let mut relists = tokio::time::interval(RELIST_PAUSE);
+    relists.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut surroundings_changed, mut relist) = (false, false);
     loop {
         tokio::select! {
             event = events.next() => match event {
@@ -85,9 +90,17 @@ async fn watch_once(shared: &Arc<Shared>) -> String {
                 surroundings_changed = false;
                 unblock(shared);
             }
-            _ = next_resync.tick() => {
+            () = shared.relist.notified() => relist = true,
+            _ = relists.tick(), if relist => {
+                relist = false;
                 if let Err(error) = resync(shared).await {
                     return chain(&error);
+                }
+            }
+            _ = next_resync.tick() => {
+                match resync(shared).await {
+                    Ok(strays) => strays_remove(shared, strays),
+                    Err(error) => return chain(&error),
                 }
                 networks_check(shared);
             }
@@ -98,33 +111,34 @@ async fn watch_once(shared: &Arc<Shared>) -> String {
     }
 }
 
-/// Lists every container and gives each agent its own.
-async fn resync(shared: &Arc<Shared>) -> chassis_runtime::Result<()> {
+/// Lists every container and gives each agent its own. Returns those that nobody wants.
+pub(crate) async fn resync(shared: &Arc<Shared>) -> chassis_runtime::Result<Vec<Box<str>>> {
     let asked = Instant::now();
     let mut by_agent: HashMap<AgentKey, Vec<Owned>> = HashMap::new();
     for owned in shared.runtime.instance_list().await? {
         by_agent.entry(owned.key.agent_key()).or_default().push(owned);
     }
+    let mut strays = Vec::new();
     for agent in shared.agents() {
         let owned = by_agent.remove(agent.key()).unwrap_or_default();
-        let strays = agent.state().seen_list(owned, asked);
+        strays.extend(agent.state().seen_list(owned, asked));
         agent.wake();
-        for id in strays {
-            stray_remove(shared, id);
-        }
     }
-    for owned in by_agent.into_values().flatten().filter(|owned| owned.observed.name_is_right) {
-        stray_remove(shared, owned.observed.id);
-    }
+    let unknown = by_agent.into_values().flatten().filter(|owned| owned.observed.name_is_right);
+    strays.extend(unknown.map(|owned| owned.observed.id));
     shared.changed.send_replace(());
-    Ok(())
+    Ok(strays)
 }
 
-/// Has what guards the networks looked at: a firewall that was reloaded has forgotten it.
-fn networks_check(shared: &Arc<Shared>) {
+/// Has what guards the networks looked at: a firewall that was reloaded has forgotten it. Only who acts does.
+pub(crate) fn networks_check(shared: &Arc<Shared>) {
+    if !shared.lead.acts() {
+        return;
+    }
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        if let Err(error) = shared.runtime.networks_check().await {
+        let Ok(runtime) = shared.hands() else { return };
+        if let Err(error) = runtime.networks_check().await {
             tracing::warn!(error = chain(&error), "cannot look at what guards the networks");
         }
     });
@@ -133,14 +147,15 @@ fn networks_check(shared: &Arc<Shared>) {
 /// Something happened to a container of this server's.
 fn hear(shared: &Arc<Shared>, key: InstanceKey, id: Box<str>) {
     let agent = shared.agent(&key.agent_key());
-    match agent.filter(|agent| agent.state().look(key.number)) {
+    match agent.filter(|agent| agent.state().look(key.number, id.clone())) {
         Some(agent) => agent.wake(),
-        None => stray_look(shared, key, id),
+        None if shared.lead.acts() => stray_look(shared, key, id),
+        None => shared.relist_if_observing(),
     }
 }
 
 /// Has every instance that is blocked try again.
-fn unblock(shared: &Shared) {
+pub(crate) fn unblock(shared: &Shared) {
     for agent in shared.agents() {
         agent.state().unblock(Timestamp::now());
         agent.wake();
@@ -161,6 +176,13 @@ fn stray_look(shared: &Arc<Shared>, key: InstanceKey, id: Box<str>) {
     });
 }
 
+/// Removes what nobody wants. Of a server that does not act that cannot be said: it may be behind those who want it.
+pub(crate) fn strays_remove(shared: &Arc<Shared>, strays: Vec<Box<str>>) {
+    if shared.lead.acts() {
+        strays.into_iter().for_each(|id| stray_remove(shared, id));
+    }
+}
+
 fn stray_remove(shared: &Arc<Shared>, id: Box<str>) {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
@@ -169,7 +191,8 @@ fn stray_remove(shared: &Arc<Shared>, id: Box<str>) {
         {
             kept_logs::keep(&shared, &owned.key, &id, LogsSpec::default().keep).await;
         }
-        if let Err(error) = shared.runtime.instance_remove(&id).await {
+        let Ok(runtime) = shared.hands() else { return };
+        if let Err(error) = runtime.instance_remove(&id).await {
             tracing::warn!(container = %id, error = chain(&error), "cannot remove a container that nobody wants");
         }
     });

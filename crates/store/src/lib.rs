@@ -29,7 +29,7 @@ pub use sqlite::{Inspection, inspect, key_id, migrate_sqlite};
 pub use types::{
     Agent, AgentChange, AgentOutcome, AgentRecord, Applied, Apply, Commit, CommitObserver, EventFilter,
     Fleet, InstanceChange, InstanceRecord, InstanceUpdate, Lease, Revision, RevisionOutcome, Scope,
-    SecretInfo, Seen,
+    SecretInfo, Seen, Server,
 };
 
 use async_trait::async_trait;
@@ -69,6 +69,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     fn unavailable_since(&self) -> Option<Timestamp>;
     /// Has `observer` told of each commit of this server from now on, instead of whoever was told before.
     fn commit_observe(&self, observer: CommitObserver);
+    /// The servers that have the database open, this one among them; none where it serves one server only.
+    async fn server_list(&self) -> Result<Vec<Server>>;
+    /// On which node the instances run, in the servers' own words; none before one has acted.
+    async fn node_get(&self) -> Result<Option<String>>;
+    /// Keeps on which node the instances run. Unless `replace`, what was kept first stays; returns what is kept.
+    async fn node_claim(&self, node: &str, replace: bool) -> Result<String>;
 
     /// Makes an empty fleet. Fails with [`Error::FleetExists`].
     async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet>;

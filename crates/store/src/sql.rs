@@ -17,6 +17,7 @@ mod fleet;
 mod instance;
 pub(crate) mod key;
 mod keyed;
+mod node;
 mod revision;
 mod secret;
 pub(crate) mod worker;
@@ -37,7 +38,7 @@ use crate::error::{Error, Result};
 use crate::keyed::{KeptAnswer, KeptRequest};
 use crate::types::{
     AgentOutcome, AgentRecord, Applied, Apply, CommitObserver, EventFilter, Fleet, InstanceChange,
-    InstanceUpdate, Lease, Revision, Scope, SecretInfo, Seen,
+    InstanceUpdate, Lease, Revision, Scope, SecretInfo, Seen, Server,
 };
 use worker::{Reader, Writer};
 
@@ -61,6 +62,8 @@ pub(crate) trait Peers: Send + Sync {
     async fn resign(&self);
     fn changes(&self) -> broadcast::Receiver<Seen>;
     fn unavailable_since(&self) -> Option<Timestamp>;
+    /// Lists the servers that are there, as [`node::servers`] understands it; none where there is only one.
+    fn servers_sql(&self) -> Option<&'static str>;
 }
 
 impl SqlStore {
@@ -116,6 +119,20 @@ impl Store for SqlStore {
 
     fn commit_observe(&self, observer: CommitObserver) {
         self.writer.observe(observer);
+    }
+
+    async fn server_list(&self) -> Result<Vec<Server>> {
+        let Some(sql) = self.peers.servers_sql() else { return Ok(Vec::new()) };
+        self.reader.read(move |connection| node::servers(connection, sql)).await
+    }
+
+    async fn node_get(&self) -> Result<Option<String>> {
+        self.reader.read(node::get).await
+    }
+
+    async fn node_claim(&self, node: &str, replace: bool) -> Result<String> {
+        let node = node.to_owned();
+        self.writer.act(move |change| node::claim(change, &node, replace)).await
     }
 
     async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet> {

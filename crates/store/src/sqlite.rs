@@ -89,4 +89,8 @@ impl Peers for Alone {
     fn unavailable_since(&self) -> Option<Timestamp> {
         None
     }
+
+    fn servers_sql(&self) -> Option<&'static str> {
+        None
+    }
 }

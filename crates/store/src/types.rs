@@ -199,6 +199,15 @@ pub struct Lease {
     pub ours: bool,
 }
 
+/// A server that has the database open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The name that it gave itself.
+    pub name: String,
+    /// Since when, by the database's clock.
+    pub since: Timestamp,
+}
+
 /// What another server changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {

@@ -12,7 +12,7 @@ use chassis_api::{Instance, InstanceDetail, Phase, ServerInfo};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
-use crate::{Docker, Namespace, Outcome, SOON, Server, eventually, expect, http};
+use crate::{Answer, Docker, Namespace, Outcome, SOON, Server, eventually, expect, http};
 
 /// Ends its servers and takes away its containers, networks and files when it is dropped.
 #[derive(Debug)]
@@ -20,6 +20,10 @@ pub struct Chassis {
     binary: PathBuf,
     home: TempDir,
     data_dir: PathBuf,
+    /// What its server alone uses.
+    server_dir: PathBuf,
+    /// It shares its data directory with another, which takes it away.
+    is_guest: bool,
     /// Begins the names of its fleets.
     prefix: String,
     env: Vec<(String, String)>,
@@ -37,6 +41,8 @@ impl Chassis {
         Chassis {
             binary: binary.into(),
             data_dir: home.path().join("data"),
+            server_dir: home.path().join("data/.server"),
+            is_guest: false,
             home,
             prefix: format!("t{}-{count}", std::process::id()),
             env: Vec::new(),
@@ -50,7 +56,27 @@ impl Chassis {
     #[must_use]
     pub fn on_data_dir(mut self, data_dir: impl Into<PathBuf>) -> Chassis {
         self.data_dir = data_dir.into();
+        self.server_dir = self.data_dir.join(".server");
         self
+    }
+
+    /// Another chassis with the same data directory, Engine, environment and names of fleets, and a server of its own, which
+    /// is called by the machine's name and `name`. The two need one database; this one is to be dropped first.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Chassis {
+        let home = tempfile::Builder::new().prefix("chassis").tempdir().expect("a directory");
+        Chassis {
+            binary: self.binary.clone(),
+            data_dir: self.data_dir.clone(),
+            server_dir: home.path().join(name),
+            is_guest: true,
+            home,
+            prefix: self.prefix.clone(),
+            env: self.env.clone(),
+            docker: self.docker.clone(),
+            namespace: None,
+            id: self.id.clone(),
+        }
     }
 
     /// On another Engine.
@@ -117,6 +143,7 @@ impl Chassis {
             .current_dir(self.home())
             .env("CHASSIS_DATA_DIR", &self.data_dir)
             .env("XDG_CONFIG_HOME", self.home().join("settings"))
+            .env("CHASSIS_SERVER_DIR", &self.server_dir)
             .env_remove("CHASSIS_SERVER")
             .env_remove("CHASSIS_CONTEXT")
             .env_remove("CHASSIS_TOKEN")
@@ -194,7 +221,7 @@ impl Chassis {
 
     /// The process of a server in the background.
     pub fn background_pid(&self) -> Option<u32> {
-        fs::read_to_string(self.data_dir.join(".server/lock")).ok()?.trim().parse().ok()
+        fs::read_to_string(self.server_dir.join("lock")).ok()?.trim().parse().ok()
     }
 
     /// The label that is on everything which is this chassis's.
@@ -261,8 +288,19 @@ impl Chassis {
         serde_json::from_str(&answer.body).map_err(io::Error::other)
     }
 
+    /// Asks the API for anything, with a body in JSON or without. Without an answer in time it is an error.
+    pub fn exchange(
+        &self,
+        method: &str,
+        target: &str,
+        body: &[u8],
+        patience: Duration,
+    ) -> io::Result<Answer> {
+        http::request_within(&self.socket(), method, target, "application/json", body, patience)
+    }
+
     pub fn socket(&self) -> PathBuf {
-        self.data_dir.join(".server/socket")
+        self.server_dir.join("socket")
     }
 
     /// Names of the secret files in memory, over all instances.
@@ -299,7 +337,7 @@ impl Chassis {
     }
 
     fn tell_log(&self) {
-        for path in [self.home().join("server.log"), self.data_dir.join(".server/log")] {
+        for path in [self.home().join("server.log"), self.server_dir.join("log")] {
             let log = fs::read_to_string(&path).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             let last = lines[lines.len().saturating_sub(60)..].join("\n");
@@ -325,6 +363,9 @@ impl Drop for Chassis {
             self.tell_log();
         }
         self.end_background();
+        if self.is_guest {
+            return;
+        }
         if let Some(id) = self.id.get() {
             self.docker.sweep(&format!("chassis.server={id}"));
             for directory in secret_dirs(id) {

@@ -8,10 +8,21 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The whole answer to a request.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: String,
+pub struct Answer {
+    pub status: u16,
+    /// The status line and the headers.
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    /// The value of a header, whose name is in small letters.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        headers.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
 }
 
 /// Asks in HTTP/1.0, so that the answer ends with the connection.
@@ -22,8 +33,22 @@ pub(crate) fn request(
     kind: &str,
     body: &[u8],
 ) -> io::Result<Answer> {
+    request_within(socket, method, target, kind, body, PATIENCE)
+}
+
+/// The same with another patience for each part of the answer. A server that cannot be connected to is `NotFound` or
+/// `ConnectionRefused`.
+pub(crate) fn request_within(
+    socket: &Path,
+    method: &str,
+    target: &str,
+    kind: &str,
+    body: &[u8],
+    patience: Duration,
+) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     let head = format!(
         "{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
         body.len()
@@ -36,7 +61,7 @@ pub(crate) fn request(
     let cut_off = || io::Error::new(io::ErrorKind::UnexpectedEof, "the answer was cut off");
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(cut_off)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(cut_off)?;
-    Ok(Answer { status, body: body.to_owned() })
+    Ok(Answer { status, head: head.to_owned(), body: body.to_owned() })
 }
 
 /// Encodes a value of a query.

@@ -27,6 +27,7 @@ pub use chassis::Chassis;
 pub use chassis_api as api;
 pub use docker::{Container, Docker};
 pub use dockerd::{Dockerd, MAPPED};
+pub use http::Answer;
 pub use image::{Image, Tag};
 pub use mount::{LoopMount, TmpfsMount};
 pub use namespace::{Listener, Namespace, Neighbour, OwnNamespace};

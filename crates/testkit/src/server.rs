@@ -41,14 +41,27 @@ impl Server {
 
     /// SIGHUP: look at your files again.
     pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// SIGSTOP: it does nothing until [`Server::thaw`], and does not know.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, Signal::HUP).expect("a running server");
+        kill_process(pid, signal).expect("a running server");
     }
 
     /// SIGTERM, as systemd sends it. Returns how it ended.
     pub fn terminate(&mut self) -> ExitStatus {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, Signal::TERM).expect("a running server");
+        self.signal(Signal::TERM);
         self.wait(Duration::from_secs(15)).expect("a server that ends when it is told to")
     }
 

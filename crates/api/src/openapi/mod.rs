@@ -101,6 +101,10 @@ fn headers() -> Value {
             "description": "`true` if this is the answer of an earlier request with the same key.", "schema": text,
         },
         "Retry-After": { "description": "Seconds.", "schema": { "type": "string", "pattern": "^[0-9]+$" } },
+        "Chassis-Stale": {
+            "description": "The database does not answer: this may have been out of date for so many seconds.",
+            "schema": { "type": "string", "pattern": "^[0-9]+$" },
+        },
     })
 }
 
@@ -268,6 +272,7 @@ fn answer_json(
         (described.paged, "Link"),
         (described.slow, "Location"),
         (is_keyed(route), "Idempotency-Replayed"),
+        (route.method == "GET", "Chassis-Stale"),
     ] {
         if is_there {
             headers.insert(name.to_owned(), header_ref(name));

@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use chassis_server::{
-    AccessOptions, Cidr, Error, Listen, Opening, Options, RuntimeChoice, TRACE_TARGET, TlsFiles, Traces,
+    AccessOptions, Cidr, Error, Listen, Opening, Options, PostgresOptions, RuntimeChoice, TRACE_TARGET,
+    TlsFiles, Traces,
 };
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -36,8 +37,13 @@ pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
         Runtime::Docker => RuntimeChoice::Docker { host: serve.docker_host },
         Runtime::Sim => RuntimeChoice::Sim { seed: serve.sim_seed },
     };
+    let server_name = serve.server_name.unwrap_or_else(|| data_dir.server_name());
     let options = Options {
         data_dir: data_dir.root().to_owned(),
+        server_dir: Some(data_dir.server_dir().to_owned()),
+        database: PostgresOptions::from_environment(&server_name).map_err(Error::from)?,
+        server_name,
+        claim_node: serve.claim_node,
         runtime,
         allowed_host_paths: allowed_host_paths(serve.allow_host_path)?,
         allowed: allowed(serve.allow)?,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use chassis_api::ServerInfo;
+use chassis_api::{ServerInfo, StateInfo};
 use chassis_client::ServerAddress;
 use jiff::Timestamp;
 use rustix::process::Pid;
@@ -60,6 +60,8 @@ fn table(terminal: Terminal, info: &ServerInfo) -> String {
         ("Data directory:", info.data_dir.clone()),
         ("Runtime:", runtime),
         ("State id:", info.id.clone()),
+        ("State in:", store(&info.state)),
+        ("Acts:", acts(&info.state)),
         ("Allows:", list(&info.allowed)),
         ("Host paths:", list(&info.allowed_host_paths)),
     ] {
@@ -75,7 +77,35 @@ fn table(terminal: Terminal, info: &ServerInfo) -> String {
         table.row(["Certificate:".into(), format!("{whose}, valid until {until}").into()]);
         table.row(["Fingerprint:".into(), certificate.fingerprint.to_string().into()]);
     }
+    if !info.state.servers.is_empty() {
+        table.row(["Servers:".into(), list(&info.state.servers).into()]);
+    }
     table.render()
+}
+
+fn store(state: &StateInfo) -> String {
+    match state.unavailable_since {
+        Some(since) => {
+            format!("{}, which does not answer since {}", state.store, age(since, Timestamp::now()))
+        }
+        None => state.store.clone(),
+    }
+}
+
+/// Whether this server acts, or who does.
+fn acts(state: &StateInfo) -> String {
+    if let Some(refusal) = &state.refusal {
+        return format!("never: {}", clean(refusal));
+    }
+    let epoch = state.lease_epoch.map(|epoch| format!(" (epoch {epoch})")).unwrap_or_default();
+    match (state.acting, &state.lease_holder) {
+        (true, None) => "yes".to_owned(),
+        (true, Some(_)) => format!("yes, as {}{epoch}", clean(&state.server_name)),
+        (false, Some(holder)) if *holder != state.server_name => {
+            format!("no; {} does{epoch}", clean(holder))
+        }
+        (false, _) => "not yet, and nobody else is known to".to_owned(),
+    }
 }
 
 async fn stop(context: &Context) -> Result<Exit, Failure> {

@@ -194,6 +194,7 @@ impl Runtime for DockerRuntime {
             name: "docker",
             version: info.server_version.unwrap_or_default(),
             node: info.name.unwrap_or_default(),
+            id: info.id.unwrap_or_default(),
         })
     }
 

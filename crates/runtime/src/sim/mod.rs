@@ -162,7 +162,7 @@ impl Runtime for SimRuntime {
             return Err(down());
         }
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Ok(RuntimeInfo { name: "sim", version, node: "sim".to_owned() })
+        Ok(RuntimeInfo { name: "sim", version, node: "sim".to_owned(), id: "sim".to_owned() })
     }
 
     async fn image_prepare(

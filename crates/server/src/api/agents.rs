@@ -18,7 +18,7 @@ use super::targets::with_suggestion_to_create;
 use super::wait::Awaited;
 use super::{SharedState, to_end};
 use crate::auth::Caller;
-use crate::controller::{AgentController, agents_reload};
+use crate::controller::{AgentController, agents_changed};
 use crate::failpoint::failpoint;
 use crate::policy::specs_refused;
 use crate::shared::Shared;
@@ -59,7 +59,7 @@ pub(crate) async fn apply(
         };
         if !request.dry_run {
             failpoint("apply:stored");
-            agents_reload(&shared, changed_keys(&fleet, &applied)).await?;
+            agents_changed(&shared, changed_keys(&fleet, &applied)).await;
         }
         let scope = Scope { fleet: fleet.clone(), agent: None, number: None };
         let applied = Applied {
@@ -118,7 +118,7 @@ pub(crate) async fn remove(
         shared.store.agent_delete(&key, query.cleanup, version).await?;
         failpoint("agent_delete:stored");
         let scope = Scope { fleet: key.fleet.clone(), agent: Some(key.agent.clone()), number: None };
-        agents_reload(&shared, vec![key]).await?;
+        agents_changed(&shared, vec![key]).await;
         Ok((StatusCode::ACCEPTED, Extension(Awaited(scope))))
     })
     .await
@@ -206,6 +206,7 @@ fn wire(shared: &Shared, agent: &AgentController) -> Agent {
         replicas,
         wanted,
         running: if shared.is_up() { running } else { 0 },
+        stale_seconds: shared.stale_seconds(),
     }
 }
 

@@ -18,7 +18,7 @@ use super::targets::with_suggestion;
 use super::wait::Awaited;
 use super::{SharedState, to_end};
 use crate::auth::Caller;
-use crate::controller::agents_reload;
+use crate::controller::agents_changed;
 use crate::failpoint::failpoint;
 use crate::fleet::{fleet_finish_if_deleting, fleet_prepare};
 use crate::shared::Shared;
@@ -45,7 +45,7 @@ pub(crate) async fn list(
     paging: Paging,
 ) -> Result<Part<Fleet>> {
     let selection = Selection::read(&shared, query.labels.as_deref()).await?;
-    let mut fleets = shared.store.fleet_list().await?;
+    let mut fleets = shared.fleet_list().await?;
     fleets.retain(|fleet| caller.reaches(&fleet.name) && selection.has_fleet(&fleet.labels));
     let mut part = paging.part();
     for fleet in fleets {
@@ -78,7 +78,7 @@ pub(crate) async fn remove(
             return Err(with_suggestion(&shared, &caller, error).await);
         }
         failpoint("fleet_delete:stored");
-        agents_reload(&shared, agent_keys(&shared, &name)).await?;
+        agents_changed(&shared, agent_keys(&shared, &name)).await;
         fleet_finish_if_deleting(&shared, &name).await;
         let scope = Scope { fleet: name, agent: None, number: None };
         Ok((StatusCode::ACCEPTED, Extension(Awaited(scope))))
@@ -122,14 +122,14 @@ pub(crate) async fn scale(
         shared.store.agent_scale(&key, scale.count, version).await?;
         failpoint("scale:stored");
         let scope = Scope { fleet: key.fleet.clone(), agent: Some(key.agent.clone()), number: None };
-        agents_reload(&shared, vec![key]).await?;
+        agents_changed(&shared, vec![key]).await;
         Ok((Extension(Awaited(scope)), Json(wire(&shared, fleet))))
     })
     .await
 }
 
 async fn find(shared: &Shared, caller: &Caller, name: &FleetName) -> Result<chassis_store::Fleet> {
-    match shared.store.fleet_get(name).await {
+    match shared.fleet_get(name).await {
         Ok(fleet) => Ok(fleet),
         Err(error) => Err(with_suggestion(shared, caller, error).await),
     }
@@ -150,6 +150,7 @@ fn wire(shared: &Arc<Shared>, fleet: chassis_store::Fleet) -> Fleet {
         agents: 0,
         wanted: 0,
         running: 0,
+        stale_seconds: shared.stale_seconds(),
     };
     for agent in shared.agents().iter().filter(|agent| agent.key().fleet == wire.name) {
         let (_, wanted, running) = agent.state().counts();

@@ -20,7 +20,7 @@ use super::targets::target_name;
 use super::wait::Awaited;
 use super::{SharedState, reach, to_end};
 use crate::auth::Caller;
-use crate::controller::{AgentController, agents_reload};
+use crate::controller::{AgentController, agents_changed};
 use crate::failpoint::failpoint;
 use crate::shared::{Health, Shared};
 use crate::state::{AgentState, Slot};
@@ -86,11 +86,10 @@ pub(crate) async fn show(
         newest: true,
         ..EventFilter::default()
     };
-    let events = shared.store.event_list(&filter).await?;
-    let mut exits = shared
-        .store
-        .instance_exits(&InstanceKey { fleet: fleet.clone(), agent: agent.clone(), number })
-        .await?;
+    // What is only in the database is left out while that is away.
+    let events = shared.unless_away(shared.store.event_list(&filter)).await?.unwrap_or_default();
+    let key = InstanceKey { fleet: fleet.clone(), agent: agent.clone(), number };
+    let mut exits = shared.unless_away(shared.store.instance_exits(&key)).await?.unwrap_or_default();
     // Of the runs before the last one `…/exits` has the output.
     exits.iter_mut().skip(1).for_each(|exit| exit.log.clear());
     let controller = agent_find(&shared, fleet, agent)?;
@@ -133,7 +132,7 @@ pub(crate) async fn remove(
         failpoint("instance_delete:before");
         shared.store.instance_delete(&key, query.cleanup).await?;
         failpoint("instance_delete:stored");
-        agents_reload(&shared, vec![key.agent_key()]).await?;
+        agents_changed(&shared, vec![key.agent_key()]).await;
         let scope = chassis_api::Scope { fleet: key.fleet, agent: Some(key.agent), number: Some(key.number) };
         Ok((StatusCode::ACCEPTED, Extension(Awaited(scope))))
     })
@@ -164,7 +163,7 @@ pub(crate) async fn change(
         failpoint("change:before");
         let agents = shared.store.instance_change(&scope, change).await?;
         failpoint("change:stored");
-        agents_reload(&shared, agents).await?;
+        agents_changed(&shared, agents).await;
         Ok((StatusCode::ACCEPTED, Extension(Awaited(asked))))
     })
     .await
@@ -218,6 +217,7 @@ pub(crate) fn wire(shared: &Shared, state: &AgentState, slot: &Slot, down: Optio
         image: state.spec.image.to_string(),
         extra: slot.is_extra(),
         container_id: observed.map(|observed| observed.id.to_string()),
+        stale_seconds: shared.stale_seconds(),
     }
 }
 

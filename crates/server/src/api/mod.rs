@@ -27,6 +27,7 @@ mod rollout;
 mod secrets;
 mod select;
 mod server;
+mod stale;
 mod stats;
 mod targets;
 mod wait;
@@ -121,6 +122,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(from_fn_with_state(Arc::clone(&shared), wait::until_done))
         .layer(from_fn_with_state(Arc::clone(&shared), keyed::once))
+        .layer(from_fn_with_state(Arc::clone(&shared), stale::tell))
         .layer(from_fn_with_state(Arc::clone(&shared), guard))
         .layer(from_fn(answer::complete))
         .layer(from_fn_with_state(Arc::clone(&shared), metrics::measure))

@@ -35,6 +35,10 @@ pub(crate) async fn ready(State(shared): SharedState) -> Response {
         check("look", matches!(health, Health::Up { .. }), || {
             format!("what runs on {runtime} is not known yet; that takes seconds once {runtime} answers")
         }),
+        check("node", shared.lead.refusal().is_none(), || {
+            "this server's Docker or data directory is not that of the others; `chassis server status` says more"
+                .to_owned()
+        }),
     ];
     let is_ready = checks.iter().all(|check| check.ok);
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

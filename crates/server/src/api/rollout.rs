@@ -17,7 +17,7 @@ use super::failure::{Failure, Result};
 use super::page::{Paging, Part, digits};
 use super::wait::Awaited;
 use super::{SharedState, to_end};
-use crate::controller::agents_reload;
+use crate::controller::agents_changed;
 use crate::failpoint::failpoint;
 use crate::shared::Shared;
 
@@ -92,7 +92,7 @@ pub(crate) async fn undo(
         let outcome = shared.store.revision_undo(&key, undo.to_revision, undo.dry_run).await?;
         if !undo.dry_run {
             failpoint("undo:stored");
-            agents_reload(&shared, vec![key.clone()]).await?;
+            agents_changed(&shared, vec![key.clone()]).await;
         }
         Ok(((!undo.dry_run).then(|| awaited(key)), Json(outcome_wire(outcome))))
     })
@@ -116,7 +116,7 @@ async fn set_paused(shared: Arc<Shared>, key: AgentKey, paused: bool) -> Result<
         failpoint("pause:before");
         let changed = shared.store.rollout_pause(&key, paused).await?;
         failpoint("pause:stored");
-        agents_reload(&shared, vec![key]).await?;
+        agents_changed(&shared, vec![key]).await;
         Ok(Json(Changed { changed }))
     })
     .await
@@ -150,7 +150,7 @@ pub(crate) async fn upgrade(
         failpoint("upgrade:before");
         let outcome = shared.store.agent_upgrade(&key, upgrade.image.as_ref(), pin.as_ref()).await?;
         failpoint("upgrade:stored");
-        agents_reload(&shared, vec![key.clone()]).await?;
+        agents_changed(&shared, vec![key.clone()]).await;
         Ok((awaited(key), Json(Upgraded { outcome: outcome_wire(outcome), pin })))
     })
     .await

@@ -23,7 +23,7 @@ impl Selection {
         let selector = labels
             .parse::<Selector>()
             .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, "invalid_query", error.to_string()))?;
-        let fleets = shared.store.fleet_list().await?;
+        let fleets = shared.fleet_list().await?;
         let of_fleets = fleets.into_iter().map(|fleet| (fleet.name, fleet.labels)).collect();
         Ok(Selection { selector: Some(selector), of_fleets })
     }

@@ -1,12 +1,17 @@
 //! The server itself.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use chassis_api::ServerInfo;
+use chassis_api::{ServerInfo, StateInfo};
 
 use super::SharedState;
-use crate::shared::Health;
+use crate::shared::{Health, Shared};
+
+/// How long the database may take to list the servers.
+const LIST_LIMIT: Duration = Duration::from_secs(1);
 
 pub(crate) async fn info(State(shared): SharedState) -> Json<ServerInfo> {
     let health = shared.health.borrow().clone();
@@ -15,6 +20,7 @@ pub(crate) async fn info(State(shared): SharedState) -> Json<ServerInfo> {
         Health::Up { version } => (Some(version), None),
         Health::Down { message } => (None, Some(message)),
     };
+    let state = state(&shared).await;
     Json(ServerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         id: shared.store.server_id().to_owned(),
@@ -28,7 +34,25 @@ pub(crate) async fn info(State(shared): SharedState) -> Json<ServerInfo> {
         allowed: shared.allowed.iter().map(ToString::to_string).collect(),
         allowed_host_paths: shared.allowed_host_paths.iter().map(|path| path.display().to_string()).collect(),
         listening: shared.doors.describe(),
+        state,
     })
+}
+
+async fn state(shared: &Shared) -> StateInfo {
+    let lease = shared.store.lease();
+    let (lease_holder, lease_epoch) = lease.map(|lease| (lease.holder, lease.epoch)).unzip();
+    let listed = tokio::time::timeout(LIST_LIMIT, shared.store.server_list()).await;
+    let servers = listed.ok().and_then(Result::ok).unwrap_or_default();
+    StateInfo {
+        store: if shared.lead.is_alone() { "sqlite" } else { "postgres" }.to_owned(),
+        unavailable_since: shared.store.unavailable_since(),
+        acting: shared.lead.acts(),
+        refusal: shared.lead.refusal().map(str::to_owned),
+        lease_holder,
+        lease_epoch,
+        server_name: shared.server_name.clone(),
+        servers: servers.into_iter().map(|server| server.name).collect(),
+    }
 }
 
 pub(crate) async fn stop(State(shared): SharedState) -> StatusCode {

@@ -27,7 +27,7 @@ pub(crate) async fn resolve(
     if let Some(fleet) = fleet.as_deref().and_then(|fleet| fleet.parse().ok()) {
         caller.require(&fleet)?;
     }
-    let mut fleets = shared.store.fleet_list().await?;
+    let mut fleets = shared.fleet_list().await?;
     fleets.retain(|fleet| caller.reaches(&fleet.name));
     let mut agents = shared.agents();
     agents.retain(|agent| caller.reaches(&agent.key().fleet));
@@ -166,7 +166,7 @@ pub(crate) async fn with_suggestion(
 /// The fleet that was probably meant, if the error is that there is none of this name.
 async fn likely_fleet(shared: &Shared, caller: &Caller, error: &chassis_store::Error) -> Option<String> {
     let chassis_store::Error::FleetNotFound(name) = error else { return None };
-    let fleets = shared.store.fleet_list().await.unwrap_or_default();
+    let fleets = shared.fleet_list().await.unwrap_or_default();
     let known = fleets.iter().filter(|fleet| caller.reaches(&fleet.name));
     let known: Vec<String> = known.map(|fleet| fleet.name.to_string()).collect();
     nearest(name.as_str(), &known).map(str::to_owned)

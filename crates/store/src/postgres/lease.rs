@@ -42,6 +42,12 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Between tries to connect.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Every connection of a server says in its name whose it is.
+const SERVERS: &str = "SELECT substr(application_name, 9),
+        CAST(extract(epoch FROM min(backend_start)) * 1000000 AS BIGINT)
+    FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'chassis %'
+    GROUP BY application_name ORDER BY application_name";
+
 /// The thread that keeps the lease.
 pub(super) struct Keeper {
     shared: Arc<Shared>,
@@ -108,6 +114,10 @@ impl Peers for Keeper {
 
     fn unavailable_since(&self) -> Option<Timestamp> {
         self.shared.lost_since()
+    }
+
+    fn servers_sql(&self) -> Option<&'static str> {
+        Some(SERVERS)
     }
 }
 

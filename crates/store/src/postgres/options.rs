@@ -49,7 +49,7 @@ impl PostgresOptions {
             unusable(format!("the database's URL cannot be used: {}", crate::error::chain(&error)))
         })?;
         config
-            .application_name("chassis")
+            .application_name(format!("chassis {server_name}"))
             .keepalives_idle(Duration::from_secs(10))
             .keepalives_interval(Duration::from_secs(3))
             .keepalives_retries(3)

@@ -1,0 +1,30 @@
+//! On which node the instances run, and which servers look after them.
+
+use super::column::Time;
+use super::connection::{Connection, params};
+use super::worker::Change;
+use crate::error::Result;
+use crate::types::Server;
+
+pub(crate) fn get(connection: &dyn Connection) -> Result<Option<String>> {
+    Ok(connection.find("SELECT value FROM meta WHERE name = 'node'", params![], |row| row.get(0))?)
+}
+
+pub(crate) fn claim(change: &Change<'_>, node: &str, replace: bool) -> Result<String> {
+    let sql = if replace {
+        "INSERT INTO meta (name, value) VALUES ('node', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1"
+    } else {
+        "INSERT INTO meta (name, value) VALUES ('node', ?1) ON CONFLICT (name) DO NOTHING"
+    };
+    change.connection.execute(sql, params![node])?;
+    Ok(change.connection.value("SELECT value FROM meta WHERE name = 'node'", params![])?)
+}
+
+/// `sql` finds names, and times in microseconds.
+pub(crate) fn servers(connection: &dyn Connection, sql: &str) -> Result<Vec<Server>> {
+    let servers = connection.list(sql, params![], |row| {
+        let Time(since) = row.get(1)?;
+        Ok(Server { name: row.get(0)?, since })
+    })?;
+    Ok(servers)
+}
