@@ -73,7 +73,12 @@ impl Context {
             Chosen::Address(address @ ServerAddress::Unix(_)) => Chosen::Address(address.clone()),
             _ => Chosen::Context(LOCAL.to_owned()),
         };
-        Context { terminal: self.terminal, data_dir: self.data_dir.clone(), chosen }
+        Context {
+            terminal: self.terminal,
+            data_dir: self.data_dir.clone(),
+            server_dir: self.server_dir.clone(),
+            chosen,
+        }
     }
 
     /// The root of all state.
