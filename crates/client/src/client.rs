@@ -341,6 +341,7 @@ impl Client {
         let key = HeaderValue::try_from(format!("{:032x}", rand::random::<u128>()))
             .map_err(|error| self.not_understood(error.to_string()))?;
         let mut pauses = REPEATS.iter();
+        let began = Instant::now();
         loop {
             let mut request = self.request(Method::POST, path, body.clone())?;
             request.headers_mut().insert("idempotency-key", key.clone());
@@ -351,6 +352,7 @@ impl Client {
                 Ok(answer)
             };
             match sent.await {
+                Err(Error::Problem(problem)) if self.outage.waits(began, &problem).await => {}
                 Err(error) if may_repeat(&error) => match pauses.next() {
                     Some(pause) => tokio::time::sleep(*pause).await,
                     None => return Err(error),
@@ -368,14 +370,14 @@ impl Client {
     async fn send(&self, method: Method, path: &str, body: Body) -> Result<Bytes, Error> {
         let began = Instant::now();
         loop {
-            match self.send_once(method.clone(), path, body.clone()).await {
+            match self.send_plain(method.clone(), path, body.clone()).await {
                 Err(Error::Problem(problem)) if self.outage.waits(began, &problem).await => {}
                 answer => return answer,
             }
         }
     }
 
-    async fn send_once(&self, method: Method, path: &str, body: Body) -> Result<Bytes, Error> {
+    async fn send_plain(&self, method: Method, path: &str, body: Body) -> Result<Bytes, Error> {
         let (connection, response) = self.exchange(method, path, body).await?;
         let answer = self.read_whole(response).await?;
         self.keep(connection);
