@@ -39,7 +39,7 @@ pub(crate) fn run(world: &mut World, rounds: u32, chance: &mut Chance) -> Figure
         pause(Duration::from_millis(chance.between(300, 1500).into()));
         let Some(acting) = acting(world, &mut figures.violations) else { break };
         // The first two are one of each, however few there are.
-        let kills = if round < 2 { round == 0 } else { chance.below(2) == 0 };
+        let kills = if round < 2 { round == 0 } else { *chance.one_of(&[true, false]) };
         if kills {
             figures.kills += 1;
             world.kill(acting);
