@@ -153,15 +153,16 @@ impl Client {
                 let name = format!("s{}", self.chance.below(3));
                 What::SecretWrite { fleet, name }
             }
-            45..75 => match self.empty_fleet.take() {
-                Some(fleet) => What::FleetDelete { fleet },
-                None => {
+            45..75 => {
+                if let Some(fleet) = self.empty_fleet.take() {
+                    What::FleetDelete { fleet }
+                } else {
                     self.unique += 1;
                     let fleet = format!("{fleet}-{}", self.unique);
                     self.empty_fleet = Some(fleet.clone());
                     What::FleetCreate { fleet }
                 }
-            },
+            }
             75..88 => What::Scale { fleet, agent: "a".to_owned(), count: self.chance.between(1, 2) },
             88..93 => {
                 let count = self.chance.between(1, 2);

@@ -72,7 +72,7 @@ fn failover(mut world: World, rounds: u32, seed: u64) -> Report {
         violations.extend(doubled.violations.iter().cloned());
         model::check(&operations, &history, &world, &mut violations);
         figures.samples = doubled.samples;
-        figures.takeovers_by_lease = history.takeovers.clone();
+        figures.takeovers_by_lease.clone_from(&history.takeovers);
         figures.epochs = history.epochs;
         world.delete_everything(&mut violations);
     }

@@ -717,7 +717,7 @@ pub(crate) enum Server {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Db {
-    /// Bring the database of DATABASE_URL, or else of the data directory, up to date
+    /// Bring the database of `DATABASE_URL`, or else of the data directory, up to date
     Migrate,
     /// Copy the database of a single server to Postgres, where several can serve it
     Copy(DbCopy),
@@ -728,7 +728,7 @@ pub(crate) struct DbCopy {
     /// The database to copy, which stays as it is; without it that of the data directory
     #[arg(long, value_name = "sqlite:PATH")]
     pub(crate) from: Option<String>,
-    /// An empty Postgres database, without a password; DATABASE_URL without it
+    /// An empty Postgres database, without a password; `DATABASE_URL` without it
     #[arg(long, value_name = "postgres://…")]
     pub(crate) to: Option<String>,
 }

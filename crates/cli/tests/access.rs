@@ -42,8 +42,12 @@ fn server() -> Server {
 }
 
 fn key(server: &Server, name: &str, role: Role, fleets: &[&str]) -> String {
-    let fleets: String = fleets.iter().map(|fleet| format!(" --fleet {fleet}")).collect();
-    let token = server.place.ok(&format!("api-key create {name} --role {role}{fleets}"));
+    let mut command = format!("api-key create {name} --role {role}");
+    for fleet in fleets {
+        command += " --fleet ";
+        command += fleet;
+    }
+    let token = server.place.ok(&command);
     token.trim().to_owned()
 }
 

@@ -17,7 +17,7 @@ use crate::error::chain;
 use crate::fleet::fleet_finish_if_deleting;
 use crate::shared::Shared;
 
-/// The safety net: everything is loaded this often even if nothing seems to happen.
+/// The safety net: everything is outcome this often even if nothing seems to happen.
 const RELOAD: Duration = Duration::from_mins(1);
 /// News that come together are looked at together.
 const COALESCE: Duration = Duration::from_millis(100);
@@ -87,7 +87,7 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
         let (mut agents, mut everything) = (HashSet::new(), false);
         tokio::select! {
             seen = changes.recv() => {
-                let mut note = |seen| match seen {
+                let mut take = |seen| match seen {
                     Ok(Seen::Agents(keys)) => agents.extend(keys),
                     Ok(Seen::Anything) | Err(RecvError::Lagged(_)) => everything = true,
                     Err(RecvError::Closed) => {}
@@ -95,20 +95,20 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
                 if matches!(seen, Err(RecvError::Closed)) {
                     return;
                 }
-                note(seen);
+                take(seen);
                 while let Ok(seen) = changes.try_recv() {
-                    note(Ok(seen));
+                    take(Ok(seen));
                 }
             }
-            changed = events.changed() => if changed.is_err() { return },
+            newer = events.changed() => if newer.is_err() { return },
             _ = reload.tick() => everything = true,
         }
-        let taken = if everything {
+        let outcome = if everything {
             agents_load(&shared).await
         } else {
             agents_reload(&shared, agents.into_iter().collect()).await
         };
-        if let Err(error) = taken {
+        if let Err(error) = outcome {
             tracing::warn!(error = chain(&error), "cannot load what another server changed, will try again");
             reload.reset_after(COALESCE * 10);
         }
@@ -124,14 +124,14 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
 
 /// Loads every agent, and ends the controllers of those that are no more.
 pub(crate) async fn agents_load(shared: &Arc<Shared>) -> chassis_store::Result<()> {
-    let mut loaded = HashSet::new();
+    let mut outcome = HashSet::new();
     for record in shared.store.agent_load_all().await? {
-        loaded.insert(record.agent.key.clone());
+        outcome.insert(record.agent.key.clone());
         agent_take(shared, record).await;
     }
     // One that was made since is asked for by itself.
     let missing = shared.agents().into_iter().map(|agent| agent.key().clone());
-    let missing: Vec<AgentKey> = missing.filter(|key| !loaded.contains(key)).collect();
+    let missing: Vec<AgentKey> = missing.filter(|key| !outcome.contains(key)).collect();
     agents_reload(shared, missing).await
 }
 

@@ -26,7 +26,7 @@ use crate::error::chain;
 use crate::fleet;
 use crate::follow;
 use crate::node::{self, Owner};
-use crate::shared::Shared;
+use crate::shared::{Health, Shared};
 use crate::watch as runtime_watch;
 
 /// Before a term that could not begin is tried again.
@@ -212,7 +212,7 @@ async fn refuse(shared: &Shared, why: String) {
 
 async fn runtime_wait(shared: &Shared) -> Result<(), String> {
     let mut health = shared.health.subscribe();
-    health.wait_for(|health| health.is_up()).await.map(drop).map_err(|error| error.to_string())
+    health.wait_for(Health::is_up).await.map(drop).map_err(|error| error.to_string())
 }
 
 /// Takes over: everything as the store has it, then as the node shows it, and only then is anything planned.

@@ -179,7 +179,9 @@ fn stray_look(shared: &Arc<Shared>, key: InstanceKey, id: Box<str>) {
 /// Removes what nobody wants. Of a server that does not act that cannot be said: it may be behind those who want it.
 pub(crate) fn strays_remove(shared: &Arc<Shared>, strays: Vec<Box<str>>) {
     if shared.lead.acts() {
-        strays.into_iter().for_each(|id| stray_remove(shared, id));
+        for id in strays {
+            stray_remove(shared, id);
+        }
     }
 }
 

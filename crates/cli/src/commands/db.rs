@@ -51,10 +51,8 @@ fn copy(context: &Context, arguments: DbCopy) -> Result<Exit, Failure> {
     };
     let _locks = lock(&from)?;
     let copied = copy_to_postgres(&from, &to).map_err(Error::from)?;
-    let mut text = String::new();
-    for (table, rows) in &copied {
-        text.push_str(&format!("{rows:>8} {table}\n"));
-    }
+    let lines: Vec<String> = copied.iter().map(|(table, rows)| format!("{rows:>8} {table}\n")).collect();
+    let text = lines.concat();
     output::data(&text)?;
     context.terminal.say(&format!(
         "{} is copied to {}. Start the server with DATABASE_URL, and with the same data directory and key: it finds its \
