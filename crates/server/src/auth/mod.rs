@@ -1,6 +1,6 @@
 //! Who calls, and what they may do.
 //!
-//! [`guard`] is the layer that every request passes, and the only way to a handler. Who calls is known by a token, or on
+//! [`guard()`] is the layer that every request passes, and the only way to a handler. Who calls is known by a token, or on
 //! the unix socket by the user of the process; what they may do is decided by `chassis_core::access`. Handlers of routes
 //! that are about several fleets ask their [`Caller`] for each of them. What is changed, and what is denied, is in the
 //! audit log.
