@@ -20,15 +20,27 @@ pub(crate) struct Chassis {
     binary: PathBuf,
     pub(crate) data_dir: PathBuf,
     pub(crate) fleet: String,
+    /// The URL of its Postgres, if it has one.
+    database: Option<String>,
     server: Child,
 }
 
 impl Chassis {
     /// Starts a server for a row of the report and creates its fleet.
     pub(crate) async fn serve(world: &World, row: &str, runtime: &str) -> Result<Chassis> {
+        Chassis::serve_on(world, row, runtime, None).await
+    }
+
+    /// The same, with its state in Postgres at this URL.
+    pub(crate) async fn serve_on(
+        world: &World,
+        row: &str,
+        runtime: &str,
+        database: Option<String>,
+    ) -> Result<Chassis> {
         let binary = world.binary().await?.to_owned();
         let data_dir = world.directory(row)?;
-        let mut server = spawn(&binary, &data_dir, runtime)?;
+        let mut server = spawn(&binary, &data_dir, runtime, database.as_deref())?;
         let began = Instant::now();
         while UnixStream::connect(data_dir.join(".server/socket")).await.is_err() {
             if server.try_wait()?.is_some() || began.elapsed() > START_LIMIT {
@@ -36,7 +48,7 @@ impl Chassis {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let chassis = Chassis { binary, data_dir, fleet: world.fleet(row), server };
+        let chassis = Chassis { binary, data_dir, fleet: world.fleet(row), database, server };
         chassis.run(&["create", "fleet", &chassis.fleet]).await?;
         Ok(chassis)
     }
@@ -100,7 +112,7 @@ impl Chassis {
 
     /// Starts the server again, without waiting for it.
     pub(crate) fn start(&mut self, runtime: &str) -> Result<()> {
-        self.server = spawn(&self.binary, &self.data_dir, runtime)?;
+        self.server = spawn(&self.binary, &self.data_dir, runtime, self.database.as_deref())?;
         Ok(())
     }
 
@@ -114,10 +126,13 @@ impl Chassis {
     }
 }
 
-fn spawn(binary: &Path, data_dir: &Path, runtime: &str) -> Result<Child> {
+fn spawn(binary: &Path, data_dir: &Path, runtime: &str, database: Option<&str>) -> Result<Child> {
     let log = std::fs::File::create(log_file(data_dir))?;
     let mut serve = command(binary, data_dir);
     serve.args(["serve", "--runtime", runtime]).stdin(Stdio::null());
+    if let Some(url) = database {
+        serve.env("DATABASE_URL", url);
+    }
     let server = serve.stdout(log.try_clone()?).stderr(log).kill_on_drop(true).spawn();
     server.with_context(|| format!("cannot run {}", binary.display()))
 }
@@ -128,6 +143,10 @@ fn log_file(data_dir: &Path) -> PathBuf {
 
 fn command(binary: &Path, data_dir: &Path) -> Command {
     let mut command = Command::new(binary);
-    command.env("CHASSIS_DATA_DIR", data_dir).env("CHASSIS_NO_AUTOSTART", "1").env_remove("CHASSIS_SERVER");
+    command
+        .env("CHASSIS_DATA_DIR", data_dir)
+        .env("CHASSIS_NO_AUTOSTART", "1")
+        .env_remove("CHASSIS_SERVER")
+        .env_remove("DATABASE_URL");
     command
 }

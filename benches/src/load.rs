@@ -69,9 +69,13 @@ impl Caller {
 }
 
 /// Asks for `paths` in turn over so many connections for so long. Each answer must hold `expected` bytes or more.
+///
+/// With `rate`, so many requests a second in all, spread over the connections; one that waits for the answer before it
+/// counts from when it was due. Without, each connection asks again as soon as it has its answer.
 pub(crate) async fn ask(
     data_dir: &Path,
     connections: usize,
+    rate: Option<f64>,
     window: Duration,
     paths: Vec<String>,
     expected: usize,
@@ -87,8 +91,14 @@ pub(crate) async fn ask(
         tokio::spawn(async move {
             let mut latencies = Vec::new();
             while began.elapsed() < window {
-                let path = &paths[(first + latencies.len() * connections) % paths.len()];
-                let asked = Instant::now();
+                let number = first + latencies.len() * connections;
+                let path = &paths[number % paths.len()];
+                let mut asked = Instant::now();
+                if let Some(rate) = rate {
+                    let due = began + Duration::from_secs_f64(f64::from(u32::try_from(number)?) / rate);
+                    tokio::time::sleep_until(due.into()).await;
+                    asked = due;
+                }
                 let answer = caller.call(Method::GET, path, None).await?;
                 latencies.push(asked.elapsed().as_secs_f64() * 1000.0);
                 anyhow::ensure!(answer.len() >= expected, "{path}: only {} bytes", answer.len());
