@@ -38,7 +38,7 @@ fn without_the_database_agents_go_on() {
         chassis.ok(&["ps"]).shows(&[&fleet]).says(&["database"]);
         chassis.ok(&["ps", "--fleets"]).shows(&[&fleet]);
         chassis.ok(&["describe", &healthy]).shows(&["Running"]);
-        chassis.ok(&["exec", &healthy, "--", "cat", "/data/name"]).shows(&["a-1"]);
+        chassis.ok(&["logs", &healthy]).shows(&["begin"]);
         let body = format!("{{\"name\": \"{fleet}-new\", \"labels\": {{}}}}");
         let refused =
             chassis.exchange("POST", "/api/v1/fleets", body.as_bytes(), PATIENCE).expect("an answer");
