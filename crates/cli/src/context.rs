@@ -16,8 +16,8 @@ use crate::output::Terminal;
 /// The kernel's limit for a socket's path is 108, and some tools around it take less.
 const LONGEST_SOCKET: usize = 100;
 
-/// How long a command waits for a database that is away.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a command waits for a database that is away: it may be started anew, or another may take its place.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 const DATA_DIR: &str = "CHASSIS_DATA_DIR";
 const SERVER_DIR: &str = "CHASSIS_SERVER_DIR";

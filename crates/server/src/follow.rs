@@ -109,7 +109,13 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
             agents_reload(&shared, agents.into_iter().collect()).await
         };
         if let Err(error) = outcome {
-            tracing::warn!(error = chain(&error), "cannot load what another server changed, will try again");
+            // That the database is away the store has said.
+            if shared.store.unavailable_since().is_none() {
+                tracing::warn!(
+                    error = chain(&error),
+                    "cannot load what another server changed, will try again"
+                );
+            }
             reload.reset_after(COALESCE * 10);
         }
         let newest = *events.borrow_and_update();

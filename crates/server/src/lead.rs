@@ -179,7 +179,9 @@ pub(crate) async fn lead(shared: Arc<Shared>) {
             Ok(Owner::Us) => {}
             Ok(Owner::Other(why)) => return refuse(&shared, why).await,
             Err(message) => {
-                tracing::warn!(message, "cannot begin to act yet");
+                if shared.store.unavailable_since().is_none() {
+                    tracing::warn!(message, "cannot begin to act yet");
+                }
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
