@@ -55,7 +55,8 @@ fn without_the_database_agents_go_on() {
             expect(phase == Phase::Backoff, || format!("{phase:?}"))
         });
     }
-    // A command waits for the database and then goes on.
+    // A command waits for the database, though not for ever, and then goes on.
+    pause(Duration::from_secs(seconds.saturating_sub(5)).saturating_sub(stopped.elapsed()));
     let mut waiting = servers.two.spawn_discarding(&["create", "fleet", &format!("{fleet}-late")]);
     pause(Duration::from_secs(seconds).saturating_sub(stopped.elapsed()));
     assert!(docker.runs_since(&format!("chassis-{fleet}-a-2")).is_none(), "nobody may act");
