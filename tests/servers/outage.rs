@@ -13,8 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[test]
 fn without_the_database_agents_go_on() {
     let Some(mut servers) = Servers::start() else { return };
-    let seconds =
-        std::env::var("OUTAGE_SECONDS").map_or(10, |text| text.parse().expect("OUTAGE_SECONDS is a number"));
+    let seconds = std::env::var("OUTAGE_SECONDS")
+        .map_or(10_u64, |text| text.parse().expect("OUTAGE_SECONDS is a number"));
     let fleet = servers.one.fleet("outage");
     servers.one.ok(&["create", "fleet", &fleet]);
     servers.one.deploy(&agent(&fleet, 2)).exits(0);
