@@ -12,7 +12,8 @@ use std::process::{Child, Command, Stdio};
 use common::{Place, wait_until};
 
 const INFO: &str = "{\"version\":\"9.9.9\",\"id\":\"far\",\"pid\":1,\"startedAt\":\"2026-11-22T12:00:00Z\",\
-    \"dataDir\":\"/far\",\"runtime\":\"docker\",\"background\":false}";
+    \"dataDir\":\"/far\",\"runtime\":\"docker\",\"background\":false,\
+    \"state\":{\"store\":\"sqlite\",\"acting\":true,\"serverName\":\"far\"}}";
 
 /// A server with a certificate for `localhost`, which shows what it is asked and says what it is told.
 struct Far {
