@@ -53,7 +53,7 @@ fn spans_of_a_deploy_reach_the_collector_without_any_secret() {
         Ok::<_, String>((applies, writes, starts))
     });
     let apply = &applies[0];
-    assert_eq!(attribute(apply, "http.response.status_code").as_deref(), Some("200"), "{apply:?}");
+    assert_eq!(attribute(apply, "http.response.status_code").as_deref(), Some("202"), "{apply:?}");
     assert!(attribute(apply, "request_id").is_some_and(|id| !id.is_empty()), "{apply:?}");
     assert!(
         writes.iter().any(|write| write.trace_id == apply.trace_id && write.parent_span_id == apply.span_id),

@@ -153,7 +153,7 @@ fn without_a_server_commands_say_how_to_start_one() {
             "",
             &format!(
                 "error: the data directory's path is too long: its socket /{long}/.server/socket has 116 bytes, and 100 fit; \
-                 choose a shorter one with --data-dir\n"
+                 choose a shorter one with --data-dir or --server-dir\n"
             )
         )
     );
