@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
-const INFO: &str = r#"{"version":"1","id":"x","pid":1,"startedAt":"2026-11-22T12:00:00Z","dataDir":"/d","runtime":"sim","background":false}"#;
+const INFO: &str = r#"{"version":"1","id":"x","pid":1,"startedAt":"2026-11-22T12:00:00Z","dataDir":"/d","runtime":"sim","background":false,"state":{"store":"sqlite","acting":true,"serverName":"x"}}"#;
 
 /// A server that answers each connection's first request with these bytes and closes it.
 async fn server(answer: String) -> (TempDir, Client) {

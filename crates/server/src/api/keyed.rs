@@ -24,6 +24,7 @@ use chassis_api::PROBLEM_JSON;
 use chassis_api::route::{Keyed, route_find};
 use chassis_store::{KeptAnswer, KeptRequest, KeyedRequest};
 use jiff::{SignedDuration, Timestamp};
+use tracing::Instrument as _;
 
 use super::BODY_LIMIT;
 use super::failure::{Failure, Result};
@@ -102,12 +103,12 @@ async fn answer(shared: Arc<Shared>, keyed: Keyed, request: Request, next: Next)
     }
     let request = Request::from_parts(request, Body::from(body));
     // Whoever goes away meanwhile asks again, and is to get this answer.
-    let carried_out = tokio::spawn(async move {
+    let work = async move {
         let _until_answered = flight;
         let response = keyed_request.scope(next.run(request)).await;
         keep(&shared, keyed, &keyed_request, response).await
-    });
-    carried_out.await.unwrap_or_else(|error| {
+    };
+    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| {
         let detail = format!("the change broke off: {error}; look at what is there, and please report this");
         Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "broke_off", detail))
     })

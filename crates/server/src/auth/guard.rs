@@ -21,6 +21,7 @@ use chassis_core::{AuditEntry, AuditStep, Need};
 use chassis_spec::FleetName;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
+use tracing::Instrument as _;
 
 use super::caller::{Caller, Identity, forbidden};
 use super::keys::Key;
@@ -81,7 +82,8 @@ async fn recorded(
             Ok(id) => id,
             Err(failure) => return failure.into_response(),
         };
-        let response = tokio::spawn(next.run(request)).await.unwrap_or_else(|_| broke_off());
+        let response =
+            tokio::spawn(next.run(request).in_current_span()).await.unwrap_or_else(|_| broke_off());
         let status = response.status().as_u16();
         let detail = caller.told().map(str::to_owned);
         let result = AuditEntry { step: AuditStep::Result { of, status }, detail, ..intent };
@@ -89,7 +91,7 @@ async fn recorded(
         let _ = shared.auth.trail.append(result).await;
         response
     };
-    tokio::spawn(work).await.unwrap_or_else(|_| broke_off())
+    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|_| broke_off())
 }
 
 fn broke_off() -> Response {
