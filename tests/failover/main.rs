@@ -18,18 +18,15 @@ mod rounds;
 mod sampler;
 mod world;
 
-use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use chance::Chance;
+use chassis_testkit::long_run::{interrupt_watch, is_interrupted, number, tell};
 use load::Load;
 use report::Report;
 use sampler::Sampler;
 use world::World;
-
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
     // What nextest asks of a test without a harness.
@@ -80,37 +77,4 @@ fn failover(mut world: World, rounds: u32, seed: u64) -> Report {
         world.tell_logs();
     }
     Report { seed, rounds, time: began.elapsed(), operations, figures, violations }
-}
-
-fn is_interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
-}
-
-/// Notes Ctrl-C and SIGTERM, so that the end is the usual one.
-fn interrupt_watch() {
-    std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            let kind = tokio::signal::unix::SignalKind::terminate();
-            let mut terminated = tokio::signal::unix::signal(kind).expect("a signal");
-            loop {
-                tokio::select! {
-                    _ = tokio::signal::ctrl_c() => {}
-                    _ = terminated.recv() => {}
-                }
-                INTERRUPTED.store(true, Ordering::Relaxed);
-            }
-        });
-    });
-}
-
-fn number<T: std::str::FromStr>(name: &str, default: T) -> T {
-    match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")),
-        Err(_) => default,
-    }
-}
-
-fn tell(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
 }

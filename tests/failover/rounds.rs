@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use chassis_testkit::long_run::{is_interrupted, tell};
 use chassis_testkit::{eventually, expect, pause};
 
 use crate::chance::Chance;
 use crate::world::World;
-use crate::{is_interrupted, tell};
 
 /// The lease's five seconds and as much again: what is above five is told, and this is where a round gives up.
 const PATIENCE: Duration = Duration::from_secs(10);

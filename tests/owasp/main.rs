@@ -7,6 +7,8 @@
 
 #[path = "../../crates/cli/tests/common/mod.rs"]
 mod common;
+#[path = "../../crates/cli/tests/http/mod.rs"]
+mod http;
 mod network;
 
 use std::io::Read;

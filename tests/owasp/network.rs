@@ -1,37 +1,19 @@
-//! A chassis on TCP, and HTTP by hand.
+//! A chassis on TCP.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fmt::Write as _;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::common::Server;
+use crate::http::{Answer, PATIENCE, write};
 
 pub(crate) const MASTER: &str = "a-master-token-that-only-this-test-knows";
-
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    headers: Vec<(String, String)>,
-    pub(crate) body: String,
-}
-
-impl Answer {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
-    }
-}
 
 pub(crate) struct Chassis {
     pub(crate) server: Server,
@@ -73,45 +55,28 @@ impl Chassis {
     }
 
     pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        write(&mut stream, method, path, headers, body);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        parse(&String::from_utf8_lossy(&answer))
+        let mut stream = self.connect();
+        write(&mut stream, method, path, headers, body.as_bytes());
+        Answer::read(stream)
     }
 
     /// Begins to read an answer that goes on.
     pub(crate) fn open(&self, path: &str, bearer: &str) -> (u16, TcpStream) {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        write(&mut stream, "GET", path, &[("Authorization", bearer)], "");
+        let mut stream = self.connect();
+        write(&mut stream, "GET", path, &[("Authorization", bearer)], b"");
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
             head.push(byte[0]);
         }
-        (parse(&String::from_utf8_lossy(&head)).status, stream)
+        (Answer::parse(&head).status, stream)
     }
-}
 
-fn write(stream: &mut TcpStream, method: &str, path: &str, headers: &[(&str, &str)], body: &str) {
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let mut head =
-        format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
-    for (name, value) in headers {
-        write!(head, "{name}: {value}\r\n").unwrap();
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
     }
-    stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
-    // A server that refuses a body closes before it has read all of it.
-    let _ = stream.write_all(body.as_bytes());
-}
-
-fn parse(answer: &str) -> Answer {
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let mut lines = head.lines();
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let headers = lines.filter_map(|line| line.split_once(": "));
-    let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
-    Answer { status, headers, body: body.to_owned() }
 }
 
 /// The status that another user of this machine gets, for whom everything on the way to the socket was opened. None where this

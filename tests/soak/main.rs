@@ -16,12 +16,11 @@ mod report;
 mod watch;
 mod world;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use chassis_testkit::long_run::{interrupt_watch, is_interrupted, number, tell};
 use chassis_testkit::pause;
 
 use faults::Faults;
@@ -29,7 +28,6 @@ use report::Report;
 use watch::{Pids, Watch};
 use world::World;
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// From one thing that happens to the next.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -153,37 +151,4 @@ fn endure(world: &mut World, faults: &mut Faults, watch: &Watch, time: Duration)
 /// `None` once somebody wants it to end.
 fn go_on() -> Option<()> {
     (!is_interrupted()).then_some(())
-}
-
-fn is_interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
-}
-
-/// Notes Ctrl-C and SIGTERM, so that the end is the usual one.
-fn interrupt_watch() {
-    std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            let kind = tokio::signal::unix::SignalKind::terminate();
-            let mut terminated = tokio::signal::unix::signal(kind).expect("a signal");
-            loop {
-                tokio::select! {
-                    _ = tokio::signal::ctrl_c() => {}
-                    _ = terminated.recv() => {}
-                }
-                INTERRUPTED.store(true, Ordering::Relaxed);
-            }
-        });
-    });
-}
-
-fn number<T: std::str::FromStr>(name: &str, default: T) -> T {
-    match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")),
-        Err(_) => default,
-    }
-}
-
-fn tell(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use chassis_testkit::long_run::tell;
+
 use crate::agents::Tally;
 use crate::checks::Growth;
 use crate::faults::{self, Faults};
-use crate::tell;
 use crate::watch::{Rest, Sample, Watch};
 use crate::world::World;
 

@@ -10,6 +10,7 @@ mod docker;
 mod dockerd;
 mod http;
 mod image;
+pub mod long_run;
 mod mount;
 mod namespace;
 mod outcome;

@@ -1,7 +1,6 @@
 //! A Postgres of the test's own, which may be stopped and killed as it likes.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +9,7 @@ use rustix::fs::{Gid, Uid, chown};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
-use crate::{SOON, Turn, eventually, expect, pause};
+use crate::{SOON, Turn, eventually, expect, not_tested, pause};
 
 /// The server, its files and its socket, in a directory of its own; it ends with the test. It listens on the socket
 /// only, and whoever reaches that is let in as `chassis`.
@@ -32,9 +31,9 @@ impl Postgres {
     /// The same with other settings (`name=value`).
     pub fn start_with(settings: &[&str]) -> Option<Postgres> {
         let Some(programs) = programs() else {
-            // Past the capture of passed tests' output: nobody should take this for a passed test.
-            let notice = "SKIPPED on Postgres: there is no initdb; `apt-get install postgresql`, and run the test again\n";
-            std::io::stderr().write_all(notice.as_bytes()).expect("standard error");
+            not_tested(
+                "what needs Postgres, because there is no initdb; `apt-get install postgresql`, and run it again",
+            );
             return None;
         };
         let template = template(&programs);

@@ -1,4 +1,4 @@
-//! HTTP by hand over the server's socket: what a program without our client sends, and gets.
+//! HTTP by hand: what a program without our client sends, and gets; over the server's socket, or any other connection.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::common::Server;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A whole answer.
 #[derive(Debug)]
@@ -23,6 +23,24 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn parse(answer: &[u8]) -> Answer {
+        let answer = String::from_utf8_lossy(answer);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+        Answer { status, headers, body: body.to_owned() }
+    }
+
+    /// Reads until the connection ends.
+    pub(crate) fn read(mut stream: impl Read) -> Answer {
+        let mut answer = Vec::new();
+        // A server that refuses a body closes before it has read all of it: what it said is there all the same.
+        let _ = stream.read_to_end(&mut answer);
+        Answer::parse(&answer)
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -39,17 +57,7 @@ pub(crate) fn ask(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Answer {
-    let mut stream = send(server, method, path, headers, body);
-    let mut answer = Vec::new();
-    // A server that refuses a body closes before it has read all of it: what it said is there all the same.
-    let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let mut lines = head.lines();
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let headers = lines.filter_map(|line| line.split_once(": "));
-    let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
-    Answer { status, headers, body: body.to_owned() }
+    Answer::read(send(server, method, path, headers, body))
 }
 
 /// Sends a request whose answer ends with the connection.
@@ -62,14 +70,25 @@ pub(crate) fn send(
 ) -> UnixStream {
     let mut stream = UnixStream::connect(server.place.data_dir().join(".server/socket")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write(&mut stream, method, path, headers, body);
+    stream
+}
+
+pub(crate) fn write(
+    stream: &mut impl Write,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) {
     let mut head =
         format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
         write!(head, "{name}: {value}\r\n").unwrap();
     }
     stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+    // A server that refuses a body closes before it has read all of it.
     let _ = stream.write_all(body);
-    stream
 }
 
 pub(crate) fn ask_json(server: &Server, method: &str, path: &str, body: &Value) -> Answer {
