@@ -12,6 +12,7 @@ use chassis_api::{Instance, InstanceDetail, Phase, ServerInfo};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
+use crate::leftovers::{self, Claim};
 use crate::{Answer, Docker, Namespace, Outcome, SOON, Server, eventually, expect, http};
 
 /// Ends its servers and takes away its containers, networks and files when it is dropped.
@@ -30,13 +31,15 @@ pub struct Chassis {
     docker: Docker,
     namespace: Option<Namespace>,
     id: OnceLock<String>,
+    claim: Claim,
 }
 
 impl Chassis {
     /// On the machine's Engine. `binary` is `env!("CARGO_BIN_EXE_chassis")`, which only the tests of the CLI know.
     pub fn new(binary: &str) -> Chassis {
         static COUNT: AtomicU32 = AtomicU32::new(1);
-        let home = tempfile::Builder::new().prefix("chassis").tempdir().expect("a directory");
+        leftovers::sweep_once();
+        let (home, claim) = own_directory();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         Chassis {
             binary: binary.into(),
@@ -49,6 +52,7 @@ impl Chassis {
             docker: Docker::of_machine(),
             namespace: None,
             id: OnceLock::new(),
+            claim,
         }
     }
 
@@ -64,7 +68,7 @@ impl Chassis {
     /// is called by the machine's name and `name`. The two need one database; this one is to be dropped first.
     #[must_use]
     pub fn beside(&self, name: &str) -> Chassis {
-        let home = tempfile::Builder::new().prefix("chassis").tempdir().expect("a directory");
+        let (home, claim) = own_directory();
         Chassis {
             binary: self.binary.clone(),
             data_dir: self.data_dir.clone(),
@@ -76,6 +80,7 @@ impl Chassis {
             docker: self.docker.clone(),
             namespace: None,
             id: self.id.clone(),
+            claim,
         }
     }
 
@@ -221,7 +226,7 @@ impl Chassis {
 
     /// The process of a server in the background.
     pub fn background_pid(&self) -> Option<u32> {
-        fs::read_to_string(self.server_dir.join("lock")).ok()?.trim().parse().ok()
+        leftovers::background_pid(&self.server_dir)
     }
 
     /// The label that is on everything which is this chassis's.
@@ -307,7 +312,7 @@ impl Chassis {
     #[track_caller]
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let id = self.id.get().expect("a server was there");
-        let directories = secret_dirs(id).into_iter().filter_map(|path| fs::read_dir(path).ok());
+        let directories = leftovers::secret_dirs(id).into_iter().filter_map(|path| fs::read_dir(path).ok());
         directories.flatten().flatten().map(|entry| entry.path()).collect()
     }
 
@@ -320,19 +325,9 @@ impl Chassis {
     fn note_id(&self) {
         if self.id.get().is_none()
             && let Ok(info) = self.get::<ServerInfo>("/api/v1/server")
+            && self.id.set(info.id.clone()).is_ok()
         {
-            let _ = self.id.set(info.id);
-        }
-    }
-
-    fn end_background(&self) {
-        let Some(pid) = self.background_pid() else { return };
-        let own = fs::read_to_string(format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|line| line.contains(&self.data_dir.display().to_string()));
-        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid.filter(|_| own) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            crate::pause(Duration::from_millis(20));
+            self.claim.note_server(&info.id).expect("a note");
         }
     }
 
@@ -351,10 +346,11 @@ impl Chassis {
     }
 }
 
-/// Where a server keeps secret files: in memory.
-fn secret_dirs(id: &str) -> [PathBuf; 2] {
-    let shared = format!("/dev/shm/chassis-{}", rustix::process::geteuid().as_raw());
-    ["/run/chassis", &shared].map(|path| Path::new(path).join(id))
+/// A new directory, which another test takes away if this one is killed.
+fn own_directory() -> (TempDir, Claim) {
+    let home = tempfile::Builder::new().prefix(leftovers::PREFIX).tempdir().expect("a directory");
+    let claim = Claim::new(home.path()).expect("a claim");
+    (home, claim)
 }
 
 impl Drop for Chassis {
@@ -362,15 +358,12 @@ impl Drop for Chassis {
         if std::thread::panicking() {
             self.tell_log();
         }
-        self.end_background();
+        leftovers::end_server(&self.data_dir, &self.server_dir);
         if self.is_guest {
             return;
         }
         if let Some(id) = self.id.get() {
-            self.docker.sweep(&format!("chassis.server={id}"));
-            for directory in secret_dirs(id) {
-                let _ = fs::remove_dir_all(directory);
-            }
+            leftovers::sweep_server(&self.docker, id);
         }
     }
 }

@@ -2,14 +2,15 @@
 //! it, and [`Image`]s that are made on the spot.
 //!
 //! Tests run beside each other, in processes of their own: whatever they make carries a name or label that is only
-//! theirs, and is taken away when its value is dropped, also by a test that fails. Everything here panics when it does
-//! not work, because that is how a test says so.
+//! theirs, and is taken away when its value is dropped, also by a test that fails; after one that was killed, by the
+//! next. Everything here panics when it does not work, because that is how a test says so.
 
 mod chassis;
 mod docker;
 mod dockerd;
 mod http;
 mod image;
+mod leftovers;
 pub mod long_run;
 mod mount;
 mod namespace;
