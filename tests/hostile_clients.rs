@@ -137,6 +137,24 @@ fn handshakes_that_never_end_take_nothing_from_others() {
     // The beginning of a ClientHello of 512 bytes.
     let _waiting = target.besiege(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
     target.serves_others(true);
+    // One too many is told so over TLS too, unless many are just then; all are counted, and the log says it once.
+    let url = format!("https://{}/health", target.address);
+    eventually(PATIENCE, || {
+        let answer =
+            std::process::Command::new("curl").args(["-ski", "--max-time", "5", &url]).output().unwrap();
+        let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+        let told = answer.starts_with("HTTP/1.1 503 ")
+            && answer.contains("retry-after: ")
+            && answer.contains("too_many_connections");
+        expect(told, || answer)
+    });
+    let (_, figures) = target.chassis.ask("GET", "/metrics");
+    let figure =
+        figures.lines().find_map(|line| line.strip_prefix("chassis_http_connections_refused_total "));
+    let refused: f64 = figure.unwrap().parse().unwrap();
+    assert!(refused >= 101.0, "{refused}");
+    let log = target.server.log();
+    assert_eq!(log.matches("too many connections").count(), 1, "{log}");
     target.gets_everything_back();
     target.serves_others(true);
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use chassis_testkit::{Chassis, Image, SOON, eventually, expect};
@@ -20,15 +20,19 @@ fn serving(name: &str) -> Ground {
 }
 
 /// A forwarding that runs, and the local ports that it told.
-struct Forwarding {
+pub(crate) struct Forwarding {
     child: Child,
-    ports: Vec<u16>,
+    pub(crate) ports: Vec<u16>,
     _stdout: BufReader<ChildStdout>,
 }
 
 impl Forwarding {
     fn start(chassis: &Chassis, args: &[&str], lines: usize) -> Forwarding {
-        let mut child = chassis.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Forwarding::of(chassis.command(args), lines)
+    }
+
+    pub(crate) fn of(mut command: Command, lines: usize) -> Forwarding {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut ports = Vec::new();
         for _ in 0..lines {
@@ -73,7 +77,7 @@ fn connect(port: u16) -> TcpStream {
 }
 
 /// A connection to port 7000 that was greeted: `nc` takes few at once that it has not greeted yet.
-fn greeted(port: u16) -> TcpStream {
+pub(crate) fn greeted(port: u16) -> TcpStream {
     eventually(SOON, || {
         let mut stream = connect(port);
         let mut greeting = [0; 3];

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod ended;
 mod exec;
 mod files;
 mod forward;
@@ -26,7 +27,10 @@ impl Ground {
     }
 
     fn with(name: &str, image: &str, command: &str, more: &str) -> Ground {
-        let chassis = Chassis::new(BINARY);
+        Ground::on(Chassis::new(BINARY), name, image, command, more)
+    }
+
+    fn on(chassis: Chassis, name: &str, image: &str, command: &str, more: &str) -> Ground {
         let fleet = chassis.fleet(name);
         chassis.ok(&["create", "fleet", &fleet]);
         let yaml = format!(

@@ -374,3 +374,46 @@ fn the_audit_log_has_who_did_what_and_shows_when_it_was_changed() {
     change("DELETE FROM audit_log WHERE id < 4");
     is_broken(1, "missing");
 }
+
+#[test]
+fn old_rows_of_the_audit_log_go_and_the_rest_still_holds() {
+    let mut server = Server::start();
+    server.place.ok("create fleet first");
+    server.place.ok("create fleet second");
+    let rows = |server: &Server| -> Vec<Value> {
+        serde_json::from_str(&server.place.ok("audit-log --limit 1000 -o json")).unwrap()
+    };
+    let before = rows(&server);
+    let old = before.last().unwrap()["id"].as_u64().unwrap();
+    assert_eq!(before[0]["id"], 1);
+    let head = server.place.ok("audit-log verify").trim().rsplit(' ').next().unwrap().to_owned();
+    server.kill();
+    common::pause(std::time::Duration::from_millis(2100));
+    server.start_again_with(&["--audit-log-keep", "2s"]);
+    wait_until("they are gone", || rows(&server).is_empty());
+    server.place.ok("create fleet third");
+    let after = rows(&server);
+    let first = after[0]["id"].as_u64().unwrap();
+    assert_eq!((first, after.len()), (old + 1, 2), "{after:?}");
+    let place = &server.place;
+    place.ok("audit-log verify");
+    place.ok(&format!("audit-log verify --noted {head}"));
+
+    let database = rusqlite::Connection::open(place.data_dir().join(".server/chassis.db")).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    let is_broken = |sql: &str, id: u64, why: &str| {
+        database.execute(sql, []).unwrap();
+        let ran = place.run("audit-log verify");
+        assert!(
+            ran.code == 1 && ran.stderr.contains(&format!("row {id} of the audit log")),
+            "{}",
+            ran.stderr
+        );
+        assert!(ran.stderr.contains(why), "{}", ran.stderr);
+    };
+    is_broken("UPDATE audit_log SET entry = replace(entry, 'uid', 'pid')", first, "not as it was written");
+    database.execute("UPDATE audit_log SET entry = replace(entry, 'pid', 'uid')", []).unwrap();
+    place.ok("audit-log verify");
+    // What is taken away by hand is no retention.
+    is_broken("DELETE FROM audit_log WHERE id = (SELECT min(id) FROM audit_log)", first, "missing");
+}

@@ -190,6 +190,29 @@ fn a_request_with_a_key_is_carried_out_once() {
 }
 
 #[test]
+fn a_key_that_was_shown_once_is_not_made_again() {
+    let server = Server::start();
+    let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "one")];
+    let make = |body: &str| ask(&server, "POST", "/api/v1/api-keys", &headers, body.as_bytes());
+    let bot = r#"{"name":"bot","role":"viewer"}"#;
+    let first = make(bot);
+    assert_eq!(first.status, 201, "{}", first.body);
+    let token = first.json()["token"].as_str().unwrap_or_default().to_owned();
+    assert!(token.starts_with("chs_"), "{}", first.body);
+    let again = make(bot);
+    let told = problem(&again, 409, "idempotency_not_kept");
+    assert!(told["detail"].as_str().is_some_and(|detail| detail.contains("carried out")), "{told}");
+    assert!(!again.body.contains(&token));
+    problem(&make(r#"{"name":"bot","role":"admin"}"#), 422, "idempotency_mismatch");
+    let keys = ask(&server, "GET", "/api/v1/api-keys", &[], b"").json();
+    assert_eq!(keys.as_array().map(Vec::len), Some(1), "{keys}");
+    // The one that was made is the one that was shown.
+    let bearer = format!("Bearer {token}");
+    let known = ask(&server, "GET", "/api/v1/fleets", &[("Authorization", &bearer)], b"");
+    assert_eq!(known.status, 200, "{}", known.body);
+}
+
+#[test]
 fn of_many_that_ask_the_same_at_once_one_is_carried_out() {
     let server = Server::start();
     let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "same")];

@@ -8,6 +8,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use common::{Place, wait_until};
 
@@ -26,6 +27,23 @@ impl Far {
         let certificate = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
              -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out cert.pem";
         assert!(openssl(place, certificate).output().unwrap().status.success());
+        Far::show(place)
+    }
+
+    /// With a certificate that ended yesterday.
+    fn start_expired(place: &Place) -> Far {
+        let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let day = Duration::from_hours(24);
+        parameters.not_before = (SystemTime::now() - 3 * day).into();
+        parameters.not_after = (SystemTime::now() - day).into();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = parameters.self_signed(&key).unwrap();
+        place.write("cert.pem", &certificate.pem());
+        place.write("key.pem", &key.serialize_pem());
+        Far::show(place)
+    }
+
+    fn show(place: &Place) -> Far {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let line = format!("s_server -quiet -accept 127.0.0.1:{port} -cert cert.pem -key key.pem");
         let child = openssl(place, &line).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -97,4 +115,37 @@ fn a_server_is_asked_only_if_its_certificate_is_trusted() {
     assert!(request.contains("\r\nauthorization: Bearer t0ken\r\n"), "{request}");
     let trusted = place.ran(trusting.wait_with_output().unwrap());
     assert_eq!((trusted.code, trusted.stdout.as_str(), trusted.stderr.as_str()), (0, "far\n", ""));
+}
+
+#[test]
+fn an_expired_certificate_is_no_longer_believed_but_by_its_fingerprint() {
+    let place = Place::new();
+    let mut far = Far::start_expired(&place);
+    let address = format!("https://localhost:{}", far.port);
+    let refused = place.ran(ask(&place, &address, "cert.pem").output().unwrap());
+    assert_eq!((refused.code, refused.stdout.as_str()), (1, ""));
+    let what = format!("the certificate of {address} has expired");
+    assert!(refused.stderr.contains(&what) && refused.stderr.contains("must renew it"), "{}", refused.stderr);
+
+    let shown = openssl(&place, "x509 -in cert.pem -noout -fingerprint -sha256");
+    let shown = String::from_utf8({ shown }.stdout(Stdio::piped()).output().unwrap().stdout).unwrap();
+    let fingerprint = shown.trim().rsplit('=').next().unwrap().replace(':', "").to_lowercase();
+    let mut pinned = ask(&place, &address, "/dev/null");
+    let pinned = pinned.env("CHASSIS_FINGERPRINT", format!("sha256:{fingerprint}")).spawn().unwrap();
+    far.answer(INFO);
+    assert_eq!(place.ran(pinned.wait_with_output().unwrap()).code, 0);
+}
+
+#[test]
+fn a_server_that_shows_another_certificate_than_it_did_is_not_believed() {
+    let place = Place::new();
+    let far = Far::start(&place);
+    let address = format!("https://localhost:{}", far.port);
+    let before = format!("sha256:{}", "5a".repeat(32));
+    let refused = ask(&place, &address, "/dev/null").env("CHASSIS_FINGERPRINT", &before).output().unwrap();
+    let refused = place.ran(refused);
+    assert_eq!((refused.code, refused.stdout.as_str()), (1, ""));
+    for said in ["shows another certificate", &before, "found sha256:", "chassis login --fingerprint"] {
+        assert!(refused.stderr.contains(said), "no `{said}` in {}", refused.stderr);
+    }
 }

@@ -341,6 +341,7 @@ impl Client {
         let key = HeaderValue::try_from(format!("{:032x}", rand::random::<u128>()))
             .map_err(|error| self.not_understood(error.to_string()))?;
         let mut pauses = REPEATS.iter();
+        let mut was_sent = false;
         let began = Instant::now();
         loop {
             let mut request = self.request(Method::POST, path, body.clone())?;
@@ -353,8 +354,12 @@ impl Client {
             };
             match sent.await {
                 Err(Error::Problem(problem)) if self.outage.waits(began, &problem).await => {}
-                Err(error) if may_repeat(&error) => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(*pause).await,
+                // A server that ended is followed by another.
+                Err(error) if may_repeat(&error) || (was_sent && is_away(&error)) => match pauses.next() {
+                    Some(pause) => {
+                        was_sent = true;
+                        tokio::time::sleep(*pause).await;
+                    }
                     None => return Err(error),
                 },
                 answered => return answered,
@@ -527,6 +532,14 @@ fn may_repeat(error: &Error) -> bool {
     match error {
         Error::Broken { .. } => true,
         Error::Problem(problem) => problem.code == "idempotency_in_flight",
+        _ => false,
+    }
+}
+
+fn is_away(error: &Error) -> bool {
+    match error {
+        Error::Unreachable { .. } => true,
+        Error::Problem(problem) => problem.code == "too_many_connections",
         _ => false,
     }
 }

@@ -41,6 +41,9 @@ pub enum Error {
     /// A stream into an instance broke.
     #[error("the connection to {address} broke; is the server still there?")]
     StreamBroken { address: ServerAddress, source: Box<dyn std::error::Error + Send + Sync> },
+    /// The server ended a stream into an instance, and said why.
+    #[error("{address} ended the connection: {reason}")]
+    StreamEnded { address: ServerAddress, reason: String },
     #[error(
         "{address} did not answer within {seconds} s; check that the server is not stopped or overloaded"
     )]
@@ -69,6 +72,7 @@ impl Error {
             Error::NotTls { .. } => "server_not_encrypted",
             Error::Token => "token_malformed",
             Error::Broken { .. } | Error::StreamBroken { .. } => "connection_broken",
+            Error::StreamEnded { .. } => "connection_ended",
             Error::Slow { .. } => "server_slow",
             Error::Problem(problem) => &problem.code,
             Error::Protocol { .. } => "server_not_understood",

@@ -202,6 +202,10 @@ impl Receiver {
         loop {
             match self.stream.next().await {
                 Some(Ok(message @ (Message::Binary(_) | Message::Text(_)))) => return Ok(Some(message)),
+                Some(Ok(Message::Close(Some(why)))) if !why.reason.is_empty() => {
+                    let reason = why.reason.to_string();
+                    return Err(Error::StreamEnded { address: self.address.clone(), reason });
+                }
                 Some(Ok(Message::Close(_))) | None => return Ok(None),
                 Some(Ok(_)) => {}
                 Some(Err(source)) => return Err(lost(&self.address, source)),

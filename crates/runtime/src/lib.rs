@@ -134,4 +134,7 @@ pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
     async fn port_connect(&self, _id: &str, _port: u16) -> Result<Box<dyn PortStream>> {
         Err(Error::unsupported("connect to a port of an instance"))
     }
+
+    /// Waits until it has done what was left to it when streams were dropped, before the process ends.
+    async fn settle(&self) {}
 }

@@ -16,6 +16,7 @@ mod act;
 mod api;
 mod auth;
 mod checks;
+mod closing;
 mod controller;
 mod data_dir;
 mod error;

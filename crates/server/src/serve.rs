@@ -22,7 +22,9 @@ use crate::shared::{Health, Shared};
 use crate::watch;
 
 /// How long requests that are being answered get to end when the server is told to.
-const DRAIN: Duration = Duration::from_secs(1);
+const DRAIN: Duration = Duration::from_secs(5);
+/// The end takes no longer, whatever the database and the runtime do.
+const END: Duration = Duration::from_secs(8);
 /// How long a new server waits for its first look at what is there before it answers.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
@@ -67,7 +69,8 @@ pub async fn serve(options: Options) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(Error::Signals)?;
     let plates = doors.plates();
-    let serving = Serving::start(doors, &api::router(Arc::clone(&shared)))?;
+    let refused = shared.metrics.connections_refused.clone();
+    let serving = Serving::start(doors, &api::router(Arc::clone(&shared)), refused)?;
     if let Some(certificates) = plates.certificates() {
         tokio::spawn(Arc::clone(certificates).keep_current());
     }
@@ -93,8 +96,17 @@ pub async fn serve(options: Options) -> Result<()> {
     }
     tracing::info!("ending; agents go on running");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    lead::resign(&shared).await;
-    serving.end(DRAIN).await;
+    shared.closing.begin();
+    let end = async {
+        let streams = async {
+            shared.closing.sockets_end(DRAIN).await;
+            shared.runtime.settle().await;
+        };
+        tokio::join!(lead::resign(&shared), serving.end(DRAIN), streams);
+    };
+    if tokio::time::timeout(END, end).await.is_err() {
+        tracing::warn!("the database or the runtime did not answer in time; ending all the same");
+    }
     let _ = fs::remove_file(data_dir.socket());
     Ok(())
 }

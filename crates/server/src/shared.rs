@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::api::keyed::InFlight;
 use crate::auth::Auth;
+use crate::closing::Closing;
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
 use crate::follow::Fleets;
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) relist: Notify,
     /// Asks the server to end.
     pub(crate) stop: Notify,
+    /// What those notice of its end who are connected.
+    pub(crate) closing: Closing,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +137,7 @@ impl Shared {
             finishing: Mutex::default(),
             relist: Notify::new(),
             stop: Notify::new(),
+            closing: Closing::default(),
         })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chassis_server::{
     AccessOptions, Cidr, Error, Listen, Opening, Options, PostgresOptions, RuntimeChoice, TRACE_TARGET,
@@ -24,6 +25,8 @@ const HOST_PATHS: &str = "CHASSIS_ALLOW_HOST_PATH";
 const MASTER_TOKEN: &str = "CHASSIS_MASTER_TOKEN";
 const ALLOW_FROM: &str = "CHASSIS_ALLOW_FROM";
 const TRUSTED_PROXIES: &str = "CHASSIS_TRUSTED_PROXY";
+/// How long threads that wait for something get after the end.
+const LAST: Duration = Duration::from_secs(1);
 const LOG_FILTER: &str = "CHASSIS_LOG";
 
 pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
@@ -78,6 +81,8 @@ pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
     if let Some(traces) = traces {
         traces.end();
     }
+    // What blocks a thread must not hold up the end.
+    threads.shutdown_timeout(LAST);
     match ended {
         // Another command was faster; its server serves us all.
         Err(Error::AlreadyServed { .. }) if serve.background => Ok(Exit::Done),

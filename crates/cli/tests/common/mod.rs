@@ -102,8 +102,20 @@ impl Server {
 
     pub(crate) fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Server {
         let place = Place::new();
-        let child = spawn(&place, args, variables);
+        let child = spawn(&place, args, variables, Stdio::null());
         Server { child, place }
+    }
+
+    /// One whose log is in [`Server::log`].
+    pub(crate) fn start_logging(args: &[&str], variables: &[(&str, &str)]) -> Server {
+        let place = Place::new();
+        let log = std::fs::File::create(place.dir.path().join("log")).unwrap();
+        let child = spawn(&place, args, variables, log.into());
+        Server { child, place }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.place.dir.path().join("log")).unwrap()
     }
 
     /// `http://127.0.0.1:port`
@@ -136,7 +148,11 @@ impl Server {
     }
 
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(&self.place, &[], &[]);
+        self.start_again_with(&[]);
+    }
+
+    pub(crate) fn start_again_with(&mut self, args: &[&str]) {
+        self.child = spawn(&self.place, args, &[], Stdio::null());
     }
 }
 
@@ -147,10 +163,10 @@ impl Drop for Server {
     }
 }
 
-fn spawn(place: &Place, args: &[&str], variables: &[(&str, &str)]) -> Child {
+fn spawn(place: &Place, args: &[&str], variables: &[(&str, &str)], log: Stdio) -> Child {
     let args = [&["serve", "--runtime", "sim"], args].concat();
     let mut command = place.command(&args);
-    let child = command.envs(variables.iter().copied()).stderr(Stdio::null()).spawn().unwrap();
+    let child = command.envs(variables.iter().copied()).stderr(log).spawn().unwrap();
     wait_until("the server answers", || place.run("server status").code == 0);
     child
 }

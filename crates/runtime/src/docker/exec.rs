@@ -166,7 +166,9 @@ impl Drop for Command {
         }
         let (daemon, container) = (Arc::clone(&self.daemon), std::mem::take(&mut self.container));
         let line = [chassis_init::PROGRAM, "end", &self.mark].map(str::to_owned);
+        let ending = self.daemon.endings.token();
         runtime.spawn(async move {
+            let _until_it_has_ended = ending;
             if let Err(error) = end(&daemon, &container, line.into()).await {
                 tracing::debug!(container, %error, "a command that nobody waits for could not be ended");
             }

@@ -44,6 +44,7 @@ use chassis_core::{InstanceKey, Observed, Pin, Usage};
 use chassis_spec::{AgentSpec, FleetName, ImageName, Resources};
 use futures_util::stream::BoxStream;
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 pub use self::report::{DockerReport, docker_containers, docker_report};
 
@@ -109,6 +110,8 @@ pub(crate) struct Daemon {
     leftovers: Mutex<HashSet<String>>,
     /// Removals that a killed server had begun were ended.
     trash_looked_at: AtomicBool,
+    /// Commands that are being ended because nobody waits for them any more.
+    endings: TaskTracker,
 }
 
 impl DockerRuntime {
@@ -140,6 +143,7 @@ impl DockerRuntime {
             network_making: tokio::sync::Mutex::default(),
             leftovers: Mutex::new(secret_files.list().into_iter().collect()),
             trash_looked_at: AtomicBool::new(false),
+            endings: TaskTracker::new(),
             secret_files,
             server_id: options.server_id,
         })))
@@ -319,6 +323,11 @@ impl Runtime for DockerRuntime {
 
     async fn port_connect(&self, id: &str, port: u16) -> Result<Box<dyn PortStream>> {
         port::connect(&self.0, id, port).await
+    }
+
+    async fn settle(&self) {
+        self.0.endings.close();
+        self.0.endings.wait().await;
     }
 }
 

@@ -109,7 +109,8 @@ async fn answer(shared: Arc<Shared>, keyed: Keyed, request: Request, next: Next)
         keep(&shared, keyed, &keyed_request, response).await
     };
     tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| {
-        let detail = format!("the change broke off: {error}; look at what is there, and please report this");
+        tracing::error!(%error, "a change broke off");
+        let detail = "the change broke off; look at what is there, and please report this";
         Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "broke_off", detail))
     })
 }

@@ -30,6 +30,7 @@ mod server;
 mod stale;
 mod stats;
 mod targets;
+mod time_limit;
 mod wait;
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ use tracing::Instrument;
 use chassis_store::inherit_keyed;
 
 use crate::auth::guard;
+use crate::closing::end_streams;
 use crate::metrics::{self, Page};
 use crate::shared::Shared;
 
@@ -57,7 +59,8 @@ async fn to_end<T: Send + 'static>(
     change: impl Future<Output = failure::Result<T>> + Send + 'static,
 ) -> failure::Result<T> {
     tokio::spawn(inherit_keyed(change.in_current_span())).await.unwrap_or_else(|error| {
-        let detail = format!("the change broke off: {error}; look at what is there, and please report this");
+        tracing::error!(%error, "a change broke off");
+        let detail = "the change broke off; look at what is there, and please report this";
         Err(failure::Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "broke_off", detail))
     })
 }
@@ -123,7 +126,9 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .layer(from_fn_with_state(Arc::clone(&shared), wait::until_done))
         .layer(from_fn_with_state(Arc::clone(&shared), keyed::once))
         .layer(from_fn_with_state(Arc::clone(&shared), stale::tell))
+        .layer(from_fn_with_state(Arc::clone(&shared), end_streams))
         .layer(from_fn_with_state(Arc::clone(&shared), guard))
+        .layer(from_fn(time_limit::in_time))
         .layer(from_fn(answer::complete))
         .layer(from_fn_with_state(Arc::clone(&shared), metrics::measure))
         .with_state(shared)

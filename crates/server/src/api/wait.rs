@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chassis_api::{ProgressState, Scope, WaitQuery};
@@ -73,7 +73,17 @@ async fn come_about(shared: &Arc<Shared>, caller: &Caller, scope: &Scope, wait: 
             let _ = tokio::time::timeout(RECHECK, changed.changed()).await;
         }
     };
+    // A server that ends says how far it is.
+    let settled = async {
+        tokio::select! { done = settled => done, () = shared.closing.begun() => false }
+    };
     tokio::time::timeout(wait, settled).await.unwrap_or(false)
+}
+
+/// How long a request is to be held, by its query; no time if it does not say, or says it wrongly.
+pub(super) fn asked(uri: &Uri) -> Duration {
+    let query = axum::extract::Query::<WaitQuery>::try_from_uri(uri).ok();
+    query.and_then(|query| duration(query.0.wait.as_deref()?).ok()).unwrap_or_default()
 }
 
 /// `30s`, `2m`, `500ms`, or seconds alone.

@@ -6,31 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use chassis_api::{PROBLEM_JSON, Problem};
 use chassis_core::Cidr;
+use prometheus_client::metrics::counter::Counter;
 use rustix::net::sockopt;
 use rustls::ServerConfig;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, Protocol};
 use super::limits::{HANDSHAKE, Slot, Slots};
+use super::refusal::Refusals;
 use super::{Certificates, Doors, bind_socket, tokio_listener};
 use crate::auth::Peer;
 use crate::error::Result;
 
 /// Before the next try, when the kernel gives no connection: it is short of files or memory.
 const SHORTAGE: Duration = Duration::from_millis(100);
-/// Who comes too many is told so; who comes far too many is not.
-const REFUSALS: usize = 32;
-const REFUSAL_TIME: Duration = Duration::from_secs(1);
-/// Long enough for those who wait to be let in again.
-const RETRY_AFTER: u32 = 5;
-
 /// Serving, until it is told to end.
 #[derive(Debug)]
 pub(crate) struct Serving {
@@ -44,26 +38,28 @@ struct Acceptor {
     router: Router,
     slots: Arc<Slots>,
     proxies: Arc<[Cidr]>,
-    refusals: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
     ending: watch::Receiver<bool>,
     tasks: TaskTracker,
 }
 
 impl Serving {
     /// Opens all doors. The unix socket appears only now: that it is there says that the server answers.
-    pub(crate) fn start(doors: Doors, router: &Router) -> Result<Serving> {
+    /// `refused` counts the connections that were too many.
+    pub(crate) fn start(doors: Doors, router: &Router, refused: Counter) -> Result<Serving> {
         let (ending, receiver) = watch::channel(false);
         let tasks = TaskTracker::new();
         let proxies: Arc<[Cidr]> = doors.proxies.into();
+        let tls = doors.certificates.as_ref().map(Certificates::server_config).transpose()?;
+        let refusals = Refusals::new(tls.as_deref(), refused, &tasks);
         let acceptor = |slots| Acceptor {
             router: router.clone(),
             slots,
             proxies: Arc::clone(&proxies),
-            refusals: Arc::new(Semaphore::new(REFUSALS)),
+            refusals: Arc::clone(&refusals),
             ending: receiver.clone(),
             tasks: tasks.clone(),
         };
-        let tls = doors.certificates.as_ref().map(Certificates::server_config).transpose()?;
         let slots = Slots::new(doors.max_connections, doors.max_per_address);
         for (listener, address) in doors.tcp {
             let listener = tokio_listener(listener, address)?;
@@ -91,7 +87,10 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let Some(slot) = self.slots.take(None) else { continue };
+                    let Some(slot) = self.slots.take(None) else {
+                        self.refusals.refuse(stream, "the unix socket", false);
+                        continue;
+                    };
                     let peer = Peer::of_unix(&stream);
                     self.serve(stream, Protocol::Http1, peer, slot);
                 }
@@ -117,8 +116,7 @@ impl Acceptor {
             let address = SocketAddr::new(from.ip().to_canonical(), from.port());
             let is_proxy = self.proxies.iter().any(|block| block.contains(address.ip()));
             let Some(slot) = self.slots.take((!is_proxy).then_some(address.ip())) else {
-                tracing::debug!(%address, "too many connections");
-                self.refuse(stream, tls.is_some());
+                self.refusals.refuse(stream, &address.ip().to_string(), tls.is_some());
                 continue;
             };
             if let Err(error) = set_options(&stream) {
@@ -159,38 +157,6 @@ impl Acceptor {
             }
         });
     }
-
-    /// In the clear, with an answer; over TLS the handshake would cost what is to be saved.
-    fn refuse(&self, mut stream: TcpStream, is_tls: bool) {
-        let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
-        if is_tls {
-            return;
-        }
-        self.tasks.spawn(async move {
-            let told = async {
-                stream.write_all(refusal().as_bytes()).await?;
-                stream.shutdown().await?;
-                // A connection that is closed before its request was read is reset, and the answer may be lost with it.
-                let mut rest = [0; 1024];
-                while stream.read(&mut rest).await? > 0 {}
-                Ok::<_, io::Error>(())
-            };
-            let _ = timeout(REFUSAL_TIME, told).await;
-            drop(permit);
-        });
-    }
-}
-
-/// An answer to whatever was going to be asked.
-fn refusal() -> String {
-    let detail = "too many connections are open; close some, or try again in a moment";
-    let problem = Problem::new(503, "Service Unavailable", "too_many_connections", detail);
-    let body = serde_json::to_string(&problem).unwrap_or_default();
-    format!(
-        "HTTP/1.1 503 Service Unavailable\r\nretry-after: {RETRY_AFTER}\r\nconnection: close\r\n\
-         content-type: {PROBLEM_JSON}\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
 }
 
 async fn not_accepted(error: &io::Error) {

@@ -32,6 +32,11 @@ pub(super) const OVERALL: usize = 2048;
 /// Connections from one address; of IPv6, from one network of 64 bits, which is what one machine gets.
 pub(super) const PER_ADDRESS: usize = 512;
 
+/// How long a large body may take beyond [`BODY_TIME`].
+pub(crate) fn body_time(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / BODY_RATE)
+}
+
 /// The connections that there may be.
 #[derive(Debug)]
 pub(super) struct Slots {

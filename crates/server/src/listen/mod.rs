@@ -14,6 +14,7 @@ mod activity;
 mod body;
 mod connection;
 mod limits;
+mod refusal;
 mod tls;
 
 use std::fs;
@@ -33,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::options::{Listen, TlsFiles};
 
 pub(crate) use accept::Serving;
+pub(crate) use limits::body_time;
 pub(crate) use tls::Certificates;
 
 /// Everything that the server listens on, which nobody is served at yet.

@@ -31,6 +31,11 @@ impl Page {
             metrics.streams.clone(),
         );
         page.register(
+            "chassis_http_connections_refused",
+            "Connections that were too many",
+            metrics.connections_refused.clone(),
+        );
+        page.register(
             "chassis_step_duration_seconds",
             "Time of the steps that make, start, stop and remove instances",
             metrics.step_seconds.clone(),

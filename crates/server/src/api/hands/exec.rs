@@ -1,35 +1,31 @@
 //! A command in an instance, for as long as its client stays.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
 use chassis_api::hands::{CONTROL, ExecAnswer, ExecRequest, ExecStart, STDERR, STDIN, STDOUT};
 use chassis_core::InstanceKey;
 use chassis_runtime::{Exec, ExecControl, ExecInput, ExecOptions, LogStream, TerminalSize};
 use chassis_spec::{AgentName, FleetName};
-use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{PING, bounded, refused, running};
+use super::{PING, Receiver, Sender, bounded, goodbye, refused, running, say_why};
 use crate::api::SharedState;
 use crate::api::extract::Path;
 use crate::api::failure::{Failure, Result};
 use crate::auth::Caller;
+use crate::closing::stream_end;
 use crate::shared::Shared;
 
 /// How long a client may take to hear how its command ended.
-const GOODBYE: Duration = Duration::from_secs(5);
-
-type Sender = SplitSink<WebSocket, Message>;
-type Receiver = SplitStream<WebSocket>;
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn open(
     State(shared): SharedState,
@@ -40,21 +36,25 @@ pub(crate) async fn open(
     let key = InstanceKey { fleet, agent, number };
     let id = running(&shared, &key)?;
     Ok(bounded(upgrade?).on_upgrade(async move |socket| {
-        tokio::select! {
-            () = serve(shared, id, socket) => {}
-            () = caller.ended() => {}
-        }
+        let carried = async {
+            let (mut sender, mut receiver) = socket.split();
+            let why = tokio::select! {
+                () = serve(&shared, &id, &mut sender, &mut receiver) => return,
+                why = stream_end(&shared, &caller) => why,
+            };
+            say_why(sender, receiver, why).await;
+        };
+        shared.closing.with_socket(carried).await;
     }))
 }
 
-async fn serve(shared: Arc<Shared>, id: Box<str>, socket: WebSocket) {
-    let (mut sender, mut receiver) = socket.split();
-    let Some(options) = start(&mut receiver).await else { return };
-    match shared.runtime.exec(&id, &options).await {
+async fn serve(shared: &Shared, id: &str, sender: &mut Sender, receiver: &mut Receiver) {
+    let Some(options) = start(receiver).await else { return };
+    match shared.runtime.exec(id, &options).await {
         Ok(exec) => carry(exec, sender, receiver).await,
         Err(error) => {
-            if answer(&mut sender, &ExecAnswer::Failed(refused(&error).into())).await.is_ok() {
-                goodbye(&mut receiver).await;
+            if answer(sender, &ExecAnswer::Failed(refused(&error).into())).await.is_ok() {
+                goodbye(receiver, PATIENCE).await;
             }
         }
     }
@@ -94,7 +94,7 @@ fn request(message: &[u8]) -> Option<ExecRequest> {
 }
 
 /// Until the command ends or its client goes away, with which it is dropped and so ended.
-async fn carry(exec: Exec, mut sender: Sender, mut receiver: Receiver) {
+async fn carry(exec: Exec, sender: &mut Sender, receiver: &mut Receiver) {
     let Exec { mut output, mut input, control } = exec;
     let outward = async {
         let mut ping = interval(PING);
@@ -117,7 +117,7 @@ async fn carry(exec: Exec, mut sender: Sender, mut receiver: Receiver) {
             Err(error) => Err(error),
         };
         answer(
-            &mut sender,
+            sender,
             &ended.map_or_else(|error| ExecAnswer::Failed(refused(&error).into()), ExecAnswer::Exit),
         )
         .await
@@ -134,14 +134,8 @@ async fn carry(exec: Exec, mut sender: Sender, mut receiver: Receiver) {
         () = inward => false,
     };
     if client_stays {
-        goodbye(&mut receiver).await;
+        goodbye(receiver, PATIENCE).await;
     }
-}
-
-/// Reads until the client has closed: a connection that is closed while input is still coming is reset, and the answer may
-/// be lost with it.
-async fn goodbye(receiver: &mut Receiver) {
-    let _ = tokio::time::timeout(GOODBYE, async { while let Some(Ok(_)) = receiver.next().await {} }).await;
 }
 
 /// Takes one message of the client's.

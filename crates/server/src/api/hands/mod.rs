@@ -5,11 +5,14 @@ pub(super) mod port;
 
 use std::time::Duration;
 
-use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::StatusCode;
 use chassis_api::hands::LONGEST_MESSAGE;
 use chassis_core::{InstanceKey, Phase, RunState};
 use chassis_runtime::Error;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::timeout;
 
 use super::failure::{Failure, Result};
 use super::instances::down_message;
@@ -20,6 +23,29 @@ use crate::shared::Shared;
 const BUFFER: usize = 16 << 10;
 /// Between signs of life to a client: one that is gone is noticed by them also where nothing is read from it.
 const PING: Duration = Duration::from_secs(5);
+
+/// How long a client may take to hear why its stream is ended.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+type Sender = SplitSink<WebSocket, Message>;
+type Receiver = SplitStream<WebSocket>;
+
+/// Ends a stream that has not come to its end, and says why.
+async fn say_why(mut sender: Sender, mut receiver: Receiver, why: CloseFrame) {
+    let said = async {
+        if sender.send(Message::Close(Some(why))).await.is_ok() {
+            goodbye(&mut receiver, FAREWELL).await;
+        }
+    };
+    // Who reads nothing hears nothing.
+    let _ = timeout(FAREWELL, said).await;
+}
+
+/// Reads until the client has closed: a connection that is closed while input is still coming is reset, and the answer may
+/// be lost with it.
+async fn goodbye(receiver: &mut Receiver, patience: Duration) {
+    let _ = timeout(patience, async { while let Some(Ok(_)) = receiver.next().await {} }).await;
+}
 
 /// The upgrade of a request, with bounded buffers.
 fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use chassis_api::hands::PORT_EOF;
@@ -13,11 +13,12 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{PING, bounded, refused, running};
+use super::{PING, Receiver, Sender, bounded, refused, running, say_why};
 use crate::api::SharedState;
 use crate::api::extract::Path;
 use crate::api::failure::Result;
 use crate::auth::Caller;
+use crate::closing::stream_end;
 
 /// Bytes are passed on in pieces of at most this size.
 const PIECE: usize = 32 << 10;
@@ -32,16 +33,20 @@ pub(crate) async fn open(
     let id = running(&shared, &InstanceKey { fleet, agent, number })?;
     let stream = shared.runtime.port_connect(&id, port).await.map_err(|error| refused(&error))?;
     Ok(upgrade.on_upgrade(async move |socket| {
-        tokio::select! {
-            () = carry(socket, stream) => {}
-            () = caller.ended() => {}
-        }
+        let carried = async {
+            let (mut sender, mut receiver) = socket.split();
+            let why = tokio::select! {
+                () = carry(stream, &mut sender, &mut receiver) => return,
+                why = stream_end(&shared, &caller) => why,
+            };
+            say_why(sender, receiver, why).await;
+        };
+        shared.closing.with_socket(carried).await;
     }))
 }
 
 /// Until both halves are closed, or either end is gone.
-async fn carry(socket: WebSocket, stream: Box<dyn PortStream>) {
-    let (mut sender, mut receiver) = socket.split();
+async fn carry(stream: Box<dyn PortStream>, sender: &mut Sender, receiver: &mut Receiver) {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let outward = async {
         let mut ping = interval(PING);
