@@ -95,7 +95,7 @@ fn ground(name: &str, flags: &[&str]) -> (Ground, Server) {
 fn the_command_is_gone(ground: &Ground) {
     eventually(SOON, || {
         let seen = ground.exec(&[], &["ps", "-o", "args"], b"").exits(0).stdout;
-        expect(!seen.contains("7775"), || format!("it goes on: {seen}"))
+        expect(!seen.contains("sleep 7775"), || format!("it goes on: {seen}"))
     });
 }
 

@@ -108,7 +108,7 @@ fn a_command_ends_with_whoever_asked_for_it() {
     }
     eventually(SOON, || {
         let seen = processes();
-        expect(!seen.iter().any(|line| line.contains("777")), || format!("they go on: {seen:?}"))
+        expect(!seen.iter().any(|line| line.contains("sleep 777")), || format!("they go on: {seen:?}"))
     });
     assert!(processes().iter().any(|line| line == "sleep 99999"), "the agent itself goes on");
 }
