@@ -9,11 +9,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
+use chassis_init::frame::Kind;
 use rustix::io::Errno;
 
 use crate::Failure;
 use crate::arguments::{Arguments, Instance};
-use crate::secrets::Secrets;
+use crate::given::Given;
 use crate::signals::Blocked;
 
 /// As Docker's own default.
@@ -24,29 +25,53 @@ const NOT_FOUND: u8 = 127;
 /// What to do about an agent's program that is not there.
 const HINT: &str = "; set `command:`";
 
+/// Names and values of environment variables, a later one before an earlier one of the same name.
+pub(crate) type Variables = [(OsString, OsString)];
+
+/// What the agent finds in its environment, what was given to it included.
+pub(crate) fn variables_all(instance: &Instance, given: Option<&Given>) -> Vec<(OsString, OsString)> {
+    let mut variables = variables(instance);
+    for entry in given.into_iter().flat_map(|given| given.entries(Kind::Variable)) {
+        variables.push((OsStr::from_bytes(entry.name).into(), OsStr::from_bytes(entry.value).into()));
+    }
+    variables
+}
+
 pub(crate) fn spawn(
     arguments: &Arguments,
-    secrets: Option<&Secrets>,
+    variables: &Variables,
     signals: Blocked,
 ) -> Result<Child, Failure> {
-    let mut variables = variables(&arguments.instance);
-    for (name, value) in secrets.map(Secrets::variables).unwrap_or_default() {
-        variables.push((OsStr::from_bytes(name).into(), OsStr::from_bytes(value).into()));
-    }
-    let program =
-        find(&arguments.program, &search_path(&variables)).map_err(|failure| failure.hinting(HINT))?;
+    spawn_in_group(&arguments.program, &arguments.operands, variables, signals)
+        .map_err(|failure| failure.hinting(HINT))
+}
+
+/// Starts a program, found as a shell would.
+pub(crate) fn spawn_in_group(
+    name: &OsStr,
+    operands: &[OsString],
+    variables: &Variables,
+    signals: Blocked,
+) -> Result<Child, Failure> {
+    let program = find(name, &search_path(variables))?;
     let mut command = Command::new(&program);
     command
-        .arg0(&arguments.program)
-        .args(&arguments.operands)
-        .envs(variables)
-        // Its own group, so that what the agent sends to its group does not come back to init.
+        .arg0(name)
+        .args(operands)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        // Its own group, so that what it sends to its group does not come back to init.
         .process_group(0);
     signals.unblock_in(&mut command);
-    command.spawn().map_err(|error| not_started(&program, &error).hinting(HINT))
+    command.spawn().map_err(|error| not_started(&program, &error))
 }
 
 impl Failure {
+    /// Of something else than the agent's own program.
+    pub(crate) fn prefixed(mut self, prefix: &str) -> Failure {
+        self.message.insert_str(0, prefix);
+        self
+    }
+
     /// With what to do next, if there was no such program.
     fn hinting(mut self, hint: &str) -> Failure {
         if self.code == NOT_FOUND {
@@ -89,7 +114,7 @@ pub(crate) fn variables(instance: &Instance) -> Vec<(OsString, OsString)> {
 }
 
 /// Where programs are looked for.
-fn search_path(variables: &[(OsString, OsString)]) -> OsString {
+fn search_path(variables: &Variables) -> OsString {
     let own = variables.iter().rev().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
     own.or_else(|| env::var_os("PATH")).unwrap_or_else(|| DEFAULT_PATH.into())
 }

@@ -12,8 +12,8 @@ pub(crate) struct Arguments {
     pub(crate) files: u64,
     /// The volumes that the agent may write.
     pub(crate) volumes: Vec<Volume>,
-    /// Whether secrets come on standard input.
-    pub(crate) secrets: bool,
+    /// Whether secrets, files or a script come on standard input: `--secrets`, as containers of earlier versions say.
+    pub(crate) given: bool,
     pub(crate) program: OsString,
     /// What the program is given.
     pub(crate) operands: Vec<OsString>,
@@ -37,7 +37,7 @@ impl Arguments {
         let mut instance = None;
         let mut files = None;
         let mut volumes = Vec::new();
-        let mut secrets = false;
+        let mut given_more = false;
         loop {
             let flag = given.next().ok_or("there is no `--` and program to run")?;
             match flag.to_str() {
@@ -46,7 +46,7 @@ impl Arguments {
                     files = value(&flag, given.next())?.to_str().and_then(|text| text.parse().ok());
                 }
                 Some("--volume") => volumes.push(Volume::parse(&value(&flag, given.next())?)?),
-                Some("--secrets") => secrets = true,
+                Some("--secrets") => given_more = true,
                 Some("--") => break,
                 _ => return Err(format!("unknown argument {}", flag.display())),
             }
@@ -55,7 +55,7 @@ impl Arguments {
             instance: instance.ok_or("--instance is missing")?,
             files: files.ok_or("--files is missing, or not a number")?,
             volumes,
-            secrets,
+            given: given_more,
             program: given.next().ok_or("there is no program to run; set `command:`")?,
             operands: given.collect(),
         })

@@ -1,33 +1,60 @@
-//! Secrets on their way to init: one frame on its standard input.
+//! What an instance is given at each start, on its way to init: one frame on its standard input.
 //!
 //! ```text
-//! "chassis1" | payload length: u32 | FNV-1a of the payload: u64 | payload
-//! payload = (name length: u32 | name | value length: u32 | value)*
+//! "chassis2" | payload length: u32 | FNV-1a of the payload: u64 | payload
+//! payload = (kind: u8 | number: u32 | name length: u32 | name | value length: u32 | value)*
 //! ```
 //! Numbers are little-endian. A frame that is cut short or damaged is refused as a whole: an agent never starts with
-//! half of its secrets.
+//! half of its secrets. Both ends are of one version: init is put into the instance's directory before each start.
 
 use zeroize::Zeroizing;
 
-const MAGIC: [u8; 8] = *b"chassis1";
+const MAGIC: [u8; 8] = *b"chassis2";
 /// Bytes before the payload.
 pub const HEADER_LENGTH: usize = 20;
-/// More environment than the kernel would pass on.
-const LONGEST_PAYLOAD: usize = 4 << 20;
+/// Bytes of an entry beside its name and value.
+const ENTRY_LENGTH: usize = 13;
+/// More environment than the kernel would pass on, and files of as much.
+const LONGEST_PAYLOAD: usize = 32 << 20;
 
-/// Puts environment variables into one frame. `None` if they are more than a frame holds.
-pub fn encode<'a>(variables: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Option<Zeroizing<Vec<u8>>> {
-    let length: usize = variables.clone().map(|(name, value)| 8 + name.len() + value.len()).sum();
+/// One thing that is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    pub kind: Kind,
+    /// The mode of a file; the seconds that a script may take.
+    pub number: u32,
+    /// The name of a variable; the path of a file.
+    pub name: &'a [u8],
+    /// The value, the content, or the script.
+    pub value: &'a [u8],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An environment variable of the agent.
+    Variable,
+    /// A file that is written before the agent starts.
+    File,
+    /// What is run before the agent starts.
+    Startup,
+}
+
+/// Puts entries into one frame. `None` if they are more than a frame holds.
+pub fn encode<'a>(entries: impl Iterator<Item = Entry<'a>> + Clone) -> Option<Zeroizing<Vec<u8>>> {
+    let length: usize =
+        entries.clone().map(|entry| ENTRY_LENGTH + entry.name.len() + entry.value.len()).sum();
     if length > LONGEST_PAYLOAD {
         return None;
     }
     // The whole size is reserved at once: growing would leave copies behind in freed memory.
     let mut frame = Zeroizing::new(Vec::with_capacity(HEADER_LENGTH + length));
     frame.resize(HEADER_LENGTH, 0);
-    for (name, value) in variables {
-        for part in [name, value] {
+    for entry in entries {
+        frame.push(entry.kind as u8);
+        frame.extend_from_slice(&entry.number.to_le_bytes());
+        for part in [entry.name, entry.value] {
             frame.extend_from_slice(&u32::try_from(part.len()).ok()?.to_le_bytes());
-            frame.extend_from_slice(part.as_bytes());
+            frame.extend_from_slice(part);
         }
     }
     let checksum = fnv1a(&frame[HEADER_LENGTH..]);
@@ -43,18 +70,27 @@ pub fn payload_length(header: &[u8; HEADER_LENGTH]) -> Option<usize> {
     (header[..8] == MAGIC && length <= LONGEST_PAYLOAD).then_some(length)
 }
 
-/// The environment variables in a payload. `None` if it is not what the header promised.
-pub fn decode<'a>(header: &[u8; HEADER_LENGTH], payload: &'a [u8]) -> Option<Vec<(&'a [u8], &'a [u8])>> {
+/// The entries of a payload. `None` if it is not what the header promised.
+pub fn decode<'a>(header: &[u8; HEADER_LENGTH], payload: &'a [u8]) -> Option<Vec<Entry<'a>>> {
     let checksum = u64::from_le_bytes(header[12..].try_into().ok()?);
     if payload_length(header)? != payload.len() || fnv1a(payload) != checksum {
         return None;
     }
     let mut rest = payload;
-    let mut variables = Vec::new();
-    while !rest.is_empty() {
-        variables.push((take(&mut rest)?, take(&mut rest)?));
+    let mut entries = Vec::new();
+    while let Some((kind, after)) = rest.split_first() {
+        let kind = match kind {
+            0 => Kind::Variable,
+            1 => Kind::File,
+            2 => Kind::Startup,
+            _ => return None,
+        };
+        let (number, after) = after.split_first_chunk()?;
+        rest = after;
+        let (name, value) = (take(&mut rest)?, take(&mut rest)?);
+        entries.push(Entry { kind, number: u32::from_le_bytes(*number), name, value });
     }
-    Some(variables)
+    Some(entries)
 }
 
 fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
@@ -75,24 +111,28 @@ pub fn fnv1a(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
+    const ENTRIES: [Entry<'_>; 4] = [
+        Entry { kind: Kind::Variable, number: 0, name: b"API_KEY", value: b"line\nbreak" },
+        Entry { kind: Kind::Variable, number: 0, name: b"EMPTY", value: b"" },
+        Entry { kind: Kind::File, number: 0o600, name: b"/data/a", value: b"\0\xff" },
+        Entry { kind: Kind::Startup, number: 30, name: b"", value: b"true" },
+    ];
+
     fn split(frame: &[u8]) -> (&[u8; HEADER_LENGTH], &[u8]) {
         frame.split_first_chunk().unwrap()
     }
 
     #[test]
     fn what_was_encoded_is_decoded() {
-        let variables = [("API_KEY", "line\nbreak"), ("EMPTY", "")];
-        let frame = encode(variables.into_iter()).unwrap();
+        let frame = encode(ENTRIES.into_iter()).unwrap();
         let (header, payload) = split(&frame);
         assert_eq!(payload_length(header), Some(payload.len()));
-        let expected: Vec<_> =
-            variables.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-        assert_eq!(decode(header, payload), Some(expected));
+        assert_eq!(decode(header, payload), Some(ENTRIES.to_vec()));
     }
 
     #[test]
     fn any_damage_is_noticed() {
-        let frame = encode([("API_KEY", "value")].into_iter()).unwrap();
+        let frame = encode(ENTRIES.into_iter()).unwrap();
         for position in 0..frame.len() {
             let mut damaged = frame.to_vec();
             damaged[position] ^= 1;

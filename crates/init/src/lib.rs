@@ -1,6 +1,8 @@
 //! What chassis-init and its caller agree on: where its files are, how secrets reach it, how files travel, and that an
 //! instance runs once.
 
+use std::ffi::CStr;
+
 pub mod archive;
 pub mod frame;
 pub mod turn;
@@ -15,5 +17,12 @@ pub const INSTANCE_FILE: &str = "/.chassis/instance";
 pub const DEFAULT_USER_ID: u32 = 64_646;
 /// The exit code when the sandbox is not as it must be: `EX_CONFIG` of sysexits.h.
 pub const EXIT_MISCONFIGURED: u8 = 78;
+/// The exit code when the startup script failed or took too long; the next after [`EXIT_MISCONFIGURED`], which no
+/// convention uses.
+pub const EXIT_STARTUP: u8 = 79;
+/// As a shell tells of one that was ended by SIGKILL.
+pub const EXIT_KILLED: u8 = 137;
+/// What PID 1 is called while the startup script runs.
+pub const PREPARING: &CStr = c"chassis-prepare";
 /// The variable by which what belongs to one exec is found again: a word, a dot, and the number of its session.
 pub const MARK: &str = "CHASSIS_EXEC";

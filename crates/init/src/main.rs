@@ -1,15 +1,16 @@
 //! chassis-init: PID 1 of every instance, in any image.
 //!
 //! It makes sure that the sandbox is the instance's own, that no other run of it is alive ([`chassis_init::turn`]) and
-//! that its volumes can be written, takes the secrets from its standard input, starts the agent, forwards signals, reaps orphans, and ends as the agent ended. It needs nothing of
-//! the image: no shell, no libc, no `/etc`, no `/tmp`. Called with a helper's name instead ([`helper`]) it does that work
-//! beside the agent.
+//! that its volumes can be written, takes secrets, files and a startup script from its standard input, starts the agent,
+//! forwards signals, reaps orphans, and ends as the agent ended. It needs nothing of the image: no shell (but for a startup
+//! script), no libc, no `/etc`, no `/tmp`. Called with a helper's name instead ([`helper`]) it does that work beside the agent.
 
 mod agent;
 mod arguments;
 mod check;
+mod given;
 mod helper;
-mod secrets;
+mod prepare;
 mod signals;
 
 use std::io::Write;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::arguments::Arguments;
+use crate::signals::Ended;
 
 /// Why init ends without the agent having run.
 struct Failure {
@@ -56,10 +58,19 @@ fn run() -> Result<ExitCode, Failure> {
     for volume in &arguments.volumes {
         check::writable(volume)?;
     }
-    let secrets = if arguments.secrets { Some(secrets::receive()?) } else { None };
-    let agent = agent::spawn(&arguments, secrets.as_ref(), signals)?;
-    drop(secrets);
-    Ok(signals.supervise(&agent, &turn))
+    let given = if arguments.given { Some(given::receive()?) } else { None };
+    let variables = agent::variables_all(&arguments.instance, given.as_ref());
+    if let Some(given) = &given {
+        prepare::files_write(given)?;
+        prepare::startup_run(given, &variables, signals, &turn)?;
+    }
+    drop(given);
+    let agent = agent::spawn(&arguments, &variables, signals)?;
+    drop(variables);
+    Ok(ExitCode::from(match signals.supervise(&agent, &turn, None) {
+        Ended::Itself(code) => code,
+        Ended::GaveWay | Ended::TooLate => chassis_init::EXIT_KILLED,
+    }))
 }
 
 /// Lowers the number of open files to what the spec allows. Docker could do it, but fails where its daemon may open fewer

@@ -7,16 +7,25 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitCode};
+use std::process::{Child, Command};
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use chassis_init::turn::{self, Turn};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 use crate::report;
 
-/// As a shell tells of one that was ended by SIGKILL.
-const KILLED: u8 = 137;
+/// Why a child is no longer supervised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It ended, with this code.
+    Itself(u8),
+    /// It took longer than it may.
+    TooLate,
+    /// The next run of the instance waits for its turn.
+    GaveWay,
+}
 
 /// These mean a fault of init's own, or concern a terminal that it does not have.
 const NOT_FORWARDED: [i32; 9] = [
@@ -63,42 +72,49 @@ impl Blocked {
         }
     }
 
-    /// Forwards signals to the agent and reaps whatever ends, until the agent ends. Returns how it ended; or that it was
-    /// killed, since with init all end, because the next run of the instance waits for its turn.
-    pub(crate) fn supervise(&self, agent: &Child, turn: &Turn) -> ExitCode {
-        let agent = Pid::from_child(agent);
-        let look = libc::timespec { tv_sec: turn::LOOK.as_secs().cast_signed(), tv_nsec: 0 };
+    /// Forwards signals to a child and reaps whatever ends, until the child ends, or all is to end: the caller then ends
+    /// init, and with it whatever still runs.
+    pub(crate) fn supervise(&self, child: &Child, turn: &Turn, patience: Option<Duration>) -> Ended {
+        let child = Pid::from_child(child);
+        let deadline = patience.map(|patience| Instant::now() + patience);
         loop {
-            if let Some(code) = reap(agent) {
-                return ExitCode::from(code);
+            if let Some(code) = reap(child) {
+                return Ended::Itself(code);
             }
             if turn.is_wanted() {
                 report("the next run of this instance has begun: this one, which the engine forgot, ends");
-                return ExitCode::from(KILLED);
+                return Ended::GaveWay;
             }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ended::TooLate;
+            }
+            let look = left.map_or(turn::LOOK, |left| left.min(turn::LOOK));
+            let look =
+                libc::timespec { tv_sec: look.as_secs().cast_signed(), tv_nsec: look.subsec_nanos().into() };
             // SAFETY: the set and the time are initialised, and a null pointer says that the details of the signal are
             // not wanted.
             let signal = unsafe { libc::sigtimedwait(&raw const self.0, ptr::null_mut(), &raw const look) };
             if signal > 0 && signal != libc::SIGCHLD {
-                // SAFETY: kill touches no memory. The agent was not reaped yet, so the id is still its own.
-                unsafe { libc::kill(agent.as_raw_nonzero().get(), signal) };
+                // SAFETY: kill touches no memory. The child was not reaped yet, so the id is still its own.
+                unsafe { libc::kill(child.as_raw_nonzero().get(), signal) };
             }
         }
     }
 }
 
-/// Reaps every child that has ended. Returns the exit code of the agent if it is among them.
-fn reap(agent: Pid) -> Option<u8> {
+/// Reaps every child that has ended. Returns the exit code of this one if it is among them.
+fn reap(child: Pid) -> Option<u8> {
     let mut code = None;
     while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-        if pid == agent {
+        if pid == child {
             code = Some(exit_code(status));
         }
     }
     code
 }
 
-/// The agent's own code, or 128 and the signal that ended it, as in a shell.
+/// Its own code, or 128 and the signal that ended it, as in a shell.
 fn exit_code(status: WaitStatus) -> u8 {
     let code = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code,

@@ -20,7 +20,7 @@ pub use exec::{
 };
 pub use sim::{SimHandle, SimOperation, SimOptions, SimRuntime};
 pub use types::{
-    Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, LogStream, Owned, PullProgress,
+    Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, LogStream, Owned, PlacedFile, PullProgress,
     RuntimeEvent, RuntimeInfo, SecretFile,
 };
 
@@ -90,6 +90,10 @@ pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
     async fn instance_create(&self, config: &InstanceConfig) -> Result<Observed>;
     /// Starts a created or stopped container, handing it the secrets of its agent.
     async fn instance_start(&self, id: &str, secrets: InstanceSecrets) -> Result<()>;
+    /// Waits until the startup script of a running container, if it has one, has ended well and the agent was started.
+    async fn instance_started(&self, _id: &str) -> Result<()> {
+        Ok(())
+    }
     /// Sends the stop signal, and kills what is left after the grace period.
     async fn instance_stop(&self, id: &str) -> Result<()>;
     /// Removes a container, killing it if it runs. Tier 1 data stays.

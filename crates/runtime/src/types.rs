@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chassis_core::{InstanceKey, Observed};
-use chassis_spec::{AgentSpec, HealthCheck, MountPath};
+use chassis_spec::{AgentSpec, HealthCheck, MountPath, Startup};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
@@ -51,6 +51,25 @@ pub struct InstanceSecrets {
     /// Environment variables.
     pub env: Vec<(String, Zeroizing<String>)>,
     pub files: Vec<SecretFile>,
+    /// Files that are the agent's own to change.
+    pub placed: Vec<PlacedFile>,
+    /// Run to its end before the agent starts.
+    pub startup: Option<Startup>,
+}
+
+/// A file that is written before the agent starts.
+#[derive(Clone)]
+pub struct PlacedFile {
+    pub path: MountPath,
+    pub content: Zeroizing<Vec<u8>>,
+    pub executable: bool,
+}
+
+impl PlacedFile {
+    /// The file's mode: for the agent's user only.
+    pub(crate) fn mode(&self) -> u32 {
+        if self.executable { 0o700 } else { 0o600 }
+    }
 }
 
 /// A secret as a file of mode 0400.
@@ -114,7 +133,18 @@ pub struct LogChunk {
 impl fmt::Debug for InstanceSecrets {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
-        formatter.debug_struct("InstanceSecrets").field("env", &names).field("files", &self.files).finish()
+        formatter
+            .debug_struct("InstanceSecrets")
+            .field("env", &names)
+            .field("files", &self.files)
+            .field("placed", &self.placed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PlacedFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PlacedFile").field("path", &self.path).finish_non_exhaustive()
     }
 }
 

@@ -282,6 +282,7 @@ async fn secrets_reach_the_agent_and_nobody_else() {
             path: "/etc/app/key.pem".parse().unwrap(),
             content: Zeroizing::new(b"k3y\0binary".to_vec()),
         }],
+        ..InstanceSecrets::default()
     };
     let sum = |bytes: &[u8]| {
         let file = tempfile::NamedTempFile::new().unwrap();

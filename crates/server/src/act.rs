@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use chassis_api::Pull;
 use chassis_core::{Action, EventKind, Pin, Reason, RunState, Wanted};
-use chassis_runtime::{Image, InstanceConfig, InstanceSecrets, PullProgress, SecretFile};
+use chassis_runtime::{Image, InstanceConfig, InstanceSecrets, PlacedFile, PullProgress, SecretFile};
 use chassis_spec::{AgentSpec, ImageName, SecretRef};
 use tokio::sync::{AcquireError, SemaphorePermit};
 use tracing::{Instrument, Span};
@@ -286,7 +286,8 @@ async fn image_prepare(shared: &Shared, image: &ImageName, pin: Option<&Pin>) ->
     Ok(prepared?)
 }
 
-/// Reads the secrets that the agent names, in the form in which it gets them.
+/// Gathers what is given to the agent at this start: the secrets that it names, in the form in which it gets them, its files
+/// and its startup script.
 async fn secrets_gather(shared: &Shared, spec: &AgentSpec) -> Result<InstanceSecrets, Failure> {
     let mut secrets = InstanceSecrets::default();
     for from in &spec.env_from {
@@ -317,6 +318,14 @@ async fn secrets_gather(shared: &Shared, spec: &AgentSpec) -> Result<InstanceSec
         let content = secret_read(shared, reference).await?;
         secrets.files.push(SecretFile { path: volume.mount_path.clone(), content });
     }
+    for file in &spec.files {
+        let content = match &file.secret {
+            Some(reference) => secret_read(shared, reference).await?,
+            None => Zeroizing::new(file.content.clone().unwrap_or_default().into_bytes()),
+        };
+        secrets.placed.push(PlacedFile { path: file.path.clone(), content, executable: file.executable });
+    }
+    secrets.startup.clone_from(&spec.startup);
     Ok(secrets)
 }
 

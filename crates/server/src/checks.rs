@@ -1,16 +1,30 @@
 //! The checks of one instance: which it has, and what they have shown of its present run. No I/O.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use chassis_api::CheckReport;
 use chassis_core::{Check, CheckKind, EventKind, Health, Instance, Observed, Probe, Run, Verdict, Wanted};
-use chassis_spec::{AgentSpec, HealthCheck};
+use chassis_spec::{AgentSpec, HealthCheck, Seconds};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::prober::Watch;
 
 /// An instance that ran long before anybody looked is looked at within this, not all at the same moment.
 const SPREAD: SignedDuration = SignedDuration::from_secs(1);
+
+/// The readiness check of an agent that has a startup script and no check of its own: there is nothing to look at but
+/// that the script has ended.
+static STARTED: LazyLock<HealthCheck> = LazyLock::new(|| HealthCheck {
+    disabled: false,
+    http: None,
+    tcp: None,
+    exec: None,
+    interval: Seconds(24 * 3600),
+    timeout: Seconds(2),
+    retries: 1,
+    start_period: Seconds(0),
+});
 
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
@@ -51,7 +65,7 @@ pub(crate) fn check_spec<'a>(
     match own {
         Some(check) => Some(check).filter(|check| !check.disabled),
         None if kind == CheckKind::Health => observed?.image_check.as_deref(),
-        None => None,
+        None => spec.startup.as_ref().map(|_| &*STARTED),
     }
 }
 

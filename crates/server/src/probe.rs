@@ -62,7 +62,7 @@ async fn look(runtime: &dyn Runtime, id: &str, check: &HealthCheck) -> Result<()
     }
     match &check.exec {
         Some(probe) => command_run(runtime, id, probe, duration(check.timeout)).await,
-        None => Ok(()),
+        None => Ok(runtime.instance_started(id).await?),
     }
 }
 

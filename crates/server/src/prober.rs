@@ -14,6 +14,9 @@ use crate::shared::Shared;
 /// its own, so that commands that hang hold up nobody else's.
 const COMMANDS: usize = 4;
 
+/// Between two questions whether the startup script has ended, if the runtime could not tell.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// A check of one run, to be repeated.
 #[derive(Debug, Clone)]
 pub(crate) struct Watch {
@@ -24,14 +27,29 @@ pub(crate) struct Watch {
     pub(crate) pause: Duration,
 }
 
-/// Looks until the run or its check is no more.
+/// Looks until the run or its check is no more, once the startup script has ended: the agent cannot answer before.
 pub(crate) async fn watch(shared: Arc<Shared>, agent: Arc<AgentController>, watch: Watch) {
     let mut pause = watch.pause;
+    let prepares = agent.state().spec.startup.is_some();
+    if prepares && !started(&shared, &agent, &watch).await {
+        return;
+    }
     loop {
         tokio::time::sleep(pause).await;
         let Some(next) = look(&shared, &agent, &watch).await else { return };
         pause = next;
     }
+}
+
+/// Waits for the end of the startup script. False if the run or its check ended first.
+async fn started(shared: &Shared, agent: &AgentController, watch: &Watch) -> bool {
+    while agent.state().check_spec(watch.number, watch.kind, &watch.run).is_some() {
+        if shared.is_up() && shared.runtime.instance_started(&watch.run.id).await.is_ok() {
+            return true;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+    false
 }
 
 /// One look. Returns how long to wait before the next.

@@ -14,8 +14,8 @@ use crate::storage::Backend;
 use crate::text::{self, Text};
 use crate::value::EnvPrefix;
 use crate::{
-    AgentName, Bytes, ClusterId, Cpu, DockerVolume, EnvName, FileName, FleetName, HostPath, ImageName,
-    Labels, MountPath, Network, NfsVolume, RolloutSpec, Seconds, SecretRef, Security, Signal, User,
+    AgentName, Bytes, ClusterId, Cpu, DockerVolume, EnvName, File, FileName, FleetName, HostPath, ImageName,
+    Labels, MountPath, Network, NfsVolume, RolloutSpec, Seconds, SecretRef, Security, Signal, Startup, User,
     VolumeName,
 };
 
@@ -62,6 +62,12 @@ pub struct AgentSpec {
     /// The directories and files that are the agent's own, or shared with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
+    /// Files that are written before each start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<File>,
+    /// What prepares the sandbox before each start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup: Option<Startup>,
     /// The memory at `/tmpfs` and `/tmp`.
     #[serde(default)]
     pub tmpfs: Tmpfs,
@@ -123,7 +129,8 @@ impl AgentSpec {
         let env = self.env.iter().filter_map(|variable| variable.value_from.as_ref());
         let env_from = self.env_from.iter().map(|source| &source.secret);
         let volumes = self.volumes.iter().filter_map(|volume| volume.secret.as_ref());
-        env.chain(env_from).chain(volumes)
+        let files = self.files.iter().filter_map(|file| file.secret.as_ref());
+        env.chain(env_from).chain(volumes).chain(files)
     }
 
     /// Whether an instance of `other` is one of `self` too: they differ in `fleet`, `replicas` and order at most.

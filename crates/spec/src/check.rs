@@ -7,7 +7,7 @@ use crate::text::quoted;
 use crate::yaml::Step::{self, Field, Index};
 use crate::{
     AgentSpec, Bytes, EnvVar, ExecProbe, FleetSpec, HealthCheck, HttpProbe, LogsSpec, MountPath, Port,
-    Resources, Seconds, StopSpec, Volume, grammar, network, storage,
+    Resources, Seconds, StopSpec, Volume, files, grammar, network, storage,
 };
 
 /// A spec whose fields contradict each other, or one whose value cannot be.
@@ -99,6 +99,7 @@ impl AgentSpec {
         check_arguments(&self.args, "args")?;
         check_env(&self.env)?;
         check_volumes(&self.volumes)?;
+        files::check(self)?;
         check_positive(self.tmpfs.size.0, "size", "no memory at all")
             .map_err(|e| e.under(&[Field("tmpfs")]))?;
         check_resources(&self.resources).map_err(|e| e.under(&[Field("resources")]))?;
@@ -134,7 +135,7 @@ fn check_arguments(arguments: &[String], field: &'static str) -> Checked {
 }
 
 /// A program can be started with this text.
-fn check_passable(text: &str, field: &'static str) -> Checked {
+pub(crate) fn check_passable(text: &str, field: &'static str) -> Checked {
     if text.contains('\0') {
         return Err(wrong(field, "a NUL character cannot be passed to a program"));
     }
@@ -249,7 +250,7 @@ fn joined(base: &MountPath, below: &str) -> String {
     format!("{}/{below}", base.as_str().trim_end_matches('/'))
 }
 
-fn is_at_or_below(path: &str, directory: &str) -> bool {
+pub(crate) fn is_at_or_below(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

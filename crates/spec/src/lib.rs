@@ -14,6 +14,7 @@ mod changes;
 mod check;
 mod de;
 mod fault;
+mod files;
 mod fleet;
 mod grammar;
 mod logs;
@@ -36,6 +37,7 @@ pub use agent::{
 };
 pub use changes::{Change, changes};
 pub use check::InvalidSpec;
+pub use files::{File, Startup};
 pub use fleet::FleetSpec;
 pub use logs::LogsSpec;
 pub use network::{Network, Reach};

@@ -28,6 +28,8 @@ impl AgentSpec {
             env: self.env.clone(),
             env_from: self.env_from.clone(),
             volumes: self.volumes.clone(),
+            files: self.files.clone(),
+            startup: self.startup.clone(),
             tmpfs: self.tmpfs.clone(),
             resources: Resources {
                 // Docker changes these while the container runs.

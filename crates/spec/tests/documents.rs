@@ -67,7 +67,7 @@ fn every_field_survives_json_and_means_what_was_written() {
         full.security.capabilities.iter().map(Capability::as_str).collect::<Vec<_>>(),
         ["NET_BIND_SERVICE", "NET_RAW"]
     );
-    assert_eq!(full.secret_refs().count(), 3);
+    assert_eq!(full.secret_refs().count(), 4);
     // A field that is in no example is tested by nobody.
     let known = schema()["$defs"]["AgentSpec"]["properties"].as_object().unwrap().clone();
     let written = serde_json::to_value(&full).unwrap();

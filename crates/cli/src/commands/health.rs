@@ -114,7 +114,7 @@ fn what(check: &HealthCheck) -> String {
     } else if let Some(exec) = &check.exec {
         format!("run {}", clean(&exec.command.join(" ")))
     } else {
-        String::new()
+        return "once the startup script has ended".to_owned();
     };
     format!(
         "{look} every {}, at most {}, unhealthy after {} failures",

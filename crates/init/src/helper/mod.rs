@@ -8,12 +8,15 @@
 //! chassis-init relay <port> [<address>]…
 //! chassis-init tar-out <name> <path> [--follow]
 //! chassis-init tar-in <path> named <name> | contents | anything
+//! chassis-init started
+//! chassis-init idle
 //! ```
 
 mod end;
 mod exec;
 mod files;
 mod relay;
+mod started;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -29,6 +32,8 @@ pub(crate) fn run(name: &str, given: impl Iterator<Item = OsString>) -> Option<R
         "exec" => Some(exec::run(given)),
         "end" => Some(end::run(given)),
         "relay" => Some(relay::run(given)),
+        "idle" => Some(started::idle()),
+        "started" => Some(started::wait()),
         "tar-in" => Some(files::take(given)),
         "tar-out" => Some(files::give(given)),
         _ => None,

@@ -40,9 +40,13 @@ impl Net {
     }
 }
 
-/// True if the agent gets secrets in its environment, which travel over init's standard input.
+/// True if something is given to the instance at each start over init's standard input: secrets of its environment, files,
+/// a startup script.
 pub(crate) fn takes_secrets(spec: &AgentSpec) -> bool {
-    !spec.env_from.is_empty() || spec.env.iter().any(|variable| variable.value_from.is_some())
+    !spec.env_from.is_empty()
+        || spec.env.iter().any(|variable| variable.value_from.is_some())
+        || !spec.files.is_empty()
+        || spec.startup.is_some()
 }
 
 /// Who the agent runs as. `only_user` is the one user there is when the server is not root.

@@ -20,9 +20,11 @@ use futures_util::stream::{BoxStream, try_unfold};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{Daemon, failure, instances};
+use super::{Daemon, DockerRuntime, failure, instances};
 use crate::tier1::unused_name;
-use crate::{Error, Exec, ExecChunk, ExecControl, ExecInput, ExecOptions, LogStream, Result, TerminalSize};
+use crate::{
+    Error, Exec, ExecChunk, ExecControl, ExecInput, ExecOptions, LogStream, Result, TerminalSize, exec_run,
+};
 
 /// Output is read in pieces of at most this size.
 const PIECE: usize = 32 << 10;
@@ -33,6 +35,8 @@ const NOT_STARTED: &[u8] = b"\r\n";
 /// Between looks at a command whose output has ended.
 const FIRST_POLL: Duration = Duration::from_millis(2);
 const LONGEST_POLL: Duration = Duration::from_millis(250);
+/// Longer than a startup script may take.
+const LONGEST_STARTUP: Duration = Duration::from_hours(2);
 
 /// A command that was started, with its streams.
 pub(crate) struct Started {
@@ -58,6 +62,15 @@ pub(crate) async fn exec(daemon: &Arc<Daemon>, id: &str, options: &ExecOptions) 
         input: options.stdin.then_some(started.input),
         control: Box::new(Control(started.command)),
     })
+}
+
+/// Waits, inside the sandbox, until init has started the agent.
+pub(crate) async fn wait_started(runtime: &DockerRuntime, id: &str) -> Result<()> {
+    let command = [chassis_init::PROGRAM.to_owned(), "started".to_owned()];
+    match exec_run(runtime, id, &command, LONGEST_STARTUP, 0).await?.exit_code {
+        Some(0) => Ok(()),
+        _ => Err(Error::rejected("its startup script has not ended well")),
+    }
 }
 
 pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, options: &ExecOptions) -> Result<Started> {

@@ -130,7 +130,7 @@ pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, secrets: InstanceSecre
     let owner = daemon.users.resolve(daemon, &known.image, &known.user).await?;
     let facts = facts::facts(daemon).await?;
     let owner = facts.outside(owner, known.keeps_users);
-    let (subject, files) = (Arc::clone(&known), secrets.files);
+    let (subject, files) = (Arc::clone(&known), secrets.files.clone());
     daemon
         .blocking(move |daemon| {
             let key = &subject.key;
@@ -145,11 +145,11 @@ pub(crate) async fn start(daemon: &Arc<Daemon>, id: &str, secrets: InstanceSecre
         })
         .await?;
     join_more(daemon, id, &known).await?;
-    let mut started = start_once(daemon, id, &known, &secrets.env).await?;
+    let mut started = start_once(daemon, id, &known, &secrets).await?;
     if started.as_ref().is_err_and(|error| networks::is_amiss(error, &known.links)) {
         forget_networks(daemon, &known.links);
         links::prepare(daemon, &known.key, &known.links).await?;
-        started = start_once(daemon, id, &known, &secrets.env).await?;
+        started = start_once(daemon, id, &known, &secrets).await?;
     }
     if started.as_ref().is_err_and(networks::is_of_old) {
         // Its network was removed. Only a container made anew is put into one made since: the caller finds this one gone.
@@ -170,10 +170,10 @@ async fn start_once(
     daemon: &Daemon,
     id: &str,
     known: &Known,
-    env: &[(String, zeroize::Zeroizing<String>)],
+    secrets: &InstanceSecrets,
 ) -> Result<std::result::Result<(), DockerError>> {
     let sending = if known.takes_secrets {
-        match secrets::send(daemon, id, env).await? {
+        match secrets::send(daemon, id, secrets).await? {
             Ok(sending) => Some(sending),
             Err(error) => return Ok(Err(error)),
         }

@@ -270,6 +270,10 @@ impl Runtime for DockerRuntime {
         instances::start(&self.0, id, secrets).await
     }
 
+    async fn instance_started(&self, id: &str) -> Result<()> {
+        exec::wait_started(self, id).await
+    }
+
     async fn instance_stop(&self, id: &str) -> Result<()> {
         instances::stop(&self.0, id).await
     }

@@ -15,16 +15,15 @@ use std::time::Duration;
 use bollard::errors::Error as DockerError;
 use bollard::query_parameters::AttachContainerOptions;
 use chassis_core::InstanceKey;
-use chassis_init::frame;
+use chassis_init::frame::{self, Entry, Kind};
 use chassis_spec::{AgentSpec, MountPath};
 use rustix::fs::statfs;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinHandle;
-use zeroize::Zeroizing;
 
 use super::Daemon;
 use crate::tier1::Owner;
-use crate::{Error, Result, SecretFile};
+use crate::{Error, InstanceSecrets, Result, SecretFile};
 
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 const RAMFS_MAGIC: i64 = 0x8584_58f6;
@@ -139,17 +138,16 @@ impl SecretFiles {
     }
 }
 
-/// Hands the environment to init: attached before the container starts, so that nobody else can be first. The frame
+/// Hands environment, files and script to init: attached before the container starts, so that nobody else can be first. The frame
 /// flows once init reads.
 pub(crate) async fn send(
     daemon: &Daemon,
     id: &str,
-    env: &[(String, Zeroizing<String>)],
+    secrets: &InstanceSecrets,
 ) -> Result<std::result::Result<JoinHandle<io::Result<()>>, DockerError>> {
-    let variables = env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let frame = frame::encode(variables).ok_or_else(|| {
+    let frame = frame::encode(entries(secrets)).ok_or_else(|| {
         Error::rejected(
-            "the secrets in the environment are more than 4 MiB; use `volumes[].secret` for large ones",
+            "the secrets in the environment and the files are more than 32 MiB; use a volume for large ones",
         )
     })?;
     let options = AttachContainerOptions { stream: true, stdin: true, ..AttachContainerOptions::default() };
@@ -159,6 +157,28 @@ pub(crate) async fn send(
             attached.input.shutdown().await
         })
     }))
+}
+
+fn entries(secrets: &InstanceSecrets) -> impl Iterator<Item = Entry<'_>> + Clone {
+    let variables = secrets.env.iter().map(|(name, value)| Entry {
+        kind: Kind::Variable,
+        number: 0,
+        name: name.as_bytes(),
+        value: value.as_bytes(),
+    });
+    let files = secrets.placed.iter().map(|file| Entry {
+        kind: Kind::File,
+        number: file.mode(),
+        name: file.path.as_str().as_bytes(),
+        value: &file.content,
+    });
+    let startup = secrets.startup.iter().map(|startup| Entry {
+        kind: Kind::Startup,
+        number: startup.timeout.0,
+        name: &[],
+        value: startup.script.as_bytes(),
+    });
+    variables.chain(files).chain(startup)
 }
 
 /// Waits until the frame was taken. What goes wrong here, init tells in the agent's log.

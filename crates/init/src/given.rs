@@ -1,8 +1,9 @@
-//! Receives the secrets: one frame on standard input, which is `/dev/null` from then on.
+//! Receives what the instance is given at this start, secrets among it: one frame on standard input, which is `/dev/null`
+//! from then on.
 
 use std::time::{Duration, Instant};
 
-use chassis_init::frame::{self, HEADER_LENGTH};
+use chassis_init::frame::{self, Entry, HEADER_LENGTH, Kind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, read};
@@ -14,18 +15,19 @@ use crate::Failure;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A frame that arrived whole.
-pub(crate) struct Secrets {
+pub(crate) struct Given {
     header: [u8; HEADER_LENGTH],
     payload: Zeroizing<Vec<u8>>,
 }
 
-impl Secrets {
-    pub(crate) fn variables(&self) -> Vec<(&[u8], &[u8])> {
-        frame::decode(&self.header, &self.payload).unwrap_or_default()
+impl Given {
+    pub(crate) fn entries(&self, kind: Kind) -> impl Iterator<Item = Entry<'_>> {
+        let all = frame::decode(&self.header, &self.payload).unwrap_or_default();
+        all.into_iter().filter(move |entry| entry.kind == kind)
     }
 }
 
-pub(crate) fn receive() -> Result<Secrets, Failure> {
+pub(crate) fn receive() -> Result<Given, Failure> {
     let none = || {
         Failure::misconfigured(
             "no secrets arrived: was this container started by hand? use `chassis start …`".to_owned(),
@@ -39,7 +41,7 @@ pub(crate) fn receive() -> Result<Secrets, Failure> {
     fill(&mut payload, deadline).ok_or_else(none)?;
     frame::decode(&header, &payload).ok_or_else(none)?;
     close_input().map_err(|error| Failure::misconfigured(format!("cannot open /dev/null: {error}")))?;
-    Ok(Secrets { header, payload })
+    Ok(Given { header, payload })
 }
 
 /// Fills the buffer from standard input. `None` if that ends or the deadline passes.
