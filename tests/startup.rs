@@ -101,7 +101,9 @@ fn an_agent_whose_script_fails_is_not_started() {
     assert!(!printed.contains("the agent runs"), "{printed}");
 
     // With all that it began.
-    let slow = format!("startup: {{script: 'sleep 1000 & sleep 1001', timeout: 1s}}\n{agent}");
+    let slow = format!(
+        "restart_policy: never\nstartup: {{script: 'sleep 1000 & sleep 1001', timeout: 1s}}\n{agent}"
+    );
     ground.deploy(&slow).exits(1);
     ground.printed("the startup script took longer than 1 s");
     let running =
@@ -116,7 +118,7 @@ fn what_cannot_be_written_is_refused_before_anything_is_changed() {
     let ground = Ground::new();
     let agent = "command: [sleep, '1000']\n";
     ground.deploy(&format!("files: [{{path: /etc/settings, content: x}}]\n{agent}")).exits(1).says(&[
-        "files[0].path",
+        "agent.yaml:5:16",
         "read-only",
         "writableRoot",
     ]);

@@ -37,6 +37,8 @@ fn made_anew() -> Vec<(&'static str, Value)> {
         ("env", json!([{"name": "A", "value": "1"}])),
         ("envFrom", json!([{"secret": "secret://f/s"}])),
         ("volumes", json!([{"name": "data", "mountPath": "/data"}])),
+        ("files", json!([{"path": "/tmpfs/a", "content": ""}])),
+        ("startup", json!({"script": "true"})),
         ("tmpfs", json!({"size": "1Mi"})),
         ("resources", json!({"files": 99})),
         ("logs", json!({"maxFiles": 2})),
