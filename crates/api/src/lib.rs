@@ -1,7 +1,7 @@
 //! What server and client share: the paths, the types on the wire, the error document.
 //!
 //! Everything is JSON over HTTP/1.1. Lists are arrays; `…/events` and `…/progress` are server-sent events; `…/logs` is
-//! one JSON object to a line. Errors are RFC 9457 problems.
+//! too if that is accepted, and one JSON object to a line otherwise. Errors are RFC 9457 problems.
 //!
 //! | method and path | body | answer |
 //! |---|---|---|
@@ -37,7 +37,7 @@
 //! | `POST /api/v1/change` | [`Change`] | 202 |
 //! | `GET /api/v1/progress?fleet=&agent=&number=` | | [`Progress`] just now |
 //! | `POST /api/v1/progress` | [`ProgressQuery`] | server-sent [`Progress`] until done |
-//! | `GET /api/v1/logs?…` ([`LogQuery`]) | | lines of [`LogLine`] |
+//! | `GET /api/v1/logs?…` ([`LogQuery`]) | | lines or events of [`LogLine`], [`LogGone`] |
 //! | `GET /api/v1/events?…` ([`EventQuery`]) | | `[`[`Event`]`]`, or server-sent events with `follow=true` |
 //! | `GET /api/v1/stats?…` ([`StatsQuery`]) | | [`Stats`] |
 //! | `GET /api/v1/audit?…` ([`AuditQuery`]) | | `[`[`InstanceAudit`]`]` |
@@ -83,7 +83,7 @@ pub use chassis_core::{
 };
 pub use health::{CheckReport, HealthReport};
 pub use listening::{Certificate, Fingerprint, Listening, NoFingerprint};
-pub use logs::{LogLevel, LogLine, LogQuery, NoLevel};
+pub use logs::{LogGone, LogLevel, LogLine, LogQuery, NoLevel};
 pub use node::Node;
 pub use openapi::openapi;
 pub use problem::{PROBLEM_JSON, Problem};

@@ -46,6 +46,9 @@ pub struct LogQuery {
     /// Lines in one piece, up to 1 MiB each.
     #[serde(default, skip_serializing_if = "is_false")]
     pub whole: bool,
+    /// `tier=web,team!=core`: only of instances that are there, and whose agents have all of these labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
 }
 
 impl LogQuery {
@@ -65,6 +68,7 @@ impl LogQuery {
             ignore_case: false,
             level: None,
             whole: false,
+            labels: None,
         }
     }
 }
@@ -80,6 +84,15 @@ pub struct LogLine {
     pub stream: String,
     /// With its line break, unless it is a piece of a line that goes on.
     pub text: String,
+}
+
+/// The data of an event `gone`: of this instance something is missing between the place in `Last-Event-ID` and the first
+/// line that follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LogGone {
+    /// `agent-number`.
+    pub instance: String,
 }
 
 /// How much a line matters, from the least.

@@ -75,6 +75,7 @@ fn hint(code: &str) -> Option<&'static str> {
         "idempotency_not_kept" => "look at what was made; make another one with a new Idempotency-Key",
         "invalid_cursor" => "begin again without a cursor",
         "events_gone" => "read what there is with GET, and follow from there without Last-Event-ID",
+        "logs_gone" => "read what is kept without Last-Event-ID, with `all` if need be",
         "too_many_requests"
         | "unavailable"
         | "storage_failed"

@@ -53,6 +53,15 @@ pub struct Scope {
     pub number: Option<u32>,
 }
 
+impl Scope {
+    /// True for a fleet's instances, of these agents, with these numbers.
+    pub fn has(&self, key: &InstanceKey) -> bool {
+        self.fleet == key.fleet
+            && self.agent.as_ref().is_none_or(|agent| key.agent == *agent)
+            && self.number.is_none_or(|number| key.number == number)
+    }
+}
+
 /// What a name that somebody typed means. An exact agent wins over an instance; a name without a fleet must be unique.
 pub type Target = Scope;
 

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use chassis_api::{
     Agent, AgentOutcome, ApiKey, ApiKeyCreate, ApiKeyCreated, Applied, Apply, AuditLogQuery, AuditQuery,
     AuditRecord, AuditVerified, Change, Changed, Event, EventQuery, Fleet, FleetCreate, HealthReport,
-    Instance, InstanceAudit, InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogLine, LogQuery, Node,
-    Problem, Progress, ProgressQuery, Revision, RolloutStatus, RolloutUndo, Scale, Secret, SecretDeleted,
-    ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
+    Instance, InstanceAudit, InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogQuery, Node, Problem,
+    Progress, ProgressQuery, Revision, RolloutStatus, RolloutUndo, Scale, Secret, SecretDeleted, ServerInfo,
+    Stats, StatsQuery, Target, Upgrade, Upgraded,
 };
 use chassis_spec::{AgentName, ApiKeyName, FleetName, SecretRef};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LINK};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LINK};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -23,7 +23,7 @@ use serde_json::Value;
 use crate::connection::{self, Connection};
 use crate::outage::{Notice, Outage};
 use crate::tls::Tls;
-use crate::{Endpoint, Error, ServerAddress, Stream, Token, stream};
+use crate::{Endpoint, Error, LogItem, ServerAddress, Stream, Token, stream};
 
 /// The head of any answer comes within this time; streams go on for longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
@@ -241,18 +241,30 @@ impl Client {
         Ok(stream::server_sent(self.address.clone(), response.into_body()))
     }
 
-    pub async fn logs(&self, query: &LogQuery) -> Result<Stream<LogLine>, Error> {
+    /// Output of instances; after the place of an item that came before, if its id is given.
+    pub async fn logs(&self, query: &LogQuery, after: Option<&str>) -> Result<Stream<LogItem>, Error> {
         let path = with_query("/api/v1/logs", &self.pairs(query)?);
-        let response = self.open_stream(Method::GET, &path, Body::None).await?;
-        Ok(stream::json_lines(self.address.clone(), response.into_body()))
+        let mut request = self.request(Method::GET, &path, Body::None)?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        if let Some(after) = after {
+            let id = HeaderValue::try_from(after).map_err(|error| self.not_understood(error.to_string()))?;
+            request.headers_mut().insert("last-event-id", id);
+        }
+        let (_, response) = self.exchange_request(request).await?;
+        self.outage.note(response.headers());
+        if response.status().is_success() {
+            Ok(stream::log_items(self.address.clone(), response.into_body()))
+        } else {
+            Err(self.refusal(response).await)
+        }
     }
 
-    /// What instances use.
     /// How closed the sandboxes really are.
     pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<InstanceAudit>, Error> {
         self.get(&with_query("/api/v1/audit", &self.pairs(query)?)).await
     }
 
+    /// What instances use.
     pub async fn stats(&self, query: &StatsQuery) -> Result<Stats, Error> {
         self.get(&with_query("/api/v1/stats", &self.pairs(query)?)).await
     }

@@ -20,4 +20,4 @@ pub use endpoint::{Endpoint, Introduction, Token, Trust, introduce};
 pub use error::Error;
 pub use hands::{ExecEvent, ExecReceiver, ExecSender, PortReceiver, PortSender};
 pub use outage::Notice;
-pub use stream::Stream;
+pub use stream::{LogContent, LogItem, Stream};

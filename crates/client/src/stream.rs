@@ -1,8 +1,9 @@
-//! Answers that go on: server-sent events, and one JSON object to a line.
+//! Answers that go on: server-sent events.
 
 use std::pin::Pin;
 
 use bytes::{Buf, Bytes, BytesMut};
+use chassis_api::{LogGone, LogLine};
 use futures_util::stream::try_unfold;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -13,44 +14,75 @@ use crate::{Error, ServerAddress};
 /// Items as they arrive; ends when the server ends it.
 pub type Stream<T> = Pin<Box<dyn futures_util::Stream<Item = Result<T, Error>> + Send>>;
 
+/// What comes of the output of instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogItem {
+    /// Names the place behind this item: [`crate::Client::logs`] goes on there.
+    pub id: Option<String>,
+    pub content: LogContent,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogContent {
+    Line(LogLine),
+    /// Something of an instance is missing here.
+    Gone(LogGone),
+    /// Only the place has changed.
+    Nothing,
+}
+
 /// Far above what a server of ours sends in a line.
 const LONGEST_LINE: usize = 16 << 20;
 
-/// Each line of the body is one item.
-pub(crate) fn json_lines<T: DeserializeOwned + Send + 'static>(
-    address: ServerAddress,
-    body: Incoming,
-) -> Stream<T> {
-    let lines = Lines::new(address, body);
-    Box::pin(try_unfold(lines, |mut lines| async move {
-        while let Some(line) = lines.next().await? {
-            if !line.is_empty() {
-                return Ok(Some((lines.parse(&line)?, lines)));
-            }
-        }
-        Ok(None)
-    }))
+/// A server-sent event, or what stands for one: an id alone.
+#[derive(Debug, Default)]
+pub(crate) struct SentEvent {
+    pub(crate) id: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) data: Vec<u8>,
 }
 
-/// The data of each server-sent event is one item. Comments, which keep the connection alive, are skipped.
+/// The data of each server-sent event is one item.
 pub(crate) fn server_sent<T: DeserializeOwned + Send + 'static>(
     address: ServerAddress,
     body: Incoming,
 ) -> Stream<T> {
+    events(
+        address,
+        body,
+        |lines, event| {
+            if event.data.is_empty() { Ok(None) } else { lines.parse(&event.data).map(Some) }
+        },
+    )
+}
+
+/// Output of instances.
+pub(crate) fn log_items(address: ServerAddress, body: Incoming) -> Stream<LogItem> {
+    events(address, body, |lines, event| {
+        let content = match event.name.as_deref() {
+            _ if event.data.is_empty() => LogContent::Nothing,
+            Some("gone") => LogContent::Gone(lines.parse(&event.data)?),
+            // Of a newer server.
+            Some(_) => return Ok(None),
+            None => LogContent::Line(lines.parse(&event.data)?),
+        };
+        Ok(Some(LogItem { id: event.id, content }))
+    })
+}
+
+/// What is made of each event. Comments, which keep the connection alive, are skipped.
+fn events<T: Send + 'static>(
+    address: ServerAddress,
+    body: Incoming,
+    make: impl Fn(&Lines, SentEvent) -> Result<Option<T>, Error> + Copy + Send + Sync + 'static,
+) -> Stream<T> {
     let lines = Lines::new(address, body);
-    Box::pin(try_unfold(lines, |mut lines| async move {
-        let mut data = Vec::new();
-        while let Some(line) = lines.next().await? {
-            if line.is_empty() && !data.is_empty() {
-                return Ok(Some((lines.parse(&data)?, lines)));
-            }
-            if let Some(more) = line.strip_prefix(b"data:") {
-                data.extend_from_slice(more.strip_prefix(b" ").unwrap_or(more));
-                data.push(b'\n');
-                lines.check_length(data.len())?;
+    Box::pin(try_unfold(lines, move |mut lines| async move {
+        while let Some(event) = lines.next_event().await? {
+            if let Some(item) = make(&lines, event)? {
+                return Ok(Some((item, lines)));
             }
         }
-        // An event that was cut off is not an event: the standard says so too.
         Ok(None)
     }))
 }
@@ -67,6 +99,30 @@ struct Lines {
 impl Lines {
     fn new(address: ServerAddress, body: Incoming) -> Lines {
         Lines { address, body, buffer: BytesMut::new(), searched: 0, ended: false }
+    }
+
+    /// None at the end. An event that was cut off is not an event: the standard says so too.
+    async fn next_event(&mut self) -> Result<Option<SentEvent>, Error> {
+        let mut event = SentEvent::default();
+        while let Some(line) = self.next().await? {
+            if line.is_empty() && (event.id.is_some() || !event.data.is_empty()) {
+                return Ok(Some(event));
+            }
+            let value = |field: &[u8]| {
+                let value = line.strip_prefix(field)?.strip_prefix(b":")?;
+                Some(value.strip_prefix(b" ").unwrap_or(value).to_vec())
+            };
+            if let Some(mut more) = value(b"data") {
+                event.data.append(&mut more);
+                event.data.push(b'\n');
+                self.check_length(event.data.len())?;
+            } else if let Some(id) = value(b"id") {
+                event.id = String::from_utf8(id).ok();
+            } else if let Some(name) = value(b"event") {
+                event.name = String::from_utf8(name).ok();
+            }
+        }
+        Ok(None)
     }
 
     /// The next line without its break; the last may lack one.

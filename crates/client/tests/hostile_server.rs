@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use chassis_api::{EventQuery, LogQuery};
-use chassis_client::{Client, Error, ServerAddress};
+use chassis_api::{EventQuery, LogGone, LogQuery};
+use chassis_client::{Client, Error, LogContent, LogItem, ServerAddress};
 use futures_util::StreamExt;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -77,11 +77,20 @@ async fn streams_skip_what_is_no_item_and_end_with_what_is_wrong() {
     assert_eq!(ids, [7, 7]);
 
     let line = r#"{"instance":"a-1","time":"2026-11-22T12:00:00Z","stream":"stdout","text":"hi\n"}"#;
-    let (_dir, client) = server(answer("200 OK", &format!("\n{line}\n{line}\nnonsense\n{line}"))).await;
+    let gone = r#"{"instance":"a-2"}"#;
+    let body = format!(
+        "retry: 1\nid: A\n\nevent: gone\ndata: {gone}\n\nid: B\ndata: {line}\n\nevent: newer\ndata: ?\n\n\
+         data: nonsense\n\nid: C\ndata: {line}\n\n"
+    );
+    let (_dir, client) = server(answer("200 OK", &body)).await;
     let query = LogQuery::of_fleet("f".parse().unwrap());
-    let lines: Vec<_> = client.logs(&query).await.unwrap().collect().await;
-    assert_eq!(lines.len(), 3, "two lines and the error that ends them");
-    assert!(matches!(lines[2], Err(Error::Protocol { .. })));
+    let items: Vec<_> = client.logs(&query, None).await.unwrap().collect().await;
+    assert_eq!(items.len(), 4, "an id, a gap, a line, and the error that ends them");
+    assert!(matches!(items[3], Err(Error::Protocol { .. })));
+    let items: Vec<LogItem> = items.into_iter().flatten().collect();
+    let ids: Vec<_> = items.iter().map(|item| item.id.as_deref()).collect();
+    assert_eq!(ids, [Some("A"), None, Some("B")]);
+    assert_eq!(items[1].content, LogContent::Gone(LogGone { instance: "a-2".to_owned() }));
 }
 
 #[tokio::test]

@@ -147,6 +147,17 @@ impl KeptLogs {
         kept_in(&self.directory(key))
     }
 
+    /// What is kept of containers that were removed after a time, the oldest first.
+    pub(crate) fn of_instance_since(&self, key: &InstanceKey, time: Timestamp) -> Vec<Kept> {
+        // The clock of a file system is late by a tick.
+        let time = SystemTime::from(time) - Duration::from_millis(20);
+        let mut kept = self.of_instance(key);
+        kept.retain(|kept| {
+            fs::metadata(&kept.path).and_then(|file| file.modified()).is_ok_and(|at| at >= time)
+        });
+        kept
+    }
+
     /// What is kept of one container.
     pub(crate) fn of_container(&self, key: &InstanceKey, id: &str) -> Option<Kept> {
         self.of_instance(key).into_iter().find(|kept| kept.is_of(id))

@@ -29,6 +29,7 @@ mod lead;
 mod listen;
 mod log_filter;
 mod log_line;
+mod log_place;
 mod log_source;
 mod metrics;
 mod node;

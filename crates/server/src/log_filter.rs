@@ -13,6 +13,8 @@ use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::log_place::Place;
+
 /// How much of a line is put together, in bytes.
 const LONGEST: usize = 1 << 20;
 /// What a pattern may grow to when it is compiled, in bytes.
@@ -35,8 +37,15 @@ pub(crate) struct Rules {
 #[derive(Debug)]
 pub(crate) struct Filter {
     rules: Rules,
-    stdout: Stream,
-    stderr: Stream,
+    /// Standard output, and standard error.
+    streams: [Stream; 2],
+}
+
+/// What of the lines before decides about those that follow, in one stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Carry {
+    level_shown: bool,
+    rest_shown: Option<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -44,16 +53,16 @@ struct Stream {
     /// The beginning of a line that is not at its end yet, and when that was written.
     begun: Vec<u8>,
     begun_at: Option<Timestamp>,
-    /// Of a line that was too long: whether its beginning was shown.
-    rest_shown: Option<bool>,
-    /// Whether the last line that had a level was shown. A line without one belongs to it, as a stack trace does.
-    level_shown: bool,
+    /// `rest_shown`, of a line that was too long: whether its beginning was shown. `level_shown`: whether the last line
+    /// that had a level was. A line without one belongs to it, as a stack trace does.
+    carry: Carry,
 }
 
 /// The last lines of many, and no more of them than fit.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    pub(crate) chunks: VecDeque<LogChunk>,
+    /// Each with the place behind it.
+    pub(crate) lines: VecDeque<(LogChunk, Place)>,
     count: usize,
     bytes: usize,
     held: usize,
@@ -62,16 +71,16 @@ pub(crate) struct Tail {
 impl Tail {
     /// At most so many lines, and so many bytes of them.
     pub(crate) fn new(count: u32, bytes: usize) -> Tail {
-        Tail { chunks: VecDeque::new(), count: count as usize, bytes, held: 0 }
+        Tail { lines: VecDeque::new(), count: count as usize, bytes, held: 0 }
     }
 
-    pub(crate) fn push(&mut self, chunk: &LogChunk) {
+    pub(crate) fn push(&mut self, chunk: &LogChunk, place: Place) {
         // A copy, because a chunk keeps the whole block that it came in.
         let bytes = Bytes::copy_from_slice(&chunk.bytes);
         self.held += bytes.len();
-        self.chunks.push_back(LogChunk { bytes, ..*chunk });
-        while self.chunks.len() > self.count || self.held > self.bytes {
-            let Some(oldest) = self.chunks.pop_front() else { break };
+        self.lines.push_back((LogChunk { bytes, ..*chunk }, place));
+        while self.lines.len() > self.count || self.held > self.bytes {
+            let Some((oldest, _)) = self.lines.pop_front() else { break };
             self.held -= oldest.bytes.len();
         }
     }
@@ -87,6 +96,27 @@ pub(crate) fn pattern(text: &str, ignore_case: bool) -> Result<Regex, String> {
         .map_err(|error| error.to_string())
 }
 
+impl Carry {
+    /// In the three lowest bits.
+    pub(crate) fn to_bits(self) -> u8 {
+        let rest = match self.rest_shown {
+            None => 0,
+            Some(false) => 2,
+            Some(true) => 4,
+        };
+        rest | u8::from(self.level_shown)
+    }
+
+    pub(crate) fn from_bits(bits: u8) -> Carry {
+        let rest_shown = match bits & 6 {
+            2 => Some(false),
+            4 => Some(true),
+            _ => None,
+        };
+        Carry { level_shown: bits & 1 != 0, rest_shown }
+    }
+}
+
 impl Rules {
     /// True if every chunk is let through as it is.
     pub(crate) fn let_all_through(&self) -> bool {
@@ -96,7 +126,23 @@ impl Rules {
 
 impl Filter {
     pub(crate) fn new(rules: Rules) -> Self {
-        Filter { rules, stdout: Stream::default(), stderr: Stream::default() }
+        Filter { rules, streams: Default::default() }
+    }
+
+    /// Knows from now on what another one knew that was given what came before.
+    pub(crate) fn go_on(&mut self, carries: [Carry; 2]) {
+        for (stream, carry) in self.streams.iter_mut().zip(carries) {
+            stream.carry = carry;
+        }
+    }
+
+    pub(crate) fn carry(&self, stream: usize) -> Carry {
+        self.streams[stream].carry
+    }
+
+    /// True while a line is put together of which nothing was decided yet.
+    pub(crate) fn is_within_line(&self, stream: usize) -> bool {
+        self.streams[stream].begun_at.is_some()
     }
 
     /// Takes the next chunk; returns what is to be shown now.
@@ -105,17 +151,18 @@ impl Filter {
             return Some(chunk);
         }
         let stream = match chunk.stream {
-            LogStream::Stdout => &mut self.stdout,
-            LogStream::Stderr => &mut self.stderr,
+            LogStream::Stdout => 0,
+            LogStream::Stderr => 1,
         };
-        stream.push(&self.rules, chunk)
+        self.streams[stream].push(&self.rules, chunk)
     }
 
     /// The output is over: what is to be shown of lines that lack their end.
     pub(crate) fn finish(&mut self) -> impl Iterator<Item = LogChunk> {
         let rules = &self.rules;
-        [(&mut self.stdout, LogStream::Stdout), (&mut self.stderr, LogStream::Stderr)]
-            .into_iter()
+        self.streams
+            .iter_mut()
+            .zip([LogStream::Stdout, LogStream::Stderr])
             .filter_map(|(stream, which)| stream.finish(rules, which))
     }
 }
@@ -123,9 +170,9 @@ impl Filter {
 impl Stream {
     fn push(&mut self, rules: &Rules, chunk: LogChunk) -> Option<LogChunk> {
         let ended = chunk.bytes.ends_with(b"\n");
-        if let Some(shown) = self.rest_shown {
+        if let Some(shown) = self.carry.rest_shown {
             if ended {
-                self.rest_shown = None;
+                self.carry.rest_shown = None;
             }
             return shown.then_some(chunk);
         }
@@ -140,12 +187,12 @@ impl Stream {
         let line = std::mem::take(&mut self.begun);
         self.begun_at = None;
         let shown = self.wants(rules, &line);
-        self.rest_shown = (!ended).then_some(shown);
+        self.carry.rest_shown = (!ended).then_some(shown);
         shown.then(|| LogChunk { time, stream: chunk.stream, bytes: Bytes::from(line) })
     }
 
     fn finish(&mut self, rules: &Rules, stream: LogStream) -> Option<LogChunk> {
-        self.rest_shown = None;
+        self.carry.rest_shown = None;
         let time = self.begun_at.take()?;
         let line = std::mem::take(&mut self.begun);
         self.wants(rules, &line).then(|| LogChunk { time, stream, bytes: Bytes::from(line) })
@@ -155,9 +202,9 @@ impl Stream {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         if let Some(least) = rules.level {
             if let Some(level) = level_of(line) {
-                self.level_shown = level >= least;
+                self.carry.level_shown = level >= least;
             }
-            if !self.level_shown {
+            if !self.carry.level_shown {
                 return false;
             }
         }
@@ -337,7 +384,7 @@ mod tests {
             let mut out = Vec::new();
             for piece in &pieces {
                 out.extend(filter.push(chunk(piece.as_str())));
-                assert!(filter.stdout.begun.len() < LONGEST + piece.len());
+                assert!(filter.streams[0].begun.len() < LONGEST + piece.len());
             }
             let bytes: usize = out.iter().map(|chunk| chunk.bytes.len()).sum();
             let line: usize = 7 + 200 * piece.len() + 5;

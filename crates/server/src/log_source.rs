@@ -69,6 +69,34 @@ pub(crate) async fn sources(
     Ok(places.map(|place| Source { place, since: query.since, until: query.until }).collect())
 }
 
+/// What is kept of containers that were removed after a time, but of the present one.
+pub(crate) fn kept_after(
+    shared: &Arc<Shared>,
+    key: &InstanceKey,
+    query: &LogQuery,
+    removed_after: Timestamp,
+) -> Vec<Source> {
+    let present = container(shared, key);
+    let mut kept = shared.kept_logs.of_instance_since(key, removed_after);
+    kept.retain(|kept| present.as_ref().is_none_or(|run| !kept.is_of(&run.id)));
+    let places = kept.into_iter().map(Place::File);
+    places.map(|place| Source { place, since: query.since, until: query.until }).collect()
+}
+
+/// The same, and the container.
+pub(crate) fn sources_after(
+    shared: &Arc<Shared>,
+    key: &InstanceKey,
+    query: &LogQuery,
+    removed_after: Timestamp,
+) -> Vec<Source> {
+    let mut sources = kept_after(shared, key, query, removed_after);
+    if let Some(run) = container(shared, key) {
+        sources.push(Source { place: Place::Container(run.id), since: query.since, until: query.until });
+    }
+    sources
+}
+
 /// The run before the present one, or before the last one of an instance that does not run.
 fn previous(
     shared: &Arc<Shared>,
@@ -107,9 +135,14 @@ fn previous(
 }
 
 impl Source {
-    /// What is kept of a container.
-    pub(crate) fn kept(kept: Kept, since: Option<Timestamp>) -> Source {
-        Source { place: Place::File(kept), since, until: None }
+    /// Without what was written before a time.
+    pub(crate) fn since(self, time: Option<Timestamp>) -> Source {
+        Source { since: self.since.max(time), ..self }
+    }
+
+    /// Whether nothing will ever be added to it.
+    pub(crate) fn is_over(&self) -> bool {
+        !matches!(self.place, Place::Container(_))
     }
 
     /// The container, if it is all of it that is wanted, so that the runtime itself can find its last lines.

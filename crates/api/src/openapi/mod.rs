@@ -155,8 +155,9 @@ fn parameters(generator: &mut SchemaGenerator, route: &Route, described: &Operat
     let tag = json!({ "type": "string" });
     header(described.tagged, "If-None-Match", tag.clone(), "Answer 304 if it is still this `ETag`.");
     header(described.guarded, "If-Match", tag, "Refuse with 412 unless it is still this `ETag`.");
-    let id = json!({ "type": "integer", "format": "uint64", "minimum": 0 });
-    header(described.resumable, "Last-Event-ID", id, "Go on after this event; the same as `after`.");
+    if let Some((schema, description)) = &described.resumable {
+        header(true, "Last-Event-ID", schema.clone(), description);
+    }
     parameters
 }
 

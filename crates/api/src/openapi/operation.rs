@@ -40,8 +40,8 @@ pub(super) struct Operation {
     pub(super) paged: bool,
     /// Its work goes on after the answer; `Location` tells how far it is.
     pub(super) slow: bool,
-    /// Takes `Last-Event-ID`.
-    pub(super) resumable: bool,
+    /// Takes `Last-Event-ID`: its schema, and what it does.
+    pub(super) resumable: Option<(Value, &'static str)>,
 }
 
 pub(super) fn operation(summary: &'static str) -> Operation {
@@ -56,7 +56,7 @@ pub(super) fn operation(summary: &'static str) -> Operation {
         guarded: false,
         paged: false,
         slow: false,
-        resumable: false,
+        resumable: None,
     }
 }
 
@@ -132,8 +132,8 @@ impl Operation {
         Operation { paged: true, ..self }
     }
 
-    pub(super) fn resumable(self) -> Self {
-        Operation { resumable: true, ..self }
+    pub(super) fn resumable(self, id: Value, description: &'static str) -> Self {
+        Operation { resumable: Some((id, description)), ..self }
     }
 }
 

@@ -207,8 +207,14 @@ fn rest(name: &str) -> Option<Operation> {
         }
         "log_read" => operation("What instances print")
             .query::<LogQuery>()
-            .stream("application/x-ndjson", "A LogLine in each line")
-            .problems(&[404, 422, 502]),
+            .answer_of(
+                200,
+                "A LogLine in each line; or server-sent events of LogLine, if `Accept` asks for them. Each then has an \
+                 `id` that names the place behind it; an event `gone` holds a LogGone",
+                vec![Content::Other("application/x-ndjson"), Content::Other(EVENT_STREAM)],
+            )
+            .resumable(json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]*$" }), "Go on after this event.")
+            .problems(&[404, 410, 422, 502]),
         "stats_read" => operation("What instances and machines use")
             .query::<StatsQuery>()
             .answer::<Stats>(200, "Counters; two of them make a rate")
@@ -224,7 +230,10 @@ fn rest(name: &str) -> Option<Operation> {
                 "Events, oldest first; server-sent ones with `follow`, each with its id",
                 vec![Content::Json(schema_of::<Vec<Event>>), Content::Other(EVENT_STREAM)],
             )
-            .resumable()
+            .resumable(
+                json!({ "type": "integer", "format": "uint64", "minimum": 0 }),
+                "Go on after this event; the same as `after`.",
+            )
             .problems(&[410]),
         "secret_list" => operation("Names of secrets, never values")
             .query::<SecretListQuery>()

@@ -1,12 +1,11 @@
 //! `chassis logs`: what instances write, each stream to its own, with names in front if they are several.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use chassis_api::{LogLine, LogQuery};
-use chassis_client::{Client, Error};
+use chassis_client::{Client, Error, LogContent, LogItem};
 use futures_util::StreamExt;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -23,7 +22,6 @@ const AGAIN: Duration = Duration::from_millis(500);
 const ATTEMPTS: u32 = 60;
 /// A connection that holds for so long is that of a server that is there.
 const STEADY: Duration = Duration::from_secs(10);
-const OVERLAP: SignedDuration = SignedDuration::from_secs(5);
 
 pub(super) async fn run(context: &Context, logs: Logs) -> Result<Exit, Failure> {
     let client = context.connect().await?;
@@ -49,30 +47,52 @@ pub(super) async fn run(context: &Context, logs: Logs) -> Result<Exit, Failure> 
     if logs.follow {
         follow(context, &client, query, &mut printer).await?;
     } else {
-        print(&client, &query, &mut printer, &mut Seen::default()).await?;
+        print(&client, &query, &mut printer, &mut Place::default()).await?;
     }
     printer.end_line()?;
     printer.flush()?;
     Ok(Exit::Done)
 }
 
+/// How far output came.
+#[derive(Default)]
+struct Place {
+    /// Names it for the server.
+    id: Option<String>,
+    newest: Option<Timestamp>,
+    lines: u64,
+}
+
+/// Prints what follows a place.
 async fn print(
     client: &Client,
     query: &LogQuery,
     printer: &mut Printer,
-    seen: &mut Seen,
+    place: &mut Place,
 ) -> Result<(), Failure> {
-    let mut batches = client.logs(query).await?.ready_chunks(BATCH);
+    let mut batches = client.logs(query, place.id.as_deref()).await?.ready_chunks(BATCH);
     while let Some(batch) = batches.next().await {
-        for line in batch {
-            match line {
-                Ok(line) if seen.pass(&line) => printer.add(&line)?,
-                Ok(_) => {}
+        for item in batch {
+            let LogItem { id, content } = match item {
+                Ok(item) => item,
                 Err(error) => {
                     printer.flush()?;
                     return Err(error.into());
                 }
+            };
+            match content {
+                LogContent::Line(line) => {
+                    printer.add(&line)?;
+                    place.newest = place.newest.max(Some(line.time));
+                    place.lines += 1;
+                }
+                LogContent::Gone(gone) => {
+                    printer.flush()?;
+                    printer.terminal.say(&format!("output of {} is lost: it was not kept", gone.instance));
+                }
+                LogContent::Nothing => {}
             }
+            place.id = id.or(place.id.take());
         }
         printer.flush()?;
     }
@@ -86,16 +106,24 @@ async fn follow(
     mut query: LogQuery,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    let mut seen = Seen::default();
+    let mut place = Place::default();
     let mut failures = 0;
     loop {
-        let (began, before) = (Instant::now(), seen.lines);
-        match print(client, &query, printer, &mut seen).await {
+        let (began, before) = (Instant::now(), place.lines);
+        match print(client, &query, printer, &mut place).await {
             Err(Failure::Client(Error::Unreachable { .. } | Error::Broken { .. })) if failures < ATTEMPTS => {
+            }
+            Err(Failure::Client(Error::Problem(problem))) if problem.code == "logs_gone" => {
+                context
+                    .terminal
+                    .say("output is lost: what followed was not kept; going on with what is there");
+                query.since = place.newest.or(query.since);
+                place.id = None;
+                continue;
             }
             ended => return ended,
         }
-        if seen.lines > before || began.elapsed() > STEADY {
+        if place.lines > before || began.elapsed() > STEADY {
             failures = 0;
         }
         if failures == 0 {
@@ -103,61 +131,6 @@ async fn follow(
         }
         failures += 1;
         tokio::time::sleep(AGAIN).await;
-        query.all = false;
-        if let Some(since) = seen.resume() {
-            query.since = Some(since);
-            query.tail = None;
-        }
-    }
-}
-
-/// What was printed of each instance, so that nothing is printed twice when a log is followed anew.
-#[derive(Default)]
-struct Seen {
-    lines: u64,
-    newest: Option<Timestamp>,
-    instances: HashMap<String, Place>,
-}
-
-/// How far one instance's output was printed: lines of the last time, and how many of those were met again.
-struct Place {
-    time: Timestamp,
-    printed: usize,
-    met: usize,
-    /// Older lines are being met again.
-    behind: bool,
-}
-
-impl Seen {
-    /// Notes a line. False if it was printed before.
-    fn pass(&mut self, line: &LogLine) -> bool {
-        self.lines += 1;
-        self.newest = self.newest.max(Some(line.time));
-        let Some(place) = self.instances.get_mut(&line.instance) else {
-            let place = Place { time: line.time, printed: 1, met: 1, behind: false };
-            self.instances.insert(line.instance.clone(), place);
-            return true;
-        };
-        if place.behind && line.time < place.time {
-            return false;
-        }
-        if line.time != place.time {
-            *place = Place { time: line.time, printed: 1, met: 1, behind: false };
-            return true;
-        }
-        place.met += 1;
-        let is_new = place.met > place.printed;
-        place.printed = place.printed.max(place.met);
-        is_new
-    }
-
-    /// Where to follow anew from: what was on its way from one instance may be older than what came of another.
-    fn resume(&mut self) -> Option<Timestamp> {
-        for place in self.instances.values_mut() {
-            place.met = 0;
-            place.behind = true;
-        }
-        self.newest?.checked_sub(OVERLAP).ok()
     }
 }
 

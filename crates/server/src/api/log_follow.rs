@@ -2,122 +2,112 @@
 //! line once.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
 use chassis_api::LogQuery;
 use chassis_core::{InstanceKey, Run, RunState};
-use chassis_runtime::{LogChunk, LogOptions};
+use chassis_runtime::LogOptions;
 use futures_util::stream::Fuse;
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::logs::{BLOCK, chunk_next};
+use super::log_merge::chunk_next;
+use super::log_resume::Begin;
+use super::log_stream::{BLOCK, Block};
 use crate::error::chain;
-use crate::log_filter::{Filter, Rules, Tail};
-use crate::log_line;
-use crate::log_source::{Chunks, Source, container, sources};
+use crate::log_filter::{Rules, Tail};
+use crate::log_place::{Place, Tracked};
+use crate::log_source::{Chunks, Source, container, kept_after, sources, sources_after};
 use crate::shared::Shared;
 
 /// What is held of last lines, in bytes, where the runtime cannot find them by itself.
 const TAIL: usize = 2 << 20;
 /// Before output that could not be read any further is read again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often a place is told that no line brings.
+const TELL_PLACE: Duration = Duration::from_secs(10);
 
 /// Follows one instance.
 pub(super) struct Follower {
     shared: Arc<Shared>,
-    key: InstanceKey,
+    key: Arc<InstanceKey>,
     name: String,
+    begin: Begin,
+    /// When all this began: nothing that ended before is wanted, unless the query asks for it.
+    began: Timestamp,
     /// The last lines that are wanted are the last that there are: the runtime finds them.
     finds_tail: bool,
-    filter: Filter,
-    position: Position,
-    block: Vec<u8>,
-    lines: mpsc::Sender<Bytes>,
+    tracked: Tracked,
+    /// The container that was read last.
+    last: Option<Box<str>>,
+    block: Block,
+    told: Instant,
+    lines: mpsc::Sender<Block>,
 }
 
 /// Whoever listened has gone.
 struct Gone;
 
-/// How far output was read, by the time of the last chunk: the pieces of a long line have the same.
-#[derive(Debug, Clone, Copy, Default)]
-struct Position {
-    time: Option<Timestamp>,
-    /// Chunks of that time that were read.
-    read: usize,
-    /// Those of them that were met again since reading began anew.
-    skipped: usize,
-}
-
-impl Position {
-    /// Notes a chunk. False if it was read before.
-    fn pass(&mut self, time: Timestamp) -> bool {
-        if self.time != Some(time) {
-            *self = Position { time: Some(time), read: 1, skipped: 1 };
-            return true;
-        }
-        self.skipped += 1;
-        let is_new = self.skipped > self.read;
-        self.read = self.read.max(self.skipped);
-        is_new
-    }
-
-    /// Reading begins anew at the last time.
-    fn resume(&mut self) -> Option<Timestamp> {
-        self.skipped = 0;
-        self.time
-    }
-}
-
 impl Follower {
     pub(super) fn new(
         shared: &Arc<Shared>,
-        key: &InstanceKey,
+        key: InstanceKey,
         rules: &Rules,
-        lines: mpsc::Sender<Bytes>,
+        begin: Begin,
+        began: Timestamp,
+        lines: mpsc::Sender<Block>,
     ) -> Follower {
         Follower {
             shared: Arc::clone(shared),
-            key: key.clone(),
             name: key.short_name(),
+            key: Arc::new(key),
+            begin,
+            began,
             finds_tail: rules.let_all_through(),
-            filter: Filter::new(rules.clone()),
-            position: Position::default(),
-            block: Vec::new(),
+            tracked: match begin {
+                Begin::After(place) => Tracked::after(rules.clone(), place),
+                Begin::Query | Begin::Since(_) => Tracked::new(rules.clone()),
+            },
+            last: None,
+            block: Block::default(),
+            told: Instant::now(),
             lines,
         }
     }
 
-    pub(super) async fn run(mut self, query: LogQuery) {
+    /// Until the instance is deleted, or nobody listens any more. Returns how far that was.
+    pub(super) async fn run(mut self, query: LogQuery) -> (Arc<InstanceKey>, Place) {
         // An error is a listener that has gone: there is nobody to tell.
         let _ = self.follow(query).await;
+        (self.key, self.tracked.place())
     }
 
-    /// Through all runs, until the instance is deleted.
     async fn follow(&mut self, query: LogQuery) -> Result<(), Gone> {
         let shared = Arc::clone(&self.shared);
         let mut changed = shared.changed.subscribe();
-        let mut options = LogOptions { follow: true, since: query.since, tail: query.tail };
-        if query.all || (query.tail.is_some() && !self.finds_tail) {
-            self.past(&query).await?;
-            options.tail = None;
-        }
+        let mut options = LogOptions { follow: true, since: query.since, tail: None };
+        options.tail = self.past(&query).await?;
         let mut ended: Option<Run> = None;
         loop {
             changed.mark_unchanged();
-            if !exists(&shared, &self.key) {
-                return Ok(());
-            }
-            let Some(run) = container(&shared, &self.key).filter(|run| ended.as_ref() != Some(run)) else {
+            let there = exists(&shared, &self.key);
+            let run = container(&shared, &self.key).filter(|run| ended.as_ref() != Some(run));
+            let Some(run) = run.filter(|_| there) else {
+                if !there {
+                    return self.catch_up(&query).await;
+                }
                 tokio::select! {
                     _ = changed.changed() => continue,
                     () = self.lines.closed() => return Err(Gone),
                 }
             };
-            if let Some(since) = self.position.resume() {
-                options.since = Some(since);
+            if self.last.as_ref().is_some_and(|last| *last != run.id) {
+                self.catch_up(&query).await?;
+            }
+            self.last = Some(run.id.clone());
+            if let Some(since) = self.tracked.read_again() {
+                options.since = query.since.max(Some(since));
                 options.tail = None;
             }
             match shared.runtime.logs(&run.id, &options).await {
@@ -135,12 +125,7 @@ impl Follower {
                 }
                 Ending::Container => {
                     // It may have gone before all of it was read.
-                    if let Some(kept) = shared.kept_logs.of_container(&self.key, &run.id) {
-                        let since = self.position.resume();
-                        if let Ok(chunks) = Source::kept(kept, since).open(&shared, None).await {
-                            self.pass_on(chunks.fuse()).await?;
-                        }
-                    }
+                    self.catch_up(&query).await?;
                     self.finish().await?;
                     ended = Some(run);
                 }
@@ -148,28 +133,89 @@ impl Follower {
         }
     }
 
-    /// What was written before now, where the runtime cannot find what of it is wanted.
-    async fn past(&mut self, query: &LogQuery) -> Result<(), Gone> {
-        let mut last = query.tail.map(|count| Tail::new(count, TAIL));
-        for source in sources(&self.shared, &self.key, query).await.unwrap_or_default() {
+    /// What was written before now, where the runtime cannot find what of it is wanted. Returns how many of the last
+    /// lines it shall find.
+    async fn past(&mut self, query: &LogQuery) -> Result<Option<u32>, Gone> {
+        let present = container(&self.shared, &self.key).map(|run| run.id);
+        match self.begin {
+            Begin::Query if query.all || (query.tail.is_some() && !self.finds_tail) => {
+                self.last = present;
+                let sources = sources(&self.shared, &self.key, query).await.unwrap_or_default();
+                self.read(sources, query.tail.map(|count| (count, None))).await?;
+            }
+            Begin::Query => {
+                match query.tail {
+                    None => {}
+                    Some(0) => self.tracked.begin_at(self.began),
+                    Some(_) => self.tracked.begin_with_next(),
+                }
+                return Ok(query.tail);
+            }
+            Begin::Since(time) if query.tail.is_some() => {
+                self.last = present;
+                let sources = sources_after(&self.shared, &self.key, query, time);
+                self.read(sources, query.tail.map(|count| (count, Some(time)))).await?;
+            }
+            Begin::Since(_) | Begin::After(_) => {
+                self.last = present;
+                self.catch_up(query).await?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is kept of containers that went since the last one was read.
+    async fn catch_up(&mut self, query: &LogQuery) -> Result<(), Gone> {
+        let since = self.tracked.read_again();
+        let kept = kept_after(&self.shared, &self.key, query, since.unwrap_or(self.began));
+        self.read(kept.into_iter().map(|source| source.since(since)).collect(), None).await
+    }
+
+    /// Passes on what is in places, one after the other; of what was written before a time only the last lines, if
+    /// there are so many.
+    async fn read(
+        &mut self,
+        sources: Vec<Source>,
+        tail: Option<(u32, Option<Timestamp>)>,
+    ) -> Result<(), Gone> {
+        let before = tail.and_then(|(_, before)| before);
+        let mut last = tail.map(|(count, _)| Tail::new(count, TAIL));
+        for source in sources {
+            let is_over = source.is_over();
             let Ok(mut chunks) = source.open(&self.shared, None).await else { continue };
             while let Some(chunk) = chunk_next(&self.key, &mut chunks).await {
-                self.position.pass(chunk.time);
-                match (self.filter.push(chunk), &mut last) {
-                    (Some(chunk), Some(last)) => last.push(&chunk),
-                    (Some(chunk), None) => {
-                        self.add(&chunk);
+                let Some(chunk) = self.tracked.push(chunk) else { continue };
+                if before.is_some_and(|before| chunk.time >= before) {
+                    self.add_last(&mut last).await?;
+                }
+                let place = self.tracked.place();
+                match &mut last {
+                    Some(last) => last.push(&chunk, place),
+                    None => {
+                        self.block.add(&self.key, &self.name, &chunk, place);
                         self.send_if(BLOCK).await?;
                     }
-                    (None, _) => {}
+                }
+            }
+            if is_over {
+                for (chunk, place) in self.tracked.finish() {
+                    match &mut last {
+                        Some(last) => last.push(&chunk, place),
+                        None => self.block.add(&self.key, &self.name, &chunk, place),
+                    }
                 }
             }
         }
-        for chunk in last.into_iter().flat_map(|last| last.chunks) {
-            self.add(&chunk);
+        self.add_last(&mut last).await?;
+        self.send_if(0).await
+    }
+
+    async fn add_last(&mut self, last: &mut Option<Tail>) -> Result<(), Gone> {
+        for (chunk, place) in last.take().into_iter().flat_map(|last| last.lines) {
+            self.block.add(&self.key, &self.name, &chunk, place);
             self.send_if(BLOCK).await?;
         }
-        self.send_if(1).await
+        Ok(())
     }
 
     /// Passes chunks on as they come, those that are there already together.
@@ -182,41 +228,37 @@ impl Follower {
             let Some(chunk) = chunk else { return Ok(()) };
             let mut next = Some(chunk);
             while let Some(chunk) = next {
-                if self.position.pass(chunk.time)
-                    && let Some(chunk) = self.filter.push(chunk)
-                {
-                    self.add(&chunk);
+                if let Some(chunk) = self.tracked.push(chunk) {
+                    self.block.add(&self.key, &self.name, &chunk, self.tracked.place());
                 }
-                next = if self.block.len() < BLOCK {
+                next = if self.block.text.len() < BLOCK {
                     chunk_next(&self.key, &mut chunks).now_or_never().flatten()
                 } else {
                     None
                 };
             }
-            self.send_if(1).await?;
+            if self.block.is_empty() && self.told.elapsed() > TELL_PLACE {
+                self.block.note(&self.key, self.tracked.place());
+            }
+            self.send_if(0).await?;
         }
     }
 
     /// The run is over, and with it its last line.
     async fn finish(&mut self) -> Result<(), Gone> {
-        let rest: Vec<LogChunk> = self.filter.finish().collect();
-        for chunk in rest {
-            self.add(&chunk);
+        for (chunk, place) in self.tracked.finish() {
+            self.block.add(&self.key, &self.name, &chunk, place);
         }
-        self.send_if(1).await
-    }
-
-    fn add(&mut self, chunk: &LogChunk) {
-        log_line::write(&mut self.block, &self.name, chunk);
+        self.send_if(0).await
     }
 
     /// Sends what has come together, if it is so many bytes.
     async fn send_if(&mut self, least: usize) -> Result<(), Gone> {
-        if self.block.len() < least {
+        if self.block.is_empty() || self.block.text.len() < least {
             return Ok(());
         }
-        let block = std::mem::take(&mut self.block);
-        self.lines.send(block.into()).await.map_err(|_| Gone)
+        self.told = Instant::now();
+        self.lines.send(std::mem::take(&mut self.block)).await.map_err(|_| Gone)
     }
 
     /// Asks the runtime, because the end of the output is heard before the end of the run.
