@@ -101,6 +101,7 @@ impl Reading {
         let mut all = stream::unfold(state, |(shared, mut reading)| async {
             Some((reading.next(&shared).await?, (shared, reading)))
         })
+        .fuse()
         .boxed();
         let Some((count, before)) = tail else { return all };
         let mut last = Tail::new(count, bytes);
