@@ -92,7 +92,9 @@ async fn print(
                 }
                 LogContent::Nothing => {}
             }
-            place.id = id.or(place.id.take());
+            if id.is_some() {
+                place.id = id;
+            }
         }
         printer.flush()?;
     }

@@ -34,8 +34,8 @@ pub(super) struct Follower {
     key: Arc<InstanceKey>,
     name: String,
     begin: Begin,
-    /// When all this began: nothing that ended before is wanted, unless the query asks for it.
-    began: Timestamp,
+    /// When all this was asked for: nothing that ended before is wanted, unless the query asks for it.
+    opened_at: Timestamp,
     /// The last lines that are wanted are the last that there are: the runtime finds them.
     finds_tail: bool,
     tracked: Tracked,
@@ -55,7 +55,7 @@ impl Follower {
         key: InstanceKey,
         rules: &Rules,
         begin: Begin,
-        began: Timestamp,
+        opened_at: Timestamp,
         lines: mpsc::Sender<Block>,
     ) -> Follower {
         Follower {
@@ -63,7 +63,7 @@ impl Follower {
             name: key.short_name(),
             key: Arc::new(key),
             begin,
-            began,
+            opened_at,
             finds_tail: rules.let_all_through(),
             tracked: match begin {
                 Begin::After(place) => Tracked::after(rules.clone(), place),
@@ -146,7 +146,7 @@ impl Follower {
             Begin::Query => {
                 match query.tail {
                     None => {}
-                    Some(0) => self.tracked.begin_at(self.began),
+                    Some(0) => self.tracked.begin_at(self.opened_at),
                     Some(_) => self.tracked.begin_with_next(),
                 }
                 return Ok(query.tail);
@@ -167,7 +167,7 @@ impl Follower {
     /// What is kept of containers that went since the last one was read.
     async fn catch_up(&mut self, query: &LogQuery) -> Result<(), Gone> {
         let since = self.tracked.read_again();
-        let kept = kept_after(&self.shared, &self.key, query, since.unwrap_or(self.began));
+        let kept = kept_after(&self.shared, &self.key, query, since.unwrap_or(self.opened_at));
         self.read(kept.into_iter().map(|source| source.since(since)).collect(), None).await
     }
 
@@ -189,12 +189,11 @@ impl Follower {
                     self.add_last(&mut last).await?;
                 }
                 let place = self.tracked.place();
-                match &mut last {
-                    Some(last) => last.push(&chunk, place),
-                    None => {
-                        self.block.add(&self.key, &self.name, &chunk, place);
-                        self.send_if(BLOCK).await?;
-                    }
+                if let Some(last) = &mut last {
+                    last.push(&chunk, place);
+                } else {
+                    self.block.add(&self.key, &self.name, &chunk, place);
+                    self.send_if(BLOCK).await?;
                 }
             }
             if is_over {
