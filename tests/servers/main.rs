@@ -5,7 +5,7 @@ mod support;
 mod takeover;
 
 use chassis_testkit::api::{Phase, ServerInfo};
-use chassis_testkit::{Chassis, SOON, eventually, expect};
+use chassis_testkit::{Chassis, Postgres, SOON, eventually, expect};
 
 use support::{BINARY, Servers, agent};
 
@@ -76,6 +76,36 @@ fn status_says_who_acts() {
     assert_eq!(two.state.lease_epoch, one.state.lease_epoch);
     assert_eq!(two.state.servers.len(), 2, "{:?}", two.state.servers);
     other.ok(&["server", "status"]).shows(&["no; ", &one.state.server_name, "postgres"]);
+}
+
+#[test]
+fn the_master_token_is_one_servers_and_a_key_is_everybodys() {
+    let Some(postgres) = Postgres::start() else { return };
+    let one = Chassis::new(BINARY)
+        .with_env("DATABASE_URL", &postgres.database())
+        .with_env("CHASSIS_NO_AUTOSTART", "1");
+    let two = one.beside("two");
+    let network = ["--runtime", "sim", "--listen", "127.0.0.1:0", "--tls", "off"];
+    let (_first, mut second) = (one.serve_with(&network, &[]), two.serve_with(&network, &[]));
+    assert!(second.log().contains("--master-token-file"), "{}", second.log());
+    let asks_two = |token: &str| {
+        let address = two.network_address();
+        one.command(&["ps", "--server", &address])
+            .env("CHASSIS_TOKEN", token)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    };
+    let own = std::fs::read_to_string(one.master_token()).unwrap();
+    assert!(!asks_two(own.trim()));
+    let key = one.ok(&["api-key", "create", "bot", "--role", "viewer"]).stdout;
+    assert!(asks_two(key.trim()));
+    // What the documentation says to do.
+    second.terminate();
+    let file = one.master_token().display().to_string();
+    let _second = two.serve_with(&[network.as_slice(), &["--master-token-file", &file]].concat(), &[]);
+    assert!(asks_two(own.trim()));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 mod common;
 mod http;
 
+use std::os::unix::fs::PermissionsExt;
+
 use chassis_api::Role;
 use chassis_api::route::{ROUTES, Route};
 use chassis_core::access::allows;
@@ -416,4 +418,62 @@ fn old_rows_of_the_audit_log_go_and_the_rest_still_holds() {
     place.ok("audit-log verify");
     // What is taken away by hand is no retention.
     is_broken("DELETE FROM audit_log WHERE id = (SELECT min(id) FROM audit_log)", first, "missing");
+}
+
+#[test]
+fn members_of_a_group_have_its_role_on_a_socket_of_their_own() {
+    if !rustix::process::geteuid().is_root() {
+        return chassis_testkit::not_tested("--socket-group; run `cargo nextest run --test access` as root");
+    }
+    let place = common::Place::new();
+    let unknown = place.run("serve --runtime sim --socket-group nobody-has-this-group");
+    assert!(
+        unknown.code == 1 && unknown.stderr.contains("groupadd nobody-has-this-group"),
+        "{}",
+        unknown.stderr
+    );
+    assert_eq!(place.run("serve --runtime sim --socket-group daemon=king").code, 2);
+
+    let mut server = Server::start_with(&["--socket-group", "daemon"], &[]);
+    let socket = server.place.data_dir().join(".server.socket");
+    let opened = |path: &std::path::Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    opened(server.place.dir.path());
+    let program = server.place.dir.path().join("chassis");
+    std::fs::copy(env!("CARGO_BIN_EXE_chassis"), &program).unwrap();
+    // `daemon` is group 1 everywhere.
+    let run = |place: &common::Place, groups: &[&str], line: &str| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534"]).args(groups).arg(&program);
+        command.args(line.split_whitespace()).env_clear().env("HOME", "/nowhere");
+        command.env("CHASSIS_SERVER", format!("unix://{}", socket.display()));
+        place.ran(command.output().unwrap())
+    };
+    let (member, other) = (["--groups", "1"], ["--clear-groups"]);
+    server.place.ok("create fleet web");
+    let shown = run(&server.place, &member, "ps --fleets");
+    assert!(shown.code == 0 && shown.stdout.contains("web"), "{}{}", shown.stdout, shown.stderr);
+    let refused = run(&server.place, &member, "delete fleet web --confirm web");
+    assert!(refused.code == 1 && refused.stderr.contains("uid 65534 is viewer"), "{}", refused.stderr);
+    let outside = run(&server.place, &other, "ps");
+    assert!(outside.code == 1 && outside.stderr.contains("you may reach it"), "{}", outside.stderr);
+    assert!(server.place.ok("server status").contains(".server.socket"));
+    // The server's own user is no less there.
+    let own = format!("--server unix://{} create fleet more", socket.display());
+    assert_eq!(server.place.run(&own).code, 0);
+
+    server.terminate();
+    server.wait_for_end();
+    assert!(!socket.exists(), "nobody answers there");
+    server.start_again_with(&["--socket-group", "1=operator"]);
+    opened(server.place.dir.path());
+    server.place.write("agent.yaml", "name: worker\nimage: acme/worker\nfleet: web\n");
+    let agent = server.place.dir.path().join("agent.yaml");
+    let deploys = run(&server.place, &member, &format!("deploy agent -f {}", agent.display()));
+    assert_eq!(deploys.code, 0, "{}", deploys.stderr);
+    let log = server.place.ok("audit-log");
+    assert!(log.contains("uid 65534"), "{log}");
+    let refused = run(&server.place, &member, "api-key create mine --role admin");
+    assert!(refused.code == 1 && refused.stderr.contains("uid 65534 is operator"), "{}", refused.stderr);
 }

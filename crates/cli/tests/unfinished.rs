@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Server, pause, wait_until};
-use http::{ask, ask_json};
+use http::ask_json;
 use serde_json::{Value, json};
 
 /// Between a client and its server: passes everything on, but cuts the first answers to changes once they are there.
@@ -124,7 +124,7 @@ fn a_panic_is_a_problem_and_the_server_goes_on() {
     let point = [("CHASSIS_FAILPOINT", "fleet_create:before@1=panic")];
     let server = Server::start_logging(&[], &point);
     let headers = [("Content-Type", "application/json"), ("X-Request-Id", "the-one")];
-    let failed = ask(&server, "POST", "/api/v1/fleets", &headers, br#"{"name":"web"}"#);
+    let failed = http::ask(&server, "POST", "/api/v1/fleets", &headers, br#"{"name":"web"}"#);
     let problem = failed.json();
     assert_eq!((failed.status, problem["status"].as_u64()), (500, Some(500)), "{}", failed.body);
     assert_eq!(failed.header("content-type"), Some("application/problem+json"));
@@ -148,7 +148,7 @@ fn what_takes_too_long_is_told_and_goes_on() {
     );
     let late = ask_json(&server, "POST", "/api/v1/fleets", &json!({ "name": "web" }));
     assert_eq!((late.status, late.json()["code"].as_str()), (504, Some("timed_out")), "{}", late.body);
-    let is_there = || ask(&server, "GET", "/api/v1/fleets/web", &[], b"").status == 200;
+    let is_there = || http::ask(&server, "GET", "/api/v1/fleets/web", &[], b"").status == 200;
     assert!(!is_there(), "it was answered before it was done");
     wait_until("it is done all the same", is_there);
     let rows: Value = serde_json::from_str(&server.place.ok("audit-log -o json")).unwrap();

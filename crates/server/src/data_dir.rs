@@ -6,6 +6,7 @@
 //!     chassis.db  key  logs/  node  runtime  users  init/
 //! <server dir>/                                   0700, of one server; the same directory unless it is told another
 //!     lock  log  master-token  socket
+//! <server dir>.socket                             0660, of the group that `--socket-group` names
 //! ```
 //! No fleet's name begins with a dot, so the two never meet. Servers that share a database may share a data directory;
 //! one with a database of its own has the data directory for itself.
@@ -71,6 +72,13 @@ impl DataDir {
 
     pub fn socket(&self) -> PathBuf {
         self.server_dir.join("socket")
+    }
+
+    /// The socket of a group: next to the server directory, which nobody else may enter.
+    pub fn group_socket(&self) -> PathBuf {
+        let mut path = self.server_dir.clone().into_os_string();
+        path.push(".socket");
+        path.into()
     }
 
     /// What whoever may everything over the network sends, if nothing else was configured.

@@ -29,6 +29,10 @@ pub enum Error {
     OtherRuntime { path: PathBuf, found: String, runtime: &'static str },
     #[error("cannot listen on {}", path.display())]
     Listen { path: PathBuf, source: io::Error },
+    #[error(
+        "there is no group `{name}` in /etc/group; make it with `groupadd {name}`, or give its number to --socket-group"
+    )]
+    NoGroup { name: String },
     #[error("cannot read or write the master token in {}; give another with --master-token-file", path.display())]
     MasterToken { path: PathBuf, source: io::Error },
     #[error(
@@ -69,6 +73,7 @@ impl Error {
             Error::AlreadyServed { .. } => "already_served",
             Error::DataDirInUse { .. } => "data_dir_in_use",
             Error::OtherRuntime { .. } => "other_runtime",
+            Error::NoGroup { .. } => "no_group",
             Error::MasterToken { .. } => "master_token_unusable",
             Error::MasterTokenWeak { .. } => "master_token_weak",
             Error::NoRandomness => "no_randomness",

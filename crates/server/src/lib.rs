@@ -47,7 +47,7 @@ mod traces;
 mod watch;
 
 pub use auth::AccessOptions;
-pub use chassis_core::{Cidr, Opening};
+pub use chassis_core::{Cidr, Opening, Role};
 /// What can be looked at without a server, for `chassis doctor`.
 pub use chassis_runtime::{DockerReport, docker_containers, docker_report};
 /// What `chassis db` does to databases that no server uses.
@@ -55,6 +55,6 @@ pub use chassis_store::{Copied, copy_to_postgres, migrate_postgres, migrate_sqli
 pub use chassis_store::{Inspection, PostgresOptions, inspect, key_id};
 pub use data_dir::DataDir;
 pub use error::{Error, Result};
-pub use options::{Listen, Options, RuntimeChoice, TlsFiles};
+pub use options::{Listen, Options, RuntimeChoice, SocketGroup, TlsFiles};
 pub use serve::serve;
 pub use traces::{TRACE_TARGET, Traces};

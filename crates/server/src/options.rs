@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use chassis_core::Opening;
+use chassis_core::{Opening, Role};
 use chassis_store::PostgresOptions;
 use zeroize::Zeroizing;
 
@@ -50,10 +50,20 @@ pub struct Listen {
     pub tls: TlsFiles,
     /// Listen unencrypted where other machines come in.
     pub insecure: bool,
+    /// A group of this machine whose members have a role, by a socket of their own.
+    pub group: Option<SocketGroup>,
     /// Connections over TCP, at most; 2048 without it, and never more than half of the files that the process may open.
     pub max_connections: Option<usize>,
     /// Those from one address; 512 without it.
     pub max_connections_per_address: Option<usize>,
+}
+
+/// Who besides root and the server's own user comes in on this machine, and what they may do, in all fleets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketGroup {
+    /// A name in `/etc/group`, or a number.
+    pub name: String,
+    pub role: Role,
 }
 
 /// Where the certificate comes from.

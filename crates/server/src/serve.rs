@@ -47,6 +47,13 @@ pub async fn serve(options: Options) -> Result<()> {
     let runtime = runtime_make(&options, &data_dir, store.server_id())?;
     let is_remote = !options.listen.addresses.is_empty();
     let auth = Auth::open(&options.access, &store, &data_dir.master_token(), is_remote).await?;
+    if several_servers && is_remote && options.access.master_token.is_none() {
+        tracing::warn!(
+            "the master token in {} is this server's alone, and no other server of its database takes it; give all of them the \
+             same with --master-token-file, or use API keys, which all of them take",
+            data_dir.master_token().display()
+        );
+    }
     let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), auth, doors.plates(), &options);
 
     for record in store.agent_load_all().await? {
@@ -107,7 +114,7 @@ pub async fn serve(options: Options) -> Result<()> {
     if tokio::time::timeout(END, end).await.is_err() {
         tracing::warn!("the database or the runtime did not answer in time; ending all the same");
     }
-    let _ = fs::remove_file(data_dir.socket());
+    plates.take_down();
     Ok(())
 }
 

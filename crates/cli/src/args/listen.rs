@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use chassis_server::{Role, SocketGroup};
 use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
@@ -30,6 +31,16 @@ pub(crate) struct Listen {
     /// Let `--tls off` show everything, tokens too, to whoever is on the way: for a proxy in front that encrypts
     #[arg(long = "insecure-listen")]
     pub(crate) insecure: bool,
+    /// Let members of a group of this machine in by a socket of their own, `<server dir>.socket`, with a role in all fleets:
+    /// viewer (the default), operator or admin
+    #[arg(
+        long,
+        env = "CHASSIS_SOCKET_GROUP",
+        hide_env_values = true,
+        value_name = "NAME[=ROLE]",
+        value_parser = group
+    )]
+    pub(crate) socket_group: Option<SocketGroup>,
     /// Connections over the network, at most [default: 2048]
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_connections: Option<usize>,
@@ -48,4 +59,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "write an address and a port, such as 127.0.0.1:7443, 0.0.0.0:7443 for all of this machine's, or [::]:7443".to_owned()
     })
+}
+
+fn group(text: &str) -> Result<SocketGroup, String> {
+    let (name, role) = text.split_once('=').unwrap_or_else(|| (text, Role::Viewer.word()));
+    let role = role.parse::<Role>().map_err(|error| error.to_string())?;
+    Ok(SocketGroup { name: name.to_owned(), role })
 }

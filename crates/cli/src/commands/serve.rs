@@ -108,6 +108,7 @@ fn listen(flags: args::Listen) -> Result<Listen, Failure> {
         addresses: flags.addresses,
         tls,
         insecure: flags.insecure,
+        group: flags.socket_group,
         max_connections: flags.max_connections,
         max_connections_per_address: flags.max_connections_per_address,
     })

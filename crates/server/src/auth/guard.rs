@@ -190,12 +190,14 @@ async fn identify(
         });
     }
     match peer {
-        Peer::Unix { uid: Some(uid) } if uid == 0 || uid == auth.own_uid => Ok(Identity::local(uid)),
-        Peer::Unix { uid } => {
+        Peer::Unix { uid: Some(uid), .. } if uid == 0 || uid == auth.own_uid => Ok(Identity::local(uid)),
+        Peer::Unix { uid: Some(uid), member: Some(role) } => Ok(Identity::member(uid, role)),
+        Peer::Unix { uid, .. } => {
             let who = uid.map_or_else(|| "somebody unknown".to_owned(), |uid| format!("uid {uid}"));
             denied(auth, parts, operation, &who, address, StatusCode::FORBIDDEN, now);
             let detail = format!(
-                "this socket is for the server's own user (uid {}) and root; others need a token",
+                "this socket is for the server's own user (uid {}) and root; others need a token, or the socket of a \
+                 group (`chassis serve --socket-group`)",
                 auth.own_uid
             );
             Err(Failure::new(StatusCode::FORBIDDEN, "peer_refused", detail).into_response())

@@ -17,8 +17,8 @@ use crate::shared::lock;
 
 /// How often the keys of the store are read again.
 pub(super) const REFRESH: Duration = Duration::from_secs(2);
-/// After somebody sent a key that is not known, it may have been made on another server just now.
-const REFRESH_ON_MISS: Duration = Duration::from_millis(250);
+/// Somebody sends a key that is not known, because it was made on another server just now: keys are read again, this often.
+const REFRESH_ON_MISS: Duration = Duration::from_millis(50);
 /// When a key was last used is written down this often.
 const USE_WRITTEN: SignedDuration = SignedDuration::from_mins(1);
 
@@ -56,10 +56,13 @@ impl KeyRing {
     pub(super) async fn find(&self, store: &dyn Store, digest: Digest, now: Timestamp) -> Option<Arc<Key>> {
         let mut found = self.known(digest);
         if found.is_none() {
+            let asked = Instant::now();
             let mut refreshed = self.refreshed.lock().await;
-            if refreshed.is_none_or(|at| at.elapsed() >= REFRESH_ON_MISS) {
-                self.read(store).await;
-                *refreshed = Some(Instant::now());
+            // Of many that are asked about together, one reading tells; readings have a pause between them, however many ask.
+            if refreshed.is_none_or(|at| at < asked) {
+                let pause = refreshed.and_then(|at| REFRESH_ON_MISS.checked_sub(at.elapsed()));
+                tokio::time::sleep(pause.unwrap_or_default()).await;
+                self.read(store, &mut refreshed).await;
             }
             found = self.known(digest);
         }
@@ -77,11 +80,12 @@ impl KeyRing {
     /// Reads the store's keys. While it does not answer those that are known stay.
     pub(super) async fn refresh(&self, store: &dyn Store) {
         let mut refreshed = self.refreshed.lock().await;
-        self.read(store).await;
-        *refreshed = Some(Instant::now());
+        self.read(store, &mut refreshed).await;
     }
 
-    async fn read(&self, store: &dyn Store) {
+    /// Notes when it began: what was there before then is known afterwards.
+    async fn read(&self, store: &dyn Store, refreshed: &mut Option<Instant>) {
+        *refreshed = Some(Instant::now());
         let records = match store.api_key_list().await {
             Ok(records) => records,
             Err(error) => {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis_core::rate::Rate;
-use chassis_core::{Cidr, Grant};
+use chassis_core::{Cidr, Grant, Reach, Role};
 use chassis_spec::ApiKeyName;
 use chassis_store::{ApiKey, Store};
 use jiff::{SignedDuration, Timestamp};
@@ -146,6 +146,11 @@ impl Identity {
     /// A process of the server's own user, or of root.
     fn local(uid: u32) -> Identity {
         Identity { name: format!("uid {uid}"), grant: Grant::FULL, key: None }
+    }
+
+    /// A process of somebody in the group whose socket it came by.
+    fn member(uid: u32, role: Role) -> Identity {
+        Identity { name: format!("uid {uid}"), grant: Grant { role, reach: Reach::All }, key: None }
     }
 }
 

@@ -4,19 +4,21 @@
 
 use std::net::SocketAddr;
 
+use chassis_core::Role;
 use tokio::net::UnixStream;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// A process of this machine. `uid` is its user's when it connected; none if the kernel did not say.
-    Unix { uid: Option<u32> },
+    /// A process of this machine. `uid` is its user's when it connected; none if the kernel did not say. `member` is the role
+    /// of those who may open the socket that it came by; none if that is the server's own.
+    Unix { uid: Option<u32>, member: Option<Role> },
     /// `address` is the connection's own: a proxy's, if there is one between.
     Tcp { address: SocketAddr },
 }
 
 impl Peer {
-    pub(crate) fn of_unix(stream: &UnixStream) -> Peer {
-        Peer::Unix { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) }
+    pub(crate) fn of_unix(stream: &UnixStream, member: Option<Role>) -> Peer {
+        Peer::Unix { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()), member }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use chassis_core::Cidr;
+use chassis_core::{Cidr, Role};
 use prometheus_client::metrics::counter::Counter;
 use rustix::net::sockopt;
 use rustls::ServerConfig;
@@ -65,8 +65,13 @@ impl Serving {
             let listener = tokio_listener(listener, address)?;
             tasks.spawn(acceptor(Arc::clone(&slots)).accept_tcp(listener, tls.clone()));
         }
-        let socket = bind_socket(&doors.socket)?;
-        tasks.spawn(acceptor(Slots::new(doors.max_connections, usize::MAX)).accept_unix(socket));
+        let local = || acceptor(Slots::new(doors.max_connections, usize::MAX));
+        if let Some(group) = &doors.group {
+            let socket = bind_socket(&group.path, Some(group.gid))?;
+            tasks.spawn(local().accept_unix(socket, Some(group.role)));
+        }
+        let socket = bind_socket(&doors.socket, None)?;
+        tasks.spawn(local().accept_unix(socket, None));
         Ok(Serving { ending, tasks })
     }
 
@@ -79,7 +84,7 @@ impl Serving {
 }
 
 impl Acceptor {
-    async fn accept_unix(mut self, listener: UnixListener) {
+    async fn accept_unix(mut self, listener: UnixListener, member: Option<Role>) {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -91,7 +96,7 @@ impl Acceptor {
                         self.refusals.refuse(stream, "the unix socket", false);
                         continue;
                     };
-                    let peer = Peer::of_unix(&stream);
+                    let peer = Peer::of_unix(&stream, member);
                     self.serve(stream, Protocol::Http1, peer, slot);
                 }
                 Err(error) => not_accepted(&error).await,

@@ -6,13 +6,14 @@
 //! What holds:
 //! - nothing is reachable from another machine without TLS, unless `insecure` was given;
 //! - what a caller may hold before it is known is bounded (`limits`), in memory, connections and time, for each address;
-//! - callers over TCP take no slot of those at the unix socket, through which one can always look what is the matter;
+//! - callers over TCP, and those of a group, take no slot of those at the unix socket, through which one can always look what is the matter;
 //! - a new certificate takes effect with the next handshake, and ends no connection.
 
 mod accept;
 mod activity;
 mod body;
 mod connection;
+mod group;
 mod limits;
 mod refusal;
 mod tls;
@@ -20,7 +21,7 @@ mod tls;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::options::{Listen, TlsFiles};
 
 pub(crate) use accept::Serving;
+use group::GroupDoor;
 pub(crate) use limits::body_time;
 pub(crate) use tls::Certificates;
 
@@ -41,6 +43,7 @@ pub(crate) use tls::Certificates;
 #[derive(Debug)]
 pub(crate) struct Doors {
     socket: PathBuf,
+    group: Option<GroupDoor>,
     tcp: Vec<(StdTcpListener, SocketAddr)>,
     certificates: Option<Arc<Certificates>>,
     max_connections: usize,
@@ -53,6 +56,7 @@ pub(crate) struct Doors {
 #[derive(Debug, Clone)]
 pub(crate) struct DoorPlates {
     socket: PathBuf,
+    group_socket: Option<PathBuf>,
     tcp: Vec<SocketAddr>,
     certificates: Option<Arc<Certificates>>,
 }
@@ -76,6 +80,7 @@ impl Doors {
         let files = raise_file_limit();
         Ok(Doors {
             socket: data_dir.socket(),
+            group: options.group.as_ref().map(|group| GroupDoor::new(group, data_dir)).transpose()?,
             tcp,
             certificates: certificates.map(Arc::new),
             max_connections: options.max_connections.unwrap_or(limits::OVERALL).min(files / 2),
@@ -87,6 +92,7 @@ impl Doors {
     pub(crate) fn plates(&self) -> DoorPlates {
         DoorPlates {
             socket: self.socket.clone(),
+            group_socket: self.group.as_ref().map(|group| group.path.clone()),
             tcp: self.tcp.iter().map(|(_, address)| *address).collect(),
             certificates: self.certificates.clone(),
         }
@@ -95,24 +101,37 @@ impl Doors {
 
 impl DoorPlates {
     pub(crate) fn describe(&self) -> Vec<Listening> {
-        let socket = Listening { address: format!("unix://{}", self.socket.display()), certificate: None };
+        let local =
+            |path: &PathBuf| Listening { address: format!("unix://{}", path.display()), certificate: None };
         let certificate = self.certificates.as_ref().map(|certificates| certificates.describe());
         let scheme = if certificate.is_some() { "https" } else { "http" };
         let tcp = self.tcp.iter().map(|address| Listening {
             address: format!("{scheme}://{address}"),
             certificate: certificate.clone(),
         });
-        std::iter::once(socket).chain(tcp).collect()
+        let group = self.group_socket.as_ref().map(local);
+        std::iter::once(local(&self.socket)).chain(tcp).chain(group).collect()
     }
 
     /// Says at the start where the server is, and by what it is known.
     pub(crate) fn announce(&self) {
         for Listening { address, certificate } in self.describe().into_iter().skip(1) {
+            if address.starts_with("unix:") {
+                tracing::info!("listening on {address}, for its group");
+                continue;
+            }
             let Some(Certificate { fingerprint, expires_at, .. }) = certificate else {
                 tracing::warn!("listening on {address}, unencrypted");
                 continue;
             };
             tracing::info!(%fingerprint, %expires_at, "listening on {address}");
+        }
+    }
+
+    /// Takes away the sockets, which nobody answers at any more.
+    pub(crate) fn take_down(&self) {
+        for path in std::iter::once(&self.socket).chain(&self.group_socket) {
+            let _ = fs::remove_file(path);
         }
     }
 
@@ -131,16 +150,21 @@ fn bind(address: SocketAddr) -> Result<(StdTcpListener, SocketAddr)> {
     bound().map_err(|source| Error::ListenTcp { address, source })
 }
 
-/// Listens on the socket, which only this user can reach. One that a killed server left is in the way and nobody's: the
-/// lock is ours.
-fn bind_socket(path: &Path) -> Result<UnixListener> {
+/// Listens on the socket, which only this user can reach, or members of the group too. One that a killed server left is in the
+/// way and nobody's: the lock is ours.
+fn bind_socket(path: &Path, group: Option<u32>) -> Result<UnixListener> {
     let failed = |source: io::Error| Error::Listen { path: path.to_owned(), source };
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    // The group first: nobody but the owner may come in before.
+    if group.is_some() {
+        chown(path, None, group).map_err(failed)?;
+    }
+    let mode = if group.is_some() { 0o660 } else { 0o600 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
     Ok(listener)
 }
 

@@ -9,7 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 use zeroize::Zeroizing;
 
-use super::tls::{Connector, Roots, Trust};
+use super::tls::{ClientFiles, Connector, Roots, Trust};
 use crate::error::{Error, Result};
 
 /// How to reach a database, and the name by which this server is known there.
@@ -41,7 +41,7 @@ impl PostgresOptions {
         Self::new(url.trim(), server_name).map(Some)
     }
 
-    /// Errors never show the URL. `sslmode`, `sslrootcert` and `passfile` mean what libpq's manual says, but that
+    /// Errors never show the URL. `sslmode`, `sslrootcert`, `sslcert`, `sslkey` and `passfile` mean what libpq's manual says, but that
     /// `sslmode=verify-full` and `verify-ca` trust the system's roots where `sslrootcert` is not given.
     pub fn new(url: &str, server_name: &str) -> Result<Self> {
         let (url, own) = take_own_parameters(url)?;
@@ -78,7 +78,15 @@ impl PostgresOptions {
             None | Some("system") => Roots::System,
             Some(path) => Roots::File(path.into()),
         };
-        let connector = Connector::new(trust, &roots)?;
+        let identity = match (own.certificate, own.key) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => {
+                Some(ClientFiles { certificate: certificate.into(), key: key.into() })
+            }
+            (Some(_), None) => return Err(unusable("sslcert needs the certificate's key: give sslkey too")),
+            (None, Some(_)) => return Err(unusable("sslkey needs the key's certificate: give sslcert too")),
+        };
+        let connector = Connector::new(trust, &roots, identity.as_ref())?;
         let mut options = PostgresOptions { config, connector, server_name: server_name.to_owned() };
         if options.config.get_password().is_none()
             && let Some(password) = options.find_password(own.passfile.map(PathBuf::from))?
@@ -152,6 +160,8 @@ fn password_of(line: &str, wanted: &[&str; 4]) -> Option<Zeroizing<String>> {
 struct OwnParameters {
     mode: Option<String>,
     roots: Option<String>,
+    certificate: Option<String>,
+    key: Option<String>,
     passfile: Option<String>,
 }
 
@@ -167,6 +177,8 @@ fn take_own_parameters(url: &str) -> Result<(Zeroizing<String>, OwnParameters)> 
         match parameter.split_once('=') {
             Some(("sslmode", value)) => own.mode = Some(value.to_owned()),
             Some(("sslrootcert", value)) => own.roots = Some(decode(value)?),
+            Some(("sslcert", value)) => own.certificate = Some(decode(value)?),
+            Some(("sslkey", value)) => own.key = Some(decode(value)?),
             Some(("passfile", value)) => own.passfile = Some(decode(value)?),
             _ => rest.push(parameter),
         }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +11,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
@@ -38,6 +38,12 @@ pub(super) enum Roots {
     File(PathBuf),
 }
 
+/// By what the database knows this client, in PEM.
+pub(super) struct ClientFiles {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+}
+
 #[derive(Clone)]
 pub(super) struct Connector(Arc<ClientConfig>);
 
@@ -60,7 +66,7 @@ struct Verifier {
 // === impl Connector ===
 
 impl Connector {
-    pub(super) fn new(trust: Trust, roots: &Roots) -> Result<Self> {
+    pub(super) fn new(trust: Trust, roots: &Roots, client: Option<&ClientFiles>) -> Result<Self> {
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         let authority = match trust {
             Trust::Anybody => None,
@@ -77,9 +83,29 @@ impl Connector {
             .with_safe_default_protocol_versions()
             .map_err(|error| unusable(format!("TLS cannot be set up: {error}")))?
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(verifier);
+        let config = match client {
+            None => config.with_no_client_auth(),
+            Some(client) => {
+                let (chain, key) = client.load()?;
+                config.with_client_auth_cert(chain, key).map_err(|error| {
+                    unusable(format!("sslcert and sslkey cannot be used together: {error}"))
+                })?
+            }
+        };
         Ok(Connector(Arc::new(config)))
+    }
+}
+
+impl ClientFiles {
+    fn load(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+        let failed = |what: &str, path: &Path, error: &dyn std::fmt::Display| {
+            unusable(format!("{what} {} cannot be used: {error}", path.display()))
+        };
+        let chain = CertificateDer::pem_file_iter(&self.certificate).and_then(Iterator::collect);
+        let chain = chain.map_err(|error| failed("sslcert", &self.certificate, &error))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key);
+        Ok((chain, key.map_err(|error| failed("sslkey", &self.key, &error))?))
     }
 }
 

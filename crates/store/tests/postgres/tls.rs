@@ -9,6 +9,9 @@ use std::process::Command;
 use chassis_store::{PostgresOptions, migrate_postgres};
 use chassis_testkit::Postgres;
 
+/// Who has a certificate needs no password; its name must be the user's.
+const HBA: &str = "local all all trust\nhostssl test2 all 127.0.0.1/32 cert\n\
+                   hostssl all all 127.0.0.1/32 scram-sha-256\n";
 const PASSWORD: &str = "correct:horse\\battery";
 
 #[test]
@@ -17,10 +20,10 @@ fn tls_trusts_what_sslmode_says_and_the_password_comes_from_files() {
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let path = |name: &str| home.path().join(name).display().to_string();
     // The certificate is for a name, so that it does not fit the address.
-    for (name, other) in [("server", "db.example"), ("stranger", "localhost")] {
+    for (name, other) in [("server", "db.example"), ("stranger", "localhost"), ("chassis", "chassis")] {
         make_certificate(home.path(), name, other);
     }
-    fs::write(path("hba"), "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n").unwrap();
+    fs::write(path("hba"), HBA).unwrap();
     fs::set_permissions(path("hba"), fs::Permissions::from_mode(0o644)).unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let settings = [
@@ -30,6 +33,7 @@ fn tls_trusts_what_sslmode_says_and_the_password_comes_from_files() {
         "ssl=on".to_owned(),
         format!("ssl_cert_file={}", path("server.pem")),
         format!("ssl_key_file={}", path("server.key")),
+        format!("ssl_ca_file={}", path("chassis.pem")),
         format!("hba_file={}", path("hba")),
     ];
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
@@ -66,6 +70,22 @@ fn tls_trusts_what_sslmode_says_and_the_password_comes_from_files() {
         refused(connect("127.0.0.1", &format!("sslmode={mode}&sslrootcert={stranger}")), "UnknownIssuer");
     }
     refused(connect("127.0.0.1", "sslmode=verify-full"), "UnknownIssuer");
+
+    // The client's own certificate.
+    postgres.database();
+    let with = |certificate: &str, key: &str| {
+        let (certificate, key) = (path(certificate), path(key));
+        let url = format!(
+            "postgres://chassis@127.0.0.1:{port}/test2?sslmode=require&sslcert={certificate}&sslkey={key}"
+        );
+        let migrated = PostgresOptions::new(&url, "t").and_then(|options| migrate_postgres(&options));
+        migrated.map(drop).map_err(|error| format!("{error:?}"))
+    };
+    with("chassis.pem", "chassis.key").unwrap();
+    assert!(with("stranger.pem", "stranger.key").is_err(), "nobody vouches for it");
+    refused(with("chassis.pem", "stranger.key"), "sslcert and sslkey");
+    refused(with("nowhere.pem", "chassis.key"), "nowhere.pem");
+    refused(connect("127.0.0.1", &format!("sslcert={own}")), "give sslkey too");
 
     fs::write(path("pass"), "*:*:*:*:wrong\n").unwrap();
     refused(connect("127.0.0.1", "sslmode=require"), "password authentication failed");
