@@ -1,12 +1,15 @@
 //! One connection to Postgres, as the tables see it.
 //!
-//! The client is asynchronous; here it is driven by the thread that owns it, one statement at a time, and no answer is
-//! waited for longer than [`ANSWER`]: a database that is stopped, or a network that swallows, looks like one that is gone.
+//! The client is asynchronous; here it is driven by the thread that owns it. A statement whose answer nobody needs travels
+//! with the next one that is waited for, which saves a round trip. No answer is waited for longer than [`ANSWER`]: a
+//! database that is stopped, or a network that swallows, looks like one that is gone.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::error::Error as _;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::{self, Runtime};
@@ -23,6 +26,9 @@ use crate::sql::connection::{
 /// what took so long if it can.
 const ANSWER: Duration = Duration::from_secs(15);
 
+/// Statements that may be under way without an answer.
+const UNANSWERED: usize = 256;
+
 /// Statements that are kept prepared. There are fewer, but for lists with many conditions.
 const STATEMENTS: usize = 128;
 
@@ -33,12 +39,19 @@ pub(super) const SETTINGS: &str = "SET statement_timeout = '10s';
     SET client_min_messages = 'warning'";
 
 pub(crate) struct Link {
+    /// Under way, in this order.
+    unanswered: RefCell<Vec<Sent>>,
     // Before the runtime, which it needs to say good-bye.
-    client: Client,
+    client: Arc<Client>,
     runtime: Runtime,
     statements: RefCell<HashMap<String, Statement>>,
     broken: Cell<bool>,
 }
+
+type Answer<T> = Result<T, tokio_postgres::Error>;
+
+/// A statement whose answer has not been read.
+type Sent = Pin<Box<dyn Future<Output = Answer<()>> + Send>>;
 
 #[derive(Debug)]
 struct Parameter<'a>(Column<'a>);
@@ -65,7 +78,13 @@ impl Link {
             }
             Err(_) => return Err(late()),
         };
-        Ok(Link { client, runtime, statements: RefCell::default(), broken: Cell::new(false) })
+        Ok(Link {
+            unanswered: RefCell::default(),
+            client: Arc::new(client),
+            runtime,
+            statements: RefCell::default(),
+            broken: Cell::new(false),
+        })
     }
 
     /// Of no more use: everything fails from now on.
@@ -73,24 +92,37 @@ impl Link {
         self.broken.get()
     }
 
-    fn wait<T>(&self, future: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Outcome<T> {
+    /// Waits for this answer and all that came before it, the first of which that is a failure is told.
+    fn wait<T>(&self, future: impl Future<Output = Answer<T>>) -> Outcome<T> {
+        let (before, answer) = self.wait_for_all(future)?;
+        before.and(answer).map_err(|error| self.fault(error))
+    }
+
+    fn wait_for_all<T>(&self, future: impl Future<Output = Answer<T>>) -> Outcome<(Answer<()>, Answer<T>)> {
         if self.broken.get() {
             return Err(gone());
         }
-        let answer = self.runtime.block_on(async { tokio::time::timeout(ANSWER, future).await });
-        let fault = match answer {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => {
-                let (kind, ends) = judge(&error);
-                self.broken.set(ends || self.client.is_closed());
-                Fault::new(if self.broken.get() { FaultKind::Unavailable } else { kind }, Arc::new(error))
+        let sent = self.unanswered.take();
+        let before = async {
+            for answer in sent {
+                answer.await?;
             }
-            Err(_) => {
-                self.broken.set(true);
-                late()
-            }
+            Ok(())
         };
-        Err(fault)
+        // Joined, because what is waited for is sent only then.
+        let all = async { tokio::time::timeout(ANSWER, async { tokio::join!(before, future) }).await };
+        self.runtime.block_on(all).map_err(|_| {
+            self.broken.set(true);
+            late()
+        })
+    }
+
+    fn fault(&self, error: tokio_postgres::Error) -> Fault {
+        let (kind, ends) = judge(&error);
+        if ends || self.client.is_closed() {
+            self.broken.set(true);
+        }
+        Fault::new(if self.broken.get() { FaultKind::Unavailable } else { kind }, Arc::new(error))
     }
 
     fn prepared(&self, sql: &str) -> Outcome<Statement> {
@@ -126,8 +158,32 @@ impl Connection for Link {
         rows.iter().try_for_each(|row| show(&Row(row)))
     }
 
+    fn send(&self, sql: &str, parameters: &[&dyn ToColumn]) -> Outcome<()> {
+        let statement = self.prepared(sql)?;
+        if self.unanswered.borrow().len() >= UNANSWERED {
+            self.wait(async { Ok(()) })?;
+        }
+        let columns = parameters.iter().map(|value| Ok(Parameter(value.to_column()?.into_owned())));
+        let columns = columns.collect::<Outcome<Vec<_>>>()?;
+        let client = Arc::clone(&self.client);
+        let mut sent: Sent = Box::pin(async move { client.execute_raw(&statement, columns).await.map(drop) });
+        // Puts it into the queue to the database, so that it comes before whatever follows.
+        match sent.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => answer.map_err(|error| self.fault(error)),
+            Poll::Pending => {
+                self.unanswered.borrow_mut().push(sent);
+                Ok(())
+            }
+        }
+    }
+
     fn batch(&self, sql: &str) -> Outcome<()> {
         self.wait(self.client.batch_execute(sql))
+    }
+
+    fn undo(&self, sql: &str) -> Outcome<()> {
+        let (_, answer) = self.wait_for_all(self.client.batch_execute(sql))?;
+        answer.map_err(|error| self.fault(error))
     }
 
     fn unindexed(&self, table: &str) -> String {

@@ -158,7 +158,7 @@ impl Session for PostgresSession {
 
     fn rollback(&mut self) {
         if self.in_transaction()
-            && let Err(error) = self.connection().batch("ROLLBACK")
+            && let Err(error) = self.connection().undo("ROLLBACK")
         {
             tracing::debug!(error = %error.cause, "a transaction was not rolled back but lost");
             self.link = None;

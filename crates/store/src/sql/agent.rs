@@ -13,7 +13,7 @@ use super::worker::Change;
 use super::{fleet, instance, revision};
 use crate::MAX_INSTANCES;
 use crate::error::{Error, Result};
-use crate::types::{Agent, AgentRecord};
+use crate::types::{Agent, AgentRecord, InstanceRecord};
 
 const SELECT: &str =
     "SELECT agents.fleet, name, agents.revision, spec, version, created_at, deployed_at, deleting, cleanup,
@@ -57,7 +57,7 @@ pub(crate) fn insert(change: &Change<'_>, key: &AgentKey, spec: &AgentSpec) -> R
     let sql = "INSERT INTO agents (fleet, name, revision, version, created_at, deleting)
                VALUES (?1, ?2, 0, 1, ?3, FALSE)";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), Time(change.now)];
-    change.connection.execute(sql, parameters)?;
+    change.connection.send(sql, parameters)?;
     let new = revision::New { spec, template: None, pin: None, cause: "deploy".to_owned(), undoes: None };
     revision::add(change, key, None, new).map(drop)
 }
@@ -66,7 +66,7 @@ pub(crate) fn insert(change: &Change<'_>, key: &AgentKey, spec: &AgentSpec) -> R
 pub(crate) fn touch(change: &Change<'_>, key: &AgentKey) -> Result<()> {
     change.touch(&key.fleet, &key.agent);
     let sql = "UPDATE agents SET version = version + 1 WHERE fleet = ?1 AND name = ?2";
-    change.connection.execute(sql, params![key.fleet.as_str(), key.agent.as_str()])?;
+    change.connection.send(sql, params![key.fleet.as_str(), key.agent.as_str()])?;
     Ok(())
 }
 
@@ -90,7 +90,16 @@ pub(crate) fn scale_to(
 
 /// Makes and takes away instances until there are `count`. Returns how many there were.
 pub(crate) fn set_count(change: &Change<'_>, key: &AgentKey, count: u32) -> Result<u32> {
-    let instances = instance::list(change.connection, key)?;
+    set_count_of(change, key, &instance::list(change.connection, key)?, count)
+}
+
+/// The same for an agent that has these instances.
+pub(crate) fn set_count_of(
+    change: &Change<'_>,
+    key: &AgentKey,
+    instances: &[InstanceRecord],
+    count: u32,
+) -> Result<u32> {
     let numbers = |chosen: fn(Wanted) -> bool| -> BTreeSet<u32> {
         instances.iter().filter(|record| chosen(record.desired.wanted)).map(|record| record.number).collect()
     };
@@ -135,7 +144,7 @@ pub(crate) fn delete(
     if removed > 0 || !agent.deleting || cleanup && !agent.cleanup {
         let sql = "UPDATE agents SET deleting = TRUE, cleanup = cleanup OR ?3 WHERE fleet = ?1 AND name = ?2";
         let parameters = params![key.fleet.as_str(), key.agent.as_str(), cleanup];
-        change.connection.execute(sql, parameters)?;
+        change.connection.send(sql, parameters)?;
         touch(change, key)?;
         change.agent_event(key, EventKind::DeleteRequested { cleanup })?;
     }
@@ -151,7 +160,7 @@ pub(crate) fn forget(change: &Change<'_>, key: &AgentKey) -> Result<()> {
         return Err(Error::NotEmpty { what: what(), holds: "instances" });
     }
     let sql = "DELETE FROM agents WHERE fleet = ?1 AND name = ?2";
-    change.connection.execute(sql, params![key.fleet.as_str(), key.agent.as_str()])?;
+    change.connection.send(sql, params![key.fleet.as_str(), key.agent.as_str()])?;
     change.agent_event(key, EventKind::AgentDeleted)
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn used(change: &mut Change<'_>, uses: &[ApiKeyUse]) -> Result<()> {
     for ApiKeyUse { name, at } in uses {
         let sql = "UPDATE api_keys SET last_used_at = ?2
                    WHERE name = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)";
-        change.connection.execute(sql, params![name.as_str(), Time(*at)])?;
+        change.connection.send(sql, params![name.as_str(), Time(*at)])?;
     }
     Ok(())
 }

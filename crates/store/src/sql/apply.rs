@@ -26,9 +26,10 @@ pub(crate) fn perhaps<T>(
     if !dry_run {
         return make(change);
     }
-    change.connection.batch("SAVEPOINT dry_run")?;
+    change.connection.send("SAVEPOINT dry_run", params![])?;
     let answer = make(change)?;
-    change.connection.batch("ROLLBACK TO dry_run; RELEASE dry_run")?;
+    change.undo("dry_run")?;
+    change.connection.send("RELEASE dry_run", params![])?;
     Ok(answer)
 }
 
@@ -78,7 +79,7 @@ fn create(change: &Change<'_>, key: &AgentKey, spec: AgentSpec, count: u32) -> R
     check_name(change.connection, key)?;
     agent::check_count(&spec, count)?;
     agent::insert(change, key, &spec)?;
-    agent::set_count(change, key, count)?;
+    agent::set_count_of(change, key, &[], count)?;
     Ok(AgentOutcome {
         agent: key.agent.clone(),
         change: AgentChange::Created,
@@ -178,15 +179,20 @@ pub(crate) fn check_secrets(connection: &dyn Connection, key: &AgentKey, spec: &
 }
 
 fn check_name(connection: &dyn Connection, key: &AgentKey) -> Result<()> {
-    let same_containers = connection.find(
-        "SELECT fleet, name FROM agents WHERE fleet || '-' || name = ?1",
-        params![format!("{}-{}", key.fleet, key.agent)],
-        |row| Ok(AgentKey { fleet: row.get::<Name<_>>(0)?.0, agent: row.get::<Name<_>>(1)?.0 }),
-    )?;
-    let in_fleet = agent::names(connection, &key.fleet)?;
-    let in_fleet = in_fleet.into_iter().map(|agent| AgentKey { fleet: key.fleet.clone(), agent });
+    // Not all of a fleet, which may have thousands: in it, only agents named as one of this one's instances would be, or
+    // the one of which this one is named as an instance. `:` is what follows the last digit.
+    let sql = "SELECT fleet, name FROM agents WHERE fleet || '-' || name = ?1
+               UNION ALL SELECT fleet, name FROM agents WHERE fleet = ?2 AND name = ?3
+               UNION ALL SELECT fleet, name FROM agents WHERE fleet = ?2 AND name > ?4 AND name < ?5";
+    let (fleet, agent) = (key.fleet.as_str(), key.agent.as_str());
+    let stem = agent.rsplit_once('-').map_or(agent, |(stem, _)| stem);
+    let parameters =
+        params![format!("{fleet}-{agent}"), fleet, stem, format!("{agent}-0"), format!("{agent}-:")];
+    let near = connection.list(sql, parameters, |row| {
+        Ok(AgentKey { fleet: row.get::<Name<_>>(0)?.0, agent: row.get::<Name<_>>(1)?.0 })
+    })?;
     let collides = |other: &AgentKey| key.container_names_collide(other) || key.instance_names_collide(other);
-    match same_containers.into_iter().chain(in_fleet).find(collides) {
+    match near.into_iter().find(collides) {
         Some(existing) => Err(Error::NameCollision { new: key.clone(), existing }),
         None => Ok(()),
     }

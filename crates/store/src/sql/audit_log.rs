@@ -27,7 +27,7 @@ pub(crate) fn append(change: &mut Change<'_>, entries: &[AuditEntry]) -> Result<
         let id = head.id + 1;
         head = AuditEnd { id, hash: hash(&head.hash, id, change.now, &entry) };
         let sql = "INSERT INTO audit_log (id, time, entry, hash) VALUES (?1, ?2, ?3, ?4)";
-        connection.execute(sql, params![id, Time(change.now), entry, &head.hash[..]])?;
+        connection.send(sql, params![id, Time(change.now), entry, &head.hash[..]])?;
         ids.push(id);
     }
     set_end(connection, HEAD, &head)?;
@@ -87,7 +87,7 @@ fn end(connection: &dyn Connection, name: &str) -> Result<AuditEnd> {
 
 fn set_end(connection: &dyn Connection, name: &str, end: &AuditEnd) -> Result<()> {
     let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
-    connection.execute(sql, params![name, end.to_string()])?;
+    connection.send(sql, params![name, end.to_string()])?;
     Ok(())
 }
 

@@ -25,8 +25,19 @@ pub(crate) trait Connection {
         show: &mut dyn FnMut(&Row<'_>) -> Outcome<()>,
     ) -> Outcome<()>;
 
+    /// Runs a statement without waiting for its answer, where that costs anything: a later call waits for it, and fails
+    /// if it failed. The last call of a transaction always does.
+    fn send(&self, sql: &str, parameters: &[&dyn ToColumn]) -> Outcome<()> {
+        self.execute(sql, parameters).map(drop)
+    }
+
     /// Runs statements without parameters.
     fn batch(&self, sql: &str) -> Outcome<()>;
+
+    /// The same for a rollback: whether what was sent before succeeded does not matter any more.
+    fn undo(&self, sql: &str) -> Outcome<()> {
+        self.batch(sql)
+    }
 
     /// The table in a `FROM`, to be walked in the order of its key whatever other index there is.
     fn unindexed(&self, table: &str) -> String;

@@ -10,10 +10,10 @@ use crate::error::Result;
 use crate::types::EventFilter;
 
 /// Events that are kept at least.
-const KEPT: i64 = 100_000;
+const KEPT: u64 = 100_000;
 
 /// How many more there may be before the oldest are taken away.
-const PRUNED_AT_ONCE: i64 = 1_000;
+const PRUNED_AT_ONCE: u64 = 1_000;
 
 impl Change<'_> {
     pub(crate) fn fleet_event(&self, fleet: &FleetName, kind: EventKind) -> Result<()> {
@@ -35,17 +35,17 @@ impl Change<'_> {
         number: Option<u32>,
         kind: EventKind,
     ) -> Result<()> {
-        let sql = "INSERT INTO events (id, time, fleet, agent, number, kind)
-                   VALUES ((SELECT coalesce(max(id), 0) + 1 FROM events), ?1, ?2, ?3, ?4, ?5) RETURNING id";
+        let sql = "INSERT INTO events (id, time, fleet, agent, number, kind) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         if let Some(agent) = agent {
             self.touch(fleet, agent);
         }
         let agent = agent.map(AgentName::as_str);
-        let id: i64 =
-            self.connection.value(sql, params![Time(self.now), fleet.as_str(), agent, number, Json(kind)])?;
-        self.told.set(true);
+        let id = self.event_id()?;
+        let parameters = params![id, Time(self.now), fleet.as_str(), agent, number, Json(kind)];
+        self.connection.send(sql, parameters)?;
         if id % PRUNED_AT_ONCE == 0 {
-            self.connection.execute("DELETE FROM events WHERE id <= ?1", params![id - KEPT])?;
+            let last = id.saturating_sub(KEPT);
+            self.connection.send("DELETE FROM events WHERE id <= ?1", params![last])?;
         }
         Ok(())
     }

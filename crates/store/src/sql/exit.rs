@@ -18,7 +18,7 @@ pub(crate) fn insert(change: &Change<'_>, key: &InstanceKey, exit: &ExitRecord) 
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
                ON CONFLICT (fleet, agent, number, finished_at, container, started_at) DO UPDATE
                SET revision = ?7, code = ?8, out_of_memory = ?9, reason = ?10, log = ?11";
-    change.connection.execute(
+    change.connection.send(
         sql,
         params![
             fleet,
@@ -45,7 +45,7 @@ pub(crate) fn insert(change: &Change<'_>, key: &InstanceKey, exit: &ExitRecord) 
         let oldest = "(SELECT min(finished_at) FROM (SELECT finished_at FROM exits
                        WHERE fleet = ?1 AND agent = ?2 AND number = ?3 ORDER BY finished_at DESC LIMIT ?4) AS newest)";
         let parameters = params![fleet, agent, number, kept];
-        change.connection.execute(&format!("{sql}{oldest}"), parameters)?;
+        change.connection.send(&format!("{sql}{oldest}"), parameters)?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ pub(crate) fn create(change: &Change<'_>, name: &FleetName, labels: &Labels) -> 
     }
     let sql =
         "INSERT INTO fleets (name, labels, version, created_at, deleting) VALUES (?1, ?2, 1, ?3, FALSE)";
-    change.connection.execute(sql, params![name.as_str(), Json(labels), Time(change.now)])?;
+    change.connection.send(sql, params![name.as_str(), Json(labels), Time(change.now)])?;
     change.fleet_event(name, EventKind::FleetCreated)?;
     get(change.connection, name)
 }
@@ -52,7 +52,7 @@ pub(crate) fn delete(
     if !fleet.deleting || cleanup && !fleet.cleanup {
         let sql = "UPDATE fleets SET deleting = TRUE, cleanup = cleanup OR ?2, version = version + 1
                    WHERE name = ?1";
-        change.connection.execute(sql, params![name.as_str(), cleanup])?;
+        change.connection.send(sql, params![name.as_str(), cleanup])?;
         change.fleet_event(name, EventKind::DeleteRequested { cleanup })?;
     }
     for agent in agent::names(change.connection, name)? {
@@ -69,7 +69,7 @@ pub(crate) fn forget(change: &Change<'_>, name: &FleetName) -> Result<()> {
     if !agent::names(change.connection, name)?.is_empty() {
         return Err(Error::NotEmpty { what: what(), holds: "agents" });
     }
-    change.connection.execute("DELETE FROM fleets WHERE name = ?1", params![name.as_str()])?;
+    change.connection.send("DELETE FROM fleets WHERE name = ?1", params![name.as_str()])?;
     change.fleet_event(name, EventKind::FleetDeleted)
 }
 

@@ -36,7 +36,7 @@ fn get(connection: &dyn Connection, key: &InstanceKey) -> Result<InstanceRecord>
 pub(crate) fn insert(change: &Change<'_>, key: &InstanceKey) -> Result<()> {
     let sql = "INSERT INTO instances (fleet, agent, number, wanted, memory, version, created_at)
                VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6)";
-    change.connection.execute(
+    change.connection.send(
         sql,
         params![
             key.fleet.as_str(),
@@ -63,7 +63,7 @@ pub(crate) fn remove(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> R
                WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
     let wanted = WantedColumn(Wanted::Absent { cleanup });
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number, wanted];
-    change.connection.execute(sql, parameters)?;
+    change.connection.send(sql, parameters)?;
     Ok(())
 }
 
@@ -158,7 +158,7 @@ fn save(change: &Change<'_>, key: &InstanceKey, desired: Desired, memory: &Memor
     change.touch(&key.fleet, &key.agent);
     let sql = "UPDATE instances SET wanted = ?4, started_after = ?5, memory = ?6, version = version + 1
                WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
-    change.connection.execute(
+    change.connection.send(
         sql,
         params![
             key.fleet.as_str(),
@@ -212,7 +212,7 @@ pub(crate) fn forget(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> R
     }
     let sql = "DELETE FROM instances WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number];
-    change.connection.execute(sql, parameters)?;
+    change.connection.send(sql, parameters)?;
     change.instance_event(key, EventKind::Deleted { cleanup })
 }
 

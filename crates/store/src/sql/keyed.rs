@@ -44,7 +44,7 @@ pub(crate) fn find(connection: &dyn Connection, caller: &str, key: &str) -> Resu
 pub(crate) fn answer(change: &Change<'_>, caller: &str, key: &str, answer: &KeptAnswer) -> Result<()> {
     let sql = "UPDATE keyed_requests SET status = ?3, answer = ?4 WHERE caller = ?1 AND key = ?2";
     let status = i64::from(answer.status);
-    change.connection.execute(sql, params![caller, key, status, answer.body.as_deref()])?;
+    change.connection.send(sql, params![caller, key, status, answer.body.as_deref()])?;
     Ok(())
 }
 

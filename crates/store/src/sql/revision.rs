@@ -61,26 +61,34 @@ pub(crate) fn add(change: &Change<'_>, key: &AgentKey, before: Option<&Agent>, n
         pin.digest,
         Time(change.now)
     ];
-    change.connection.execute(sql, parameters)?;
-    let from = match last_complete(change.connection, key)? {
-        Some(revision) => Some(revision),
-        // A first revision may be followed by another before it is known to be complete.
-        None => match before.filter(|agent| agent.rollout.as_ref().is_some_and(Rollout::is_progressing)) {
-            Some(agent) if is_untroubled(change.connection, key)? => Some(agent.revision),
-            _ => None,
-        },
+    change.connection.send(sql, parameters)?;
+    let from = match before {
+        Some(agent) => goes_back_to(change.connection, agent)?,
+        None => None,
     };
     let paused = before.and_then(|agent| agent.rollout.as_ref()).is_some_and(Rollout::is_paused);
     let rollout = Rollout::begin(revision, from, paused, new.undoes, change.now);
     let sql = "UPDATE agents SET revision = ?3, rollout = ?4 WHERE fleet = ?1 AND name = ?2";
-    change.connection.execute(sql, params![fleet, name, revision, Json(&rollout)])?;
+    change.connection.send(sql, params![fleet, name, revision, Json(&rollout)])?;
     let image = new.spec.image.to_string();
     change.agent_event(key, EventKind::AgentDeployed { revision, image })?;
     if let Some(before) = before {
         change.agent_event(key, EventKind::RolloutStarted { revision, from: before.revision })?;
     }
-    prune(change, key, revision, rollout.from)?;
+    if revision > KEPT {
+        prune(change, key, revision, rollout.from)?;
+    }
     Ok(revision)
+}
+
+/// The revision to go back to should the next one fail.
+fn goes_back_to(connection: &dyn Connection, agent: &Agent) -> Result<Option<u64>> {
+    if let Some(revision) = last_complete(connection, &agent.key)? {
+        return Ok(Some(revision));
+    }
+    // A first revision may be followed by another before it is known to be complete.
+    let progressing = agent.rollout.as_ref().is_some_and(Rollout::is_progressing);
+    Ok((progressing && is_untroubled(connection, &agent.key)?).then_some(agent.revision))
 }
 
 /// True if none of the agent's instances is known to fail.
@@ -100,7 +108,7 @@ fn prune(change: &Change<'_>, key: &AgentKey, revision: u64, from: Option<u64>) 
                AND template <> (SELECT template FROM revisions WHERE fleet = ?1 AND agent = ?2 AND revision = ?4)";
     let last = revision.saturating_sub(KEPT);
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), last, revision, from];
-    change.connection.execute(sql, parameters)?;
+    change.connection.send(sql, parameters)?;
     Ok(())
 }
 
@@ -115,7 +123,7 @@ pub(crate) fn pin(change: &Change<'_>, key: &AgentKey, revision: u64, pin: &Pin)
                AND image_id IS NULL AND image_digest IS NULL
                AND template = (SELECT template FROM revisions WHERE fleet = ?1 AND agent = ?2 AND revision = ?3)";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), revision, pin.id, pin.digest];
-    change.connection.execute(sql, parameters)?;
+    change.connection.send(sql, parameters)?;
     Ok(pin.clone())
 }
 
@@ -263,14 +271,14 @@ fn set(change: &Change<'_>, key: &AgentKey, rollout: &Rollout) -> Result<()> {
     change.touch(&key.fleet, &key.agent);
     let sql = "UPDATE agents SET rollout = ?3 WHERE fleet = ?1 AND name = ?2";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), Json(rollout)];
-    change.connection.execute(sql, parameters)?;
+    change.connection.send(sql, parameters)?;
     Ok(())
 }
 
 fn conclude(change: &Change<'_>, key: &AgentKey, revision: u64, outcome: &str) -> Result<()> {
     let sql = "UPDATE revisions SET outcome = ?4 WHERE fleet = ?1 AND agent = ?2 AND revision = ?3";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), revision, outcome];
-    change.connection.execute(sql, parameters)?;
+    change.connection.send(sql, parameters)?;
     Ok(())
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::Instrument;
 
 use super::column;
-use super::connection::{Connection, Fault, FaultKind, Mismatch, Outcome};
+use super::connection::{Connection, Fault, FaultKind, Mismatch, Outcome, params};
 use super::event;
 use super::key::Keys;
 use super::keyed;
@@ -63,7 +63,9 @@ pub(crate) struct Change<'a> {
     pub now: Timestamp,
     session: &'a dyn Session,
     /// Whether there are new events.
-    pub told: Cell<bool>,
+    told: Cell<bool>,
+    /// The id of the newest event, once it is known.
+    newest: Cell<Option<u64>>,
     touched: RefCell<BTreeSet<AgentKey>>,
     may_act: Cell<Option<bool>>,
 }
@@ -96,6 +98,8 @@ type Query = Box<dyn FnOnce(&mut dyn Session) + Send>;
 trait Operation: Send {
     /// Returns whether it succeeded: else what it did is undone.
     fn run(&mut self, change: &mut Change<'_>) -> bool;
+    /// It did not succeed after all: something that it sent was refused.
+    fn fail(&mut self, fault: Fault);
     fn answer(self: Box<Self>, committed: Result<()>);
 }
 
@@ -122,6 +126,31 @@ impl Change<'_> {
         };
         self.may_act.set(Some(may_act));
         if may_act { Ok(()) } else { Err(Error::NotActing) }
+    }
+
+    /// The id for an event that is about to be written.
+    pub(crate) fn event_id(&self) -> Outcome<u64> {
+        let newest = match self.newest.get() {
+            Some(known) => known,
+            None => event::newest(self.connection)?,
+        };
+        self.told.set(true);
+        self.newest.set(Some(newest + 1));
+        Ok(newest + 1)
+    }
+
+    /// The id of the newest event, if there are new ones.
+    fn news(&self) -> Outcome<Option<u64>> {
+        match self.newest.get() {
+            None if self.told.get() => event::newest(self.connection).map(Some),
+            newest => Ok(newest),
+        }
+    }
+
+    /// Undoes what was done since a savepoint.
+    pub(crate) fn undo(&self, savepoint: &str) -> Outcome<()> {
+        self.newest.set(None);
+        self.connection.undo(&format!("ROLLBACK TO {savepoint}"))
     }
 
     /// Notes that an agent, or something of it, is not what it was.
@@ -264,16 +293,19 @@ impl WriterState {
             if let [only] = &mut batch[..] {
                 return if only.run(change) { Ok(()) } else { Err(undone()) };
             }
-            change.connection.batch("SAVEPOINT operation")?;
+            change.connection.send("SAVEPOINT operation", params![])?;
             for operation in &mut batch {
                 if operation.run(change) {
-                    change.connection.batch("RELEASE operation; SAVEPOINT operation")?;
-                } else if change.session.in_transaction() {
-                    change.connection.batch("ROLLBACK TO operation")?;
-                } else {
+                    match change.connection.batch("RELEASE operation; SAVEPOINT operation") {
+                        Ok(()) => continue,
+                        Err(fault) => operation.fail(fault),
+                    }
+                }
+                if !change.session.in_transaction() {
                     // A full disk or the like undid the whole transaction, with what others did in it.
                     return Err(undone());
                 }
+                change.undo("operation")?;
             }
             change.connection.batch("RELEASE operation")
         });
@@ -307,11 +339,12 @@ impl WriterState {
             now: column::now(),
             session: &*self.session,
             told: Cell::new(false),
+            newest: Cell::new(None),
             touched: RefCell::default(),
             may_act: Cell::new(None),
         };
         let value = work(&mut change)?;
-        let newest = change.told.get().then(|| event::newest(change.connection)).transpose()?;
+        let newest = change.news()?;
         let news = News { newest, agents: change.touched.into_inner() };
         self.session.commit(&news)?;
         self.commits.fetch_add(1, Ordering::Relaxed);
@@ -337,6 +370,10 @@ where
     fn run(&mut self, change: &mut Change<'_>) -> bool {
         self.outcome = self.operation.take().map(|operation| operation(change));
         matches!(self.outcome, Some(Ok(_)))
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.outcome = Some(Err(fault.into()));
     }
 
     fn answer(self: Box<Self>, committed: Result<()>) {

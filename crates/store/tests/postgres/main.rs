@@ -21,3 +21,4 @@ mod servers;
 #[path = "../store/support.rs"]
 mod support;
 mod tls;
+mod together;
