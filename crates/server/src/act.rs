@@ -7,6 +7,7 @@ use chassis_api::Pull;
 use chassis_core::{Action, EventKind, Pin, Reason, RunState, Wanted};
 use chassis_runtime::{Image, InstanceConfig, InstanceSecrets, PlacedFile, PullProgress, SecretFile};
 use chassis_spec::{AgentSpec, ImageName, SecretRef};
+use chassis_store::Term;
 use tokio::sync::{AcquireError, SemaphorePermit};
 use tracing::{Instrument, Span};
 use zeroize::Zeroizing;
@@ -39,7 +40,12 @@ enum Failure {
     NotActing(#[from] NotActing),
 }
 
-pub(crate) async fn act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> Outcome {
+pub(crate) async fn act(
+    shared: &Arc<Shared>,
+    agent: &AgentController,
+    term: Option<Term>,
+    step: &Step,
+) -> Outcome {
     let key = agent.key();
     let span = match step {
         Step::Look { .. } => Span::none(),
@@ -52,10 +58,12 @@ pub(crate) async fn act(shared: &Arc<Shared>, agent: &AgentController, step: &St
             number = action.number(),
         ),
     };
-    match try_act(shared, agent, step).instrument(span).await {
+    match try_act(shared, agent, term, step).instrument(span).await {
         Ok(outcome) => outcome,
         Err(Failure::NotActing(_)) => Outcome::Abandoned,
-        Err(Failure::Store(error)) if shared.is_fenced(&error) => Outcome::Abandoned,
+        Err(Failure::Store(error)) if term.is_some_and(|term| shared.is_fenced(term, &error)) => {
+            Outcome::Abandoned
+        }
         Err(failure) => {
             let reason = failure.reason();
             if reason == Reason::RuntimeUnavailable {
@@ -66,21 +74,27 @@ pub(crate) async fn act(shared: &Arc<Shared>, agent: &AgentController, step: &St
     }
 }
 
-async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> Result<Outcome, Failure> {
+async fn try_act(
+    shared: &Arc<Shared>,
+    agent: &AgentController,
+    term: Option<Term>,
+    step: &Step,
+) -> Result<Outcome, Failure> {
     let action = match step {
         Step::Look { id, .. } => return inspect(shared, id).await,
         Step::Act(action) => action,
     };
+    let term = term.ok_or(NotActing)?;
     let metrics = &shared.metrics;
     match action {
         Action::Create { number } => {
-            let (revision, spec, image) = image_pinned(shared, agent).await?;
+            let (revision, spec, image) = image_pinned(shared, agent, term).await?;
             let key = agent.state().instance_key(*number);
             check_allowed(shared, &spec)?;
             let _slot = slot_take(shared).await?;
             failpoint("create:before");
             let config = InstanceConfig { key, revision, spec, image };
-            let created = shared.hands()?.instance_create(&config);
+            let created = shared.hands(term)?.instance_create(&config);
             let observed = metrics.step("create", created).await?;
             failpoint("create:after");
             Ok(Outcome::Seen { observed: Some(observed), asked: Instant::now() })
@@ -91,37 +105,37 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             let secrets = secrets_gather(shared, &spec).await?;
             let _slot = slot_take(shared).await?;
             failpoint("start:before");
-            metrics.step("start", shared.hands()?.instance_start(id, secrets)).await?;
+            metrics.step("start", shared.hands(term)?.instance_start(id, secrets)).await?;
             failpoint("start:after");
             inspect(shared, id).await
         }
         Action::Stop { number, id } => {
-            prepare(shared, agent, *number).await?;
-            drain(shared, agent, *number, id).await?;
+            prepare(shared, agent, term, *number).await?;
+            drain(shared, agent, term, *number, id).await?;
             failpoint("stop:before");
-            metrics.step("stop", shared.hands()?.instance_stop(id)).await?;
+            metrics.step("stop", shared.hands(term)?.instance_stop(id)).await?;
             failpoint("stop:after");
             inspect(shared, id).await
         }
         Action::Remove { number, id } => {
-            shared.hands()?;
-            output_keep(shared, agent, *number, id).await;
+            shared.hands(term)?;
+            output_keep(shared, agent, term, *number, id).await;
             failpoint("keep:after");
             let _slot = slot_take(shared).await?;
             failpoint("remove:before");
-            metrics.step("remove", shared.hands()?.instance_remove(id)).await?;
+            metrics.step("remove", shared.hands(term)?.instance_remove(id)).await?;
             failpoint("remove:after");
             Ok(Outcome::Seen { observed: None, asked: Instant::now() })
         }
         Action::Rename { number, id } => {
             let key = agent.state().instance_key(*number);
-            shared.hands()?.instance_rename(id, &key).await?;
+            shared.hands(term)?.instance_rename(id, &key).await?;
             inspect(shared, id).await
         }
         Action::Update { id, .. } => {
             let spec = Arc::clone(&agent.state().spec);
             failpoint("update:before");
-            metrics.step("update", shared.hands()?.instance_update(id, &spec.resources)).await?;
+            metrics.step("update", shared.hands(term)?.instance_update(id, &spec.resources)).await?;
             failpoint("update:after");
             inspect(shared, id).await
         }
@@ -129,11 +143,11 @@ async fn try_act(shared: &Arc<Shared>, agent: &AgentController, step: &Step) -> 
             let key = agent.state().instance_key(*number);
             failpoint("forget:before");
             if *cleanup {
-                shared.hands()?.data_remove(&key).await?;
+                shared.hands(term)?.data_remove(&key).await?;
                 shared.kept_logs.remove(&key).await;
                 failpoint("forget:cleaned");
             }
-            match shared.store.instance_forget(&key, *cleanup).await {
+            match shared.store.instance_forget(term, &key, *cleanup).await {
                 Ok(()) | Err(chassis_store::Error::InstanceNotFound(_)) => {}
                 // Wanted back, or its data wanted gone, since this step was decided: a reload says which.
                 Err(chassis_store::Error::NotDeleting(_)) => {
@@ -165,9 +179,15 @@ async fn slot_take(shared: &Shared) -> Result<SemaphorePermit<'_>, AcquireError>
 }
 
 /// Has an agent that works finish that before its signal; one that is unhealthy would only use up the time.
-async fn drain(shared: &Shared, agent: &AgentController, number: u32, id: &str) -> Result<(), NotActing> {
+async fn drain(
+    shared: &Shared,
+    agent: &AgentController,
+    term: Term,
+    number: u32,
+    id: &str,
+) -> Result<(), NotActing> {
     let Some(drain) = agent.state().drain(number) else { return Ok(()) };
-    if let Err(message) = probe::drain(shared.hands()?, id, &drain).await {
+    if let Err(message) = probe::drain(shared.hands(term)?, id, &drain).await {
         agent.state().note_event(number, EventKind::DrainFailed { message });
     }
     Ok(())
@@ -178,7 +198,7 @@ fn check_allowed(shared: &Shared, spec: &AgentSpec) -> Result<(), Failure> {
 }
 
 /// Copies what the container has printed, unless it printed nothing or all data is to go.
-async fn output_keep(shared: &Shared, agent: &AgentController, number: u32, id: &str) {
+async fn output_keep(shared: &Shared, agent: &AgentController, term: Term, number: u32, id: &str) {
     let (key, keep) = {
         let state = agent.state();
         let Some(Slot { instance, .. }) = state.slots.get(&number) else { return };
@@ -188,7 +208,7 @@ async fn output_keep(shared: &Shared, agent: &AgentController, number: u32, id: 
         }
         (state.instance_key(number), state.spec.logs.keep)
     };
-    kept_logs::keep(shared, &key, id, keep).await;
+    kept_logs::keep(shared, term, &key, id, keep).await;
 }
 
 async fn inspect(shared: &Shared, id: &str) -> Result<Outcome, Failure> {
@@ -198,7 +218,7 @@ async fn inspect(shared: &Shared, id: &str) -> Result<Outcome, Failure> {
 }
 
 /// Makes sure that another container can take over before one that runs is taken down for it.
-async fn prepare(shared: &Shared, agent: &AgentController, number: u32) -> Result<(), Failure> {
+async fn prepare(shared: &Shared, agent: &AgentController, term: Term, number: u32) -> Result<(), Failure> {
     let spec = {
         let state = agent.state();
         if !state.is_replaced(number) {
@@ -207,7 +227,7 @@ async fn prepare(shared: &Shared, agent: &AgentController, number: u32) -> Resul
         Arc::clone(&state.spec)
     };
     check_allowed(shared, &spec)?;
-    image_pinned(shared, agent).await?;
+    image_pinned(shared, agent, term).await?;
     secrets_gather(shared, &spec).await?;
     for fleet in spec.network.fleets() {
         match shared.store.fleet_get(fleet).await {
@@ -240,6 +260,7 @@ async fn start_spec(
 async fn image_pinned(
     shared: &Shared,
     agent: &AgentController,
+    term: Term,
 ) -> Result<(u64, Arc<AgentSpec>, Arc<Image>), Failure> {
     let _pinning = agent.pinning.lock().await;
     let (revision, spec, held) = {
@@ -248,21 +269,26 @@ async fn image_pinned(
     };
     let name = &spec.image;
     if let Some(pin) = held {
-        let image = image_prepare(shared, name, Some(&pin)).await?;
+        let image = image_prepare(shared, term, name, Some(&pin)).await?;
         return Ok((revision, spec, image));
     }
-    let image = image_prepare(shared, name, None).await?;
+    let image = image_prepare(shared, term, name, None).await?;
     let pin = Pin { id: Some(image.id.clone()), digest: image.digest.clone() };
     failpoint("pin:before");
-    let held = shared.store.revision_pin(agent.key(), revision, &pin).await?;
+    let held = shared.store.revision_pin(term, agent.key(), revision, &pin).await?;
     failpoint("pin:after");
     agent.state().pin_set(revision, held.clone());
-    let image = if held == pin { image } else { image_prepare(shared, name, Some(&held)).await? };
+    let image = if held == pin { image } else { image_prepare(shared, term, name, Some(&held)).await? };
     Ok((revision, spec, image))
 }
 
 /// Finds or pulls the image, and shows the progress of a pull to whoever waits.
-async fn image_prepare(shared: &Shared, image: &ImageName, pin: Option<&Pin>) -> Result<Arc<Image>, Failure> {
+async fn image_prepare(
+    shared: &Shared,
+    term: Term,
+    image: &ImageName,
+    pin: Option<&Pin>,
+) -> Result<Arc<Image>, Failure> {
     let progress = |progress: PullProgress| {
         let pull = Pull {
             image: image.to_string(),
@@ -274,7 +300,7 @@ async fn image_prepare(shared: &Shared, image: &ImageName, pin: Option<&Pin>) ->
         shared.pulls().insert(image.to_string(), pull);
         shared.changed.send_replace(());
     };
-    let runtime = shared.hands()?;
+    let runtime = shared.hands(term)?;
     let prepare = async {
         match pin {
             Some(pin) => runtime.image_pinned(image, pin, &progress).await,

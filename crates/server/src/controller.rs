@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use chassis_core::{AgentKey, InstanceKey};
-use chassis_store::{AgentRecord, ErrorKind, InstanceUpdate};
+use chassis_store::{AgentRecord, ErrorKind, InstanceUpdate, Term};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
@@ -129,7 +129,7 @@ impl AgentController {
     }
 
     fn take(&self, shared: &Shared, record: AgentRecord) {
-        if self.state().take(record, shared.lead.acts()) {
+        if self.state().take(record, shared.lead.term()) {
             // Their containers may have been seen before they were known.
             shared.relist_if_observing();
         }
@@ -185,55 +185,63 @@ impl AgentController {
         let size = if unhealthy { shared.fleet_size(&self.key.fleet) } else { 0 };
         let asked = self.state().restart_asked();
         let held = asked.is_some_and(|asked| shared.restarts_earlier(&self.key, asked, now));
-        let acts = shared.lead.acts();
-        self.state().next(now, acts, held, || shared.restart_allow(&self.key.fleet, size, now))
+        let term = shared.lead.term();
+        self.state().next(now, term, held, || shared.restart_allow(&self.key.fleet, size, now))
     }
 
     /// Stores what was noted, then starts the steps. True if the agent is gone.
-    async fn advance(self: &Arc<Self>, shared: &Arc<Shared>, next: Next) -> bool {
-        if next.finished {
-            return self.forget(shared).await;
-        }
-        if !next.updates.is_empty() {
-            shared.metrics.noted(&next.updates);
-            failpoint("record:before");
-            let mut updates = next.updates;
-            last_words::fill(shared, &mut updates).await;
-            if !record(shared, updates).await {
+    async fn advance(self: &Arc<Self>, shared: &Arc<Shared>, mut next: Next) -> bool {
+        if let Some(term) = next.term {
+            if next.finished {
+                return self.forget(shared, term).await;
+            }
+            if !self.store(shared, term, &mut next).await {
                 self.state().abandon(&next.steps);
                 return false;
             }
-            failpoint("record:after");
-            shared.changed.send_replace(());
-        }
-        if let Some(judgement) = next.judgement
-            && !rolling::conclude(shared, self, judgement).await
-        {
-            self.state().abandon(&next.steps);
-            return false;
         }
         for watch in next.watches {
             tokio::spawn(prober::watch(Arc::clone(shared), Arc::clone(self), watch));
         }
         for step in next.steps {
-            tokio::spawn(Arc::clone(self).take_step(Arc::clone(shared), step));
+            tokio::spawn(Arc::clone(self).take_step(Arc::clone(shared), next.term, step));
         }
         false
     }
 
-    async fn take_step(self: Arc<Self>, shared: Arc<Shared>, step: Step) {
+    /// Stores what was noted and decided. False if that belongs to a term that is over.
+    async fn store(&self, shared: &Arc<Shared>, term: Term, next: &mut Next) -> bool {
+        if !next.updates.is_empty() {
+            shared.metrics.noted(&next.updates);
+            failpoint("record:before");
+            let mut updates = std::mem::take(&mut next.updates);
+            last_words::fill(shared, &mut updates).await;
+            if !record(shared, term, updates).await {
+                return false;
+            }
+            failpoint("record:after");
+            shared.changed.send_replace(());
+        }
+        match next.judgement.take() {
+            Some(judgement) => rolling::conclude(shared, self, term, judgement).await,
+            None => true,
+        }
+    }
+
+    async fn take_step(self: Arc<Self>, shared: Arc<Shared>, term: Option<Term>, step: Step) {
         let _under_way = shared.lead.step();
-        let outcome = act::act(&shared, &self, &step).await;
+        let outcome = act::act(&shared, &self, term, &step).await;
         let update = self.state().finish(&step, outcome, Timestamp::now());
-        if let Some(update) = update.filter(|_| shared.lead.acts()) {
-            record(&shared, vec![update]).await;
+        let update = update.filter(|_| shared.lead.term() == term);
+        if let (Some(term), Some(update)) = (term, update) {
+            record(&shared, term, vec![update]).await;
         }
         shared.changed.send_replace(());
         self.wake();
     }
 
-    async fn forget(self: &Arc<Self>, shared: &Arc<Shared>) -> bool {
-        if let Err(message) = self.try_forget(shared).await {
+    async fn forget(self: &Arc<Self>, shared: &Arc<Shared>, term: Term) -> bool {
+        if let Err(message) = self.try_forget(shared, term).await {
             tracing::warn!(agent = %self.key, message, "cannot end the agent's deletion, will try again");
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.wake();
@@ -248,14 +256,14 @@ impl AgentController {
         true
     }
 
-    async fn try_forget(&self, shared: &Shared) -> Result<(), String> {
+    async fn try_forget(&self, shared: &Shared, term: Term) -> Result<(), String> {
         failpoint("agent_forget:before");
         if self.state().cleanup {
             let mine = |key: &InstanceKey| key.agent == self.key.agent;
-            fleet::data_remove(shared, &self.key.fleet, mine).await?;
+            fleet::data_remove(shared, term, &self.key.fleet, mine).await?;
             failpoint("agent_forget:cleaned");
         }
-        match shared.store.agent_forget(&self.key).await {
+        match shared.store.agent_forget(term, &self.key).await {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(chain(&error)),
             _ => {}
         }
@@ -266,9 +274,9 @@ impl AgentController {
 
 /// Stores what was noted. A full disk must not stop agents from being looked after: what is not stored is noted again
 /// after a restart, from what the node shows. False if this server does not act any more, so that nothing is to follow.
-async fn record(shared: &Shared, updates: Vec<InstanceUpdate>) -> bool {
-    let Err(error) = shared.store.instance_record(updates).await else { return true };
-    if shared.is_fenced(&error) {
+async fn record(shared: &Shared, term: Term, updates: Vec<InstanceUpdate>) -> bool {
+    let Err(error) = shared.store.instance_record(term, updates).await else { return true };
+    if shared.is_fenced(term, &error) {
         tracing::info!(error = chain(&error), "what was noted of instances is left to the server that acts");
         return false;
     }

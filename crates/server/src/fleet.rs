@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chassis_core::InstanceKey;
 use chassis_spec::FleetName;
-use chassis_store::ErrorKind;
+use chassis_store::{ErrorKind, Term};
 
 use crate::error::chain;
 use crate::failpoint::failpoint;
@@ -17,10 +17,8 @@ const TRIES_TOLD: u32 = 3;
 /// Makes the fleet's network and directory ahead of its first instance. A runtime that does not answer is no failure:
 /// the first instance makes them too. So is a server that does not act.
 pub(crate) async fn fleet_prepare(shared: &Shared, fleet: &FleetName) {
-    if !shared.lead.acts() {
-        return;
-    }
-    let Ok(runtime) = shared.hands() else { return };
+    let Some(term) = shared.lead.term() else { return };
+    let Ok(runtime) = shared.hands(term) else { return };
     if let Err(error) = runtime.fleet_prepare(fleet).await {
         tracing::warn!(%fleet, error = chain(&error), "cannot prepare the fleet's network yet");
     }
@@ -28,9 +26,7 @@ pub(crate) async fn fleet_prepare(shared: &Shared, fleet: &FleetName) {
 
 /// Goes on with every deletion that was under way, and takes away networks of fleets that are no more.
 pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
-    if !shared.lead.acts() {
-        return;
-    }
+    let Some(term) = shared.lead.term() else { return };
     // The networks first: a fleet is in the store before its network is made, so one that is made meanwhile is known.
     let found = shared.runtime.fleet_list().await.unwrap_or_else(|error| {
         tracing::warn!(error = chain(&error), "cannot list the networks");
@@ -47,7 +43,7 @@ pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
         fleet_finish_if_deleting(shared, &fleet.name).await;
     }
     for stray in found.iter().filter(|found| !known.iter().any(|fleet| fleet.name == **found)) {
-        let Ok(runtime) = shared.hands() else { return };
+        let Ok(runtime) = shared.hands(term) else { return };
         if let Err(error) = runtime.fleet_remove(stray).await {
             tracing::warn!(fleet = %stray, error = chain(&error), "cannot remove a network left behind");
         }
@@ -74,11 +70,15 @@ pub(crate) async fn fleet_finish_if_deleting(shared: &Arc<Shared>, name: &FleetN
     let name = name.clone();
     tokio::spawn(async move {
         let (mut pause, mut tries) = (Duration::from_millis(100), 0);
-        while let Err(message) = fleet_finish(&shared, &name).await {
-            if !shared.lead.acts() {
+        loop {
+            let Some(term) = shared.lead.term() else {
                 // The server that acts by now ends it.
                 shared.finishing().remove(&name);
                 return;
+            };
+            let Err(message) = fleet_finish(&shared, term, &name).await else { break };
+            if shared.lead.term() != Some(term) {
+                continue;
             }
             tracing::warn!(fleet = %name, message, "cannot end the fleet's deletion, will try again");
             tries += 1;
@@ -99,10 +99,11 @@ pub(crate) async fn fleet_finish_if_deleting(shared: &Arc<Shared>, name: &FleetN
 /// Removes the tier 1 data and the kept output of a fleet's instances, whether or not they still exist.
 pub(crate) async fn data_remove(
     shared: &Shared,
+    term: Term,
     fleet: &FleetName,
     matches: impl Fn(&InstanceKey) -> bool,
 ) -> Result<(), String> {
-    let hands = || shared.hands().map_err(|error| error.to_string());
+    let hands = || shared.hands(term).map_err(|error| error.to_string());
     let found = hands()?.data_list(fleet).await.map_err(|error| chain(&error))?;
     for key in found.iter().filter(|key| matches(key)) {
         hands()?.data_remove(key).await.map_err(|error| chain(&error))?;
@@ -113,7 +114,7 @@ pub(crate) async fn data_remove(
     Ok(())
 }
 
-async fn fleet_finish(shared: &Shared, name: &FleetName) -> Result<(), String> {
+async fn fleet_finish(shared: &Shared, term: Term, name: &FleetName) -> Result<(), String> {
     failpoint("fleet_forget:before");
     let fleet = match shared.store.fleet_get(name).await {
         Ok(fleet) if fleet.deleting => fleet,
@@ -121,13 +122,13 @@ async fn fleet_finish(shared: &Shared, name: &FleetName) -> Result<(), String> {
         _ => return Ok(()),
     };
     if fleet.cleanup {
-        data_remove(shared, name, |_| true).await?;
+        data_remove(shared, term, name, |_| true).await?;
         failpoint("fleet_forget:cleaned");
     }
-    let runtime = shared.hands().map_err(|error| error.to_string())?;
+    let runtime = shared.hands(term).map_err(|error| error.to_string())?;
     runtime.fleet_remove(name).await.map_err(|error| chain(&error))?;
     failpoint("fleet_forget:removed");
-    match shared.store.fleet_forget(name).await {
+    match shared.store.fleet_forget(term, name).await {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(chain(&error)),
         _ => Ok(()),
     }

@@ -25,6 +25,7 @@ use chassis_core::key::parse_instance_name;
 use chassis_core::{AgentKey, EventKind, InstanceKey};
 use chassis_runtime::{LogChunk, LogOptions, LogStream, Runtime};
 use chassis_spec::{FleetName, Seconds};
+use chassis_store::Term;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
@@ -98,14 +99,14 @@ pub(crate) struct Kept {
 
 /// Copies what a container that is about to be removed has printed, if the agent wants that. What goes wrong is told, and
 /// no reason to keep the container.
-pub(crate) async fn keep(shared: &Shared, key: &InstanceKey, id: &str, keep: Seconds) {
+pub(crate) async fn keep(shared: &Shared, term: Term, key: &InstanceKey, id: &str, keep: Seconds) {
     if keep.0 == 0 {
         return;
     }
     let Err(failure) = shared.kept_logs.keep(&*shared.runtime, key, id, keep).await else { return };
     let message = chain(&failure);
     tracing::warn!(instance = %key, message, "cannot keep all of its output");
-    if let Err(error) = shared.store.instance_event(key, EventKind::OutputLost { message }).await {
+    if let Err(error) = shared.store.instance_event(term, key, EventKind::OutputLost { message }).await {
         tracing::warn!(instance = %key, %error, "cannot store that its output was lost");
     }
 }
@@ -115,7 +116,7 @@ pub(crate) async fn sweep_on(shared: Arc<Shared>) {
     let kept = &shared.kept_logs;
     let mut acts = shared.lead.subscribe();
     loop {
-        if acts.wait_for(|acts| *acts).await.is_err() {
+        if acts.wait_for(Option::is_some).await.is_err() {
             return;
         }
         // How long agents that exist want it kept now. The files of others say it themselves.

@@ -10,15 +10,18 @@
 //!   still holds, at that moment;
 //! - a term begins from what the store has and the node shows, never from what this server remembers: another one may
 //!   have acted in between;
+//! - what was decided in one term is neither done nor written in another: who decides asks for the term first, and hands
+//!   it over with each change;
 //! - what was noted and could not be stored is forgotten with the end of the term, and noted again by whoever acts next.
 //!
 //! A server alone on its database acts from its start to its end.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chassis_runtime::Runtime;
+use chassis_store::{Store, Term};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
@@ -37,10 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Whether this server acts.
 #[derive(Debug)]
 pub(crate) struct Lead {
-    /// Controllers plan and record only while it is true.
-    acts: watch::Sender<bool>,
-    /// The epoch of the lease that the present term began with.
-    term: AtomicU64,
+    /// Controllers plan and record only within a term.
+    term: watch::Sender<Option<Term>>,
     /// The term is to end, or the next one to begin.
     wake: Notify,
     /// Steps that are under way.
@@ -61,10 +62,9 @@ pub(crate) struct NotActing;
 pub(crate) struct StepGuard<'a>(&'a Lead);
 
 impl Lead {
-    pub(crate) fn new(several_servers: bool) -> Self {
+    pub(crate) fn new(several_servers: bool, store: &dyn Store) -> Self {
         Lead {
-            acts: watch::Sender::new(!several_servers),
-            term: AtomicU64::new(0),
+            term: watch::Sender::new(store.term().filter(|_| !several_servers)),
             wake: Notify::new(),
             steps: AtomicUsize::new(0),
             alone: !several_servers,
@@ -79,7 +79,12 @@ impl Lead {
 
     /// Whether controllers plan and record, or only look.
     pub(crate) fn acts(&self) -> bool {
-        *self.acts.borrow()
+        self.term().is_some()
+    }
+
+    /// The term in which controllers plan and record; none while they only look.
+    pub(crate) fn term(&self) -> Option<Term> {
+        *self.term.borrow()
     }
 
     /// Why this server never acts, if that is so, and what to do about it.
@@ -87,8 +92,8 @@ impl Lead {
         self.refusal.get().map(String::as_str)
     }
 
-    pub(crate) fn subscribe(&self) -> watch::Receiver<bool> {
-        self.acts.subscribe()
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Term>> {
+        self.term.subscribe()
     }
 
     pub(crate) fn step(&self) -> StepGuard<'_> {
@@ -97,9 +102,9 @@ impl Lead {
     }
 
     fn end(&self) -> bool {
-        let ended = self.acts.send_replace(false);
+        let ended = self.term.send_replace(None);
         self.wake.notify_one();
-        ended
+        ended.is_some()
     }
 }
 
@@ -110,22 +115,20 @@ impl Drop for StepGuard<'_> {
 }
 
 impl Shared {
-    /// The runtime, for those who change something on it. To be asked for right before each change.
-    pub(crate) fn hands(&self) -> Result<&dyn Runtime, NotActing> {
-        if self.lead.acts() && self.term_holds() {
-            return Ok(&*self.runtime);
+    /// The runtime, for those who decided in this term to change something on it. To be asked for right before each change.
+    pub(crate) fn hands(&self, term: Term) -> Result<&dyn Runtime, NotActing> {
+        if self.lead.term() == Some(term) {
+            if self.term_holds(term) {
+                return Ok(&*self.runtime);
+            }
+            self.stand_down();
         }
-        self.stand_down();
         Err(NotActing)
     }
 
-    /// True as long as the lease is the one that the term began with, by this machine's clock.
-    fn term_holds(&self) -> bool {
-        self.store.is_acting() && self.epoch() == self.lead.term.load(Ordering::Relaxed)
-    }
-
-    fn epoch(&self) -> u64 {
-        self.store.lease().map_or(0, |lease| lease.epoch)
+    /// True as long as the lease is that of the term, by this machine's clock.
+    fn term_holds(&self, term: Term) -> bool {
+        self.store.term() == Some(term)
     }
 
     /// Ends to act, quietly: somebody else may act already.
@@ -135,14 +138,15 @@ impl Shared {
         }
     }
 
-    /// Ends the term if the store no longer lets this server act. True if it does not.
-    pub(crate) fn is_fenced(&self, error: &chassis_store::Error) -> bool {
+    /// Ends the term if the store no longer lets this server act in it. True if it does not.
+    pub(crate) fn is_fenced(&self, term: Term, error: &chassis_store::Error) -> bool {
         use chassis_store::Error;
         let fenced = matches!(
             error,
             Error::NotActing | Error::Unavailable { .. } | Error::Uncertain(_) | Error::Closed
         );
-        if fenced && !self.lead.alone {
+        // The next one may have begun since.
+        if fenced && self.lead.term() == Some(term) {
             self.stand_down();
         }
         fenced && !self.lead.alone
@@ -170,12 +174,12 @@ pub(crate) async fn lead(shared: Arc<Shared>) {
         if may_act.wait_for(|may_act| *may_act).await.is_err() {
             return;
         }
-        if !shared.store.is_acting() {
+        let Some(term) = shared.store.term() else {
             // It has run out, and the store is about to say so.
             tokio::time::sleep(PAUSE).await;
             continue;
-        }
-        match begin(&shared).await {
+        };
+        match begin(&shared, term).await {
             Ok(Owner::Us) => {}
             Ok(Owner::Other(why)) => return refuse(&shared, why).await,
             Err(message) => {
@@ -186,7 +190,7 @@ pub(crate) async fn lead(shared: Arc<Shared>) {
                 continue;
             }
         }
-        while shared.lead.acts() && shared.term_holds() {
+        while shared.lead.acts() && shared.term_holds(term) {
             tokio::select! {
                 changed = may_act.changed() => if changed.is_err() { return },
                 () = shared.lead.wake.notified() => {}
@@ -218,16 +222,14 @@ async fn runtime_wait(shared: &Shared) -> Result<(), String> {
 }
 
 /// Takes over: everything as the store has it, then as the node shows it, and only then is anything planned.
-async fn begin(shared: &Arc<Shared>) -> Result<Owner, String> {
-    let term = shared.epoch();
+async fn begin(shared: &Arc<Shared>, term: Term) -> Result<Owner, String> {
     runtime_wait(shared).await?;
-    if let Owner::Other(why) = node::claim(shared).await? {
+    if let Owner::Other(why) = node::claim(shared, term).await? {
         return Ok(Owner::Other(why));
     }
     follow::agents_load(shared).await.map_err(|error| chain(&error))?;
-    shared.lead.term.store(term, Ordering::Relaxed);
     let strays = runtime_watch::resync(shared).await.map_err(|error| chain(&error))?;
-    if !shared.term_holds() {
+    if !shared.term_holds(term) {
         return Err("the lease was lost while everything was loaded".to_owned());
     }
     for agent in shared.agents() {
@@ -235,8 +237,8 @@ async fn begin(shared: &Arc<Shared>) -> Result<Owner, String> {
         state.extras_forget();
         state.watch_anew(Timestamp::now());
     }
-    shared.lead.acts.send_replace(true);
-    tracing::info!(epoch = term, "this server acts");
+    shared.lead.term.send_replace(Some(term));
+    tracing::info!(epoch = term.epoch(), "this server acts");
     runtime_watch::strays_remove(shared, strays);
     runtime_watch::unblock(shared);
     fleet::fleets_sweep(shared).await;

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use chassis_store::Term;
+
 use crate::error::chain;
 use crate::shared::Shared;
 
@@ -25,9 +27,9 @@ pub(crate) async fn owner(shared: &Shared) -> Result<Owner, String> {
 }
 
 /// The same for a server that is about to act: if nobody has acted yet, this node is the one from now on.
-pub(crate) async fn claim(shared: &Shared) -> Result<Owner, String> {
+pub(crate) async fn claim(shared: &Shared, term: Term) -> Result<Owner, String> {
     let node = identity(shared).await?;
-    let claimed = shared.store.node_claim(&node, shared.claim_node).await;
+    let claimed = shared.store.node_claim(term, &node, shared.claim_node).await;
     let kept = claimed.map_err(|error| chain(&error))?;
     Ok(if kept == node { Owner::Us } else { other(&kept, &node) })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chassis_core::rollout::{Decision, EXTRA_FIRST, Tally, advance, extras, tally};
 use chassis_core::{AgentDesired, Desired, Limits, Memory, Observed, Pin, Rollout, Wanted};
 use chassis_spec::AgentSpec;
-use chassis_store::InstanceRecord;
+use chassis_store::{InstanceRecord, Term};
 use jiff::Timestamp;
 
 use crate::controller::{AgentController, agents_reload};
@@ -182,20 +182,25 @@ impl AgentState {
 
 /// Stores what was decided about a rollout, and takes over what the agent is then. False if this server does not act any
 /// more.
-pub(crate) async fn conclude(shared: &Arc<Shared>, agent: &AgentController, judgement: Judgement) -> bool {
+pub(crate) async fn conclude(
+    shared: &Arc<Shared>,
+    agent: &AgentController,
+    term: Term,
+    judgement: Judgement,
+) -> bool {
     let Judgement { before, decision } = judgement;
     let key = agent.key();
     let kept = match decision {
         Decision::Keep { rollout, event } => {
             failpoint("rollout:before");
-            let kept = shared.store.rollout_record(key, &before, &rollout, event).await;
+            let kept = shared.store.rollout_record(term, key, &before, &rollout, event).await;
             failpoint("rollout:after");
             kept
         }
         Decision::RollBack { why } => {
             tracing::warn!(agent = %key, revision = before.revision, why, "the revision failed, going back");
             failpoint("rollback:before");
-            let kept = shared.store.rollout_roll_back(key, &before, &why).await;
+            let kept = shared.store.rollout_roll_back(term, key, &before, &why).await;
             failpoint("rollback:after");
             kept
         }
@@ -205,7 +210,7 @@ pub(crate) async fn conclude(shared: &Arc<Shared>, agent: &AgentController, judg
         Err(error) => Err(error),
     };
     if let Err(error) = reloaded {
-        if shared.is_fenced(&error) {
+        if shared.is_fenced(term, &error) {
             return false;
         }
         tracing::warn!(agent = %key, error = chain(&error), "cannot store how far a rollout is, will try again");

@@ -107,6 +107,7 @@ impl Shared {
         let kept_logs = KeptLogs::new(data_dir.kept_logs(), options.kept_logs_max);
         let metrics = Metrics::default();
         store.commit_observe(metrics.commit_observer());
+        let lead = Lead::new(options.database.is_some(), &*store);
         Arc::new(Shared {
             store,
             runtime,
@@ -124,7 +125,7 @@ impl Shared {
             doors,
             server_name: options.server_name.clone(),
             claim_node: options.claim_node,
-            lead: Lead::new(options.database.is_some()),
+            lead,
             fleets: Fleets::default(),
             agents: RwLock::default(),
             health: watch::Sender::new(Health::Unknown),

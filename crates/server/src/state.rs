@@ -17,7 +17,7 @@ use chassis_core::{
 };
 use chassis_runtime::Owned;
 use chassis_spec::{AgentSpec, Drain, HealthCheck, RestartPolicy};
-use chassis_store::{AgentRecord, InstanceUpdate};
+use chassis_store::{AgentRecord, InstanceUpdate, Term};
 use jiff::Timestamp;
 
 use self::seen::{claim, ended};
@@ -43,7 +43,7 @@ pub(crate) struct AgentState {
     pub(crate) pin: Option<Pin>,
     pub(crate) rollout: Option<Rollout>,
     /// This server acts, and what is remembered is what is stored or about to be.
-    leads: bool,
+    leads: Option<Term>,
     /// The agent is no more, and its controller ends.
     pub(crate) gone: bool,
     /// Since when the instances could be looked at.
@@ -80,6 +80,8 @@ pub(crate) struct Slot {
 /// What a controller does next.
 #[derive(Debug, Default)]
 pub(crate) struct Next {
+    /// In which this was decided; nothing but looks and watches without one.
+    pub(crate) term: Option<Term>,
     /// To be stored before anything is done.
     pub(crate) updates: Vec<InstanceUpdate>,
     pub(crate) steps: Vec<Step>,
@@ -134,7 +136,7 @@ impl AgentState {
             serving: Arc::clone(&record.agent.serving),
             pin: None,
             rollout: None,
-            leads: false,
+            leads: None,
             gone: false,
             watched_since: Timestamp::now(),
             slots: BTreeMap::new(),
@@ -242,20 +244,21 @@ impl AgentState {
         self.slots.values().any(|slot| slot.instance.health.health == Some(Verdict::Unhealthy))
     }
 
-    /// Notes what is new, and decides what to do; unless this server `acts`, that is no more than to look. The instances
+    /// Notes what is new, and decides what to do; without a term to act in, that is no more than to look. The instances
     /// of the returned steps are busy until [`AgentState::finish`]. `budget` gives leave to restart an unhealthy instance,
     /// or says when to ask again. `restarts_held`: as in [`AgentDesired`].
     pub(crate) fn next(
         &mut self,
         now: Timestamp,
-        acts: bool,
+        term: Option<Term>,
         restarts_held: bool,
         mut budget: impl FnMut() -> Result<(), Timestamp>,
     ) -> Next {
-        self.lead(acts);
+        self.lead(term);
+        let acts = term.is_some();
         let (serving, spec) = (Arc::clone(&self.serving), Arc::clone(&self.spec));
         let agent = desired(&serving, &spec, self.rollout.as_ref());
-        let mut next = Next::default();
+        let mut next = Next { term, ..Next::default() };
         for (number, slot) in &mut self.slots {
             let noted = slot.instance.memory.note(
                 &slot.instance.desired,
@@ -349,7 +352,7 @@ impl AgentState {
                 slot.look = Some(Instant::now());
                 None
             }
-            Outcome::Failed { .. } if overtaken || !self.leads => {
+            Outcome::Failed { .. } if overtaken || self.leads.is_none() => {
                 slot.look = Some(Instant::now());
                 None
             }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use chassis_core::{AgentKey, InstanceKey, RunState};
 use chassis_runtime::{Owned, RuntimeEvent};
 use chassis_spec::LogsSpec;
+use chassis_store::Term;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
@@ -132,12 +133,10 @@ pub(crate) async fn resync(shared: &Arc<Shared>) -> chassis_runtime::Result<Vec<
 
 /// Has what guards the networks looked at: a firewall that was reloaded has forgotten it. Only who acts does.
 pub(crate) fn networks_check(shared: &Arc<Shared>) {
-    if !shared.lead.acts() {
-        return;
-    }
+    let Some(term) = shared.lead.term() else { return };
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        let Ok(runtime) = shared.hands() else { return };
+        let Ok(runtime) = shared.hands(term) else { return };
         if let Err(error) = runtime.networks_check().await {
             tracing::warn!(error = chain(&error), "cannot look at what guards the networks");
         }
@@ -149,8 +148,10 @@ fn hear(shared: &Arc<Shared>, key: InstanceKey, id: Box<str>) {
     let agent = shared.agent(&key.agent_key());
     match agent.filter(|agent| agent.state().look(key.number, id.clone())) {
         Some(agent) => agent.wake(),
-        None if shared.lead.acts() => stray_look(shared, key, id),
-        None => shared.relist_if_observing(),
+        None => match shared.lead.term() {
+            Some(term) => stray_look(shared, term, key, id),
+            None => shared.relist_if_observing(),
+        },
     }
 }
 
@@ -163,7 +164,7 @@ pub(crate) fn unblock(shared: &Shared) {
 }
 
 /// A container of an instance that does not exist: a server that was killed had asked for it, and it was made since.
-fn stray_look(shared: &Arc<Shared>, key: InstanceKey, id: Box<str>) {
+fn stray_look(shared: &Arc<Shared>, term: Term, key: InstanceKey, id: Box<str>) {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         let found = shared.runtime.instance_inspect(&id).await;
@@ -171,29 +172,29 @@ fn stray_look(shared: &Arc<Shared>, key: InstanceKey, id: Box<str>) {
             && owned.observed.name_is_right
         {
             tracing::info!(instance = %key, "found a container that nobody wants");
-            stray_remove(&shared, id);
+            stray_remove(&shared, term, id);
         }
     });
 }
 
 /// Removes what nobody wants. Of a server that does not act that cannot be said: it may be behind those who want it.
 pub(crate) fn strays_remove(shared: &Arc<Shared>, strays: Vec<Box<str>>) {
-    if shared.lead.acts() {
+    if let Some(term) = shared.lead.term() {
         for id in strays {
-            stray_remove(shared, id);
+            stray_remove(shared, term, id);
         }
     }
 }
 
-fn stray_remove(shared: &Arc<Shared>, id: Box<str>) {
+fn stray_remove(shared: &Arc<Shared>, term: Term, id: Box<str>) {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         if let Ok(Some(owned)) = shared.runtime.instance_inspect(&id).await
             && owned.observed.state != RunState::Created
         {
-            kept_logs::keep(&shared, &owned.key, &id, LogsSpec::default().keep).await;
+            kept_logs::keep(&shared, term, &owned.key, &id, LogsSpec::default().keep).await;
         }
-        let Ok(runtime) = shared.hands() else { return };
+        let Ok(runtime) = shared.hands(term) else { return };
         if let Err(error) = runtime.instance_remove(&id).await {
             tracing::warn!(container = %id, error = chain(&error), "cannot remove a container that nobody wants");
         }

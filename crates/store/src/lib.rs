@@ -5,7 +5,8 @@
 //! with each change; a caller that passes the version it saw is refused if somebody was faster.
 //!
 //! What only controllers do is for the server that acts: such an operation (`*_forget`, `*_record`, `instance_event`,
-//! `revision_pin`, `rollout_roll_back`) fails with [`Error::NotActing`] on every other, inside its transaction.
+//! `revision_pin`, `rollout_roll_back`) takes the [`Term`] in which it was decided, and fails with [`Error::NotActing`]
+//! inside its transaction unless that is the present one.
 
 mod access;
 mod copy;
@@ -29,7 +30,7 @@ pub use sqlite::{Inspection, inspect, key_id, migrate_sqlite};
 pub use types::{
     Agent, AgentChange, AgentOutcome, AgentRecord, Applied, Apply, Commit, CommitObserver, EventFilter,
     Fleet, InstanceChange, InstanceRecord, InstanceUpdate, Lease, Revision, RevisionOutcome, Scope,
-    SecretInfo, Seen, Server,
+    SecretInfo, Seen, Server, Term,
 };
 
 use async_trait::async_trait;
@@ -58,6 +59,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// The same, asked of this machine's clock at this moment: false as soon as the lease may have run out, also in a
     /// process that was stopped and has not yet noticed. To be asked before each action on a runtime.
     fn is_acting(&self) -> bool;
+    /// The present term, while [`Store::is_acting`].
+    fn term(&self) -> Option<Term>;
     /// Who acts, as far as is known; none where a database serves one server only.
     fn lease(&self) -> Option<Lease>;
     /// Gives the lease back for good, so that another server acts at once: for the end of a server, once nothing
@@ -74,7 +77,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// On which node the instances run, in the servers' own words; none before one has acted.
     async fn node_get(&self) -> Result<Option<String>>;
     /// Keeps on which node the instances run. Unless `replace`, what was kept first stays; returns what is kept.
-    async fn node_claim(&self, node: &str, replace: bool) -> Result<String>;
+    async fn node_claim(&self, term: Term, node: &str, replace: bool) -> Result<String>;
 
     /// Makes an empty fleet. Fails with [`Error::FleetExists`].
     async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet>;
@@ -84,7 +87,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Marks the fleet, its agents and their instances for deletion; with their data if `cleanup`.
     async fn fleet_delete(&self, name: &FleetName, cleanup: bool, expected: Option<u64>) -> Result<Fleet>;
     /// Ends the deletion once the last agent is gone: takes away the fleet and its secrets.
-    async fn fleet_forget(&self, name: &FleetName) -> Result<()>;
+    async fn fleet_forget(&self, term: Term, name: &FleetName) -> Result<()>;
 
     /// Declares agents of one fleet: new ones are created, changed ones get a revision, `replicas` scales.
     /// With `dry_run` it answers the same and changes nothing.
@@ -98,13 +101,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn agent_delete(&self, key: &AgentKey, cleanup: bool, expected: Option<u64>)
     -> Result<AgentRecord>;
     /// Ends the deletion once the last instance is gone.
-    async fn agent_forget(&self, key: &AgentKey) -> Result<()>;
+    async fn agent_forget(&self, term: Term, key: &AgentKey) -> Result<()>;
 
     /// Every revision that is kept, oldest first.
     async fn revision_list(&self, key: &AgentKey) -> Result<Vec<Revision>>;
     async fn revision_get(&self, key: &AgentKey, revision: u64) -> Result<Revision>;
     /// Keeps which image a revision runs, and all that share its containers. The first one wins, and is returned.
-    async fn revision_pin(&self, key: &AgentKey, revision: u64, pin: &Pin) -> Result<Pin>;
+    async fn revision_pin(&self, term: Term, key: &AgentKey, revision: u64, pin: &Pin) -> Result<Pin>;
     /// Makes a new revision with the definition and the image of an earlier one: of `to`, or of the last other one that
     /// was complete. With `dry_run` it answers the same and changes nothing.
     async fn revision_undo(&self, key: &AgentKey, to: Option<u64>, dry_run: bool) -> Result<AgentOutcome>;
@@ -119,6 +122,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Keeps what became of the rollout `before`. False, and nothing is kept, if the agent's is another one by now.
     async fn rollout_record(
         &self,
+        term: Term,
         key: &AgentKey,
         before: &Rollout,
         after: &Rollout,
@@ -126,7 +130,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     ) -> Result<bool>;
     /// Makes a new revision with what [`Rollout::from`] names. False, and nothing is done, if the agent's rollout is
     /// another one by now.
-    async fn rollout_roll_back(&self, key: &AgentKey, before: &Rollout, why: &str) -> Result<bool>;
+    async fn rollout_roll_back(
+        &self,
+        term: Term,
+        key: &AgentKey,
+        before: &Rollout,
+        why: &str,
+    ) -> Result<bool>;
     /// Pauses the agent's rollouts, also those to come, or lets them go on. False if that is so already.
     async fn rollout_pause(&self, key: &AgentKey, paused: bool) -> Result<bool>;
 
@@ -136,13 +146,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Takes one instance away, and so lowers its agent's count.
     async fn instance_delete(&self, key: &InstanceKey, cleanup: bool) -> Result<AgentRecord>;
     /// Keeps what controllers noted, with the events that tell of it. Instances that are gone are passed over.
-    async fn instance_record(&self, updates: Vec<InstanceUpdate>) -> Result<()>;
+    async fn instance_record(&self, term: Term, updates: Vec<InstanceUpdate>) -> Result<()>;
     /// The last runs of an instance that are over, the newest first; none if there is no such instance.
     async fn instance_exits(&self, key: &InstanceKey) -> Result<Vec<ExitRecord>>;
     /// Appends an event of an instance that changes nothing of it.
-    async fn instance_event(&self, key: &InstanceKey, kind: EventKind) -> Result<()>;
+    async fn instance_event(&self, term: Term, key: &InstanceKey, kind: EventKind) -> Result<()>;
     /// Ends the deletion of an instance whose container, and data if asked, are gone.
-    async fn instance_forget(&self, key: &InstanceKey, cleanup: bool) -> Result<()>;
+    async fn instance_forget(&self, term: Term, key: &InstanceKey, cleanup: bool) -> Result<()>;
 
     /// What is kept of a request with this key; see [`KeyedRequest`].
     async fn keyed_find(&self, caller: &str, key: &str) -> Result<Option<KeptRequest>>;

@@ -38,7 +38,7 @@ use crate::error::{Error, Result};
 use crate::keyed::{KeptAnswer, KeptRequest};
 use crate::types::{
     AgentOutcome, AgentRecord, Applied, Apply, CommitObserver, EventFilter, Fleet, InstanceChange,
-    InstanceUpdate, Lease, Revision, Scope, SecretInfo, Seen, Server,
+    InstanceUpdate, Lease, Revision, Scope, SecretInfo, Seen, Server, Term,
 };
 use worker::{Reader, Writer};
 
@@ -57,7 +57,8 @@ pub struct SqlStore {
 #[async_trait]
 pub(crate) trait Peers: Send + Sync {
     fn acting(&self) -> watch::Receiver<bool>;
-    fn is_acting(&self) -> bool;
+    /// None as soon as the lease may have run out.
+    fn term(&self) -> Option<Term>;
     fn lease(&self) -> Option<Lease>;
     async fn resign(&self);
     fn changes(&self) -> broadcast::Receiver<Seen>;
@@ -98,7 +99,11 @@ impl Store for SqlStore {
     }
 
     fn is_acting(&self) -> bool {
-        self.peers.is_acting()
+        self.peers.term().is_some()
+    }
+
+    fn term(&self) -> Option<Term> {
+        self.peers.term()
     }
 
     fn lease(&self) -> Option<Lease> {
@@ -130,9 +135,9 @@ impl Store for SqlStore {
         self.reader.read(node::get).await
     }
 
-    async fn node_claim(&self, node: &str, replace: bool) -> Result<String> {
+    async fn node_claim(&self, term: Term, node: &str, replace: bool) -> Result<String> {
         let node = node.to_owned();
-        self.writer.act(move |change| node::claim(change, &node, replace)).await
+        self.writer.act(term, move |change| node::claim(change, &node, replace)).await
     }
 
     async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet> {
@@ -154,9 +159,9 @@ impl Store for SqlStore {
         self.writer.write(move |change| fleet::delete(change, &name, cleanup, expected)).await
     }
 
-    async fn fleet_forget(&self, name: &FleetName) -> Result<()> {
+    async fn fleet_forget(&self, term: Term, name: &FleetName) -> Result<()> {
         let name = name.clone();
-        self.writer.act(move |change| fleet::forget(change, &name)).await
+        self.writer.act(term, move |change| fleet::forget(change, &name)).await
     }
 
     async fn apply(&self, apply: &Apply) -> Result<Applied> {
@@ -188,9 +193,9 @@ impl Store for SqlStore {
         self.writer.write(move |change| agent::delete(change, &key, cleanup, expected)).await
     }
 
-    async fn agent_forget(&self, key: &AgentKey) -> Result<()> {
+    async fn agent_forget(&self, term: Term, key: &AgentKey) -> Result<()> {
         let key = key.clone();
-        self.writer.act(move |change| agent::forget(change, &key)).await
+        self.writer.act(term, move |change| agent::forget(change, &key)).await
     }
 
     async fn revision_list(&self, key: &AgentKey) -> Result<Vec<Revision>> {
@@ -203,9 +208,9 @@ impl Store for SqlStore {
         self.reader.read(move |connection| revision::get(connection, &key, number)).await
     }
 
-    async fn revision_pin(&self, key: &AgentKey, number: u64, pin: &Pin) -> Result<Pin> {
+    async fn revision_pin(&self, term: Term, key: &AgentKey, number: u64, pin: &Pin) -> Result<Pin> {
         let (key, pin) = (key.clone(), pin.clone());
-        self.writer.act(move |change| revision::pin(change, &key, number, &pin)).await
+        self.writer.act(term, move |change| revision::pin(change, &key, number, &pin)).await
     }
 
     async fn revision_undo(&self, key: &AgentKey, to: Option<u64>, dry_run: bool) -> Result<AgentOutcome> {
@@ -227,18 +232,25 @@ impl Store for SqlStore {
 
     async fn rollout_record(
         &self,
+        term: Term,
         key: &AgentKey,
         before: &Rollout,
         after: &Rollout,
         event: Option<EventKind>,
     ) -> Result<bool> {
         let (key, before, after) = (key.clone(), before.clone(), after.clone());
-        self.writer.act(move |change| revision::record(change, &key, &before, &after, event)).await
+        self.writer.act(term, move |change| revision::record(change, &key, &before, &after, event)).await
     }
 
-    async fn rollout_roll_back(&self, key: &AgentKey, before: &Rollout, why: &str) -> Result<bool> {
+    async fn rollout_roll_back(
+        &self,
+        term: Term,
+        key: &AgentKey,
+        before: &Rollout,
+        why: &str,
+    ) -> Result<bool> {
         let (key, before, why) = (key.clone(), before.clone(), why.to_owned());
-        self.writer.act(move |change| revision::roll_back(change, &key, &before, &why)).await
+        self.writer.act(term, move |change| revision::roll_back(change, &key, &before, &why)).await
     }
 
     async fn rollout_pause(&self, key: &AgentKey, paused: bool) -> Result<bool> {
@@ -256,8 +268,8 @@ impl Store for SqlStore {
         self.writer.write(move |change| instance::delete(change, &key, cleanup)).await
     }
 
-    async fn instance_record(&self, updates: Vec<InstanceUpdate>) -> Result<()> {
-        self.writer.act(move |change| instance::record(change, updates)).await
+    async fn instance_record(&self, term: Term, updates: Vec<InstanceUpdate>) -> Result<()> {
+        self.writer.act(term, move |change| instance::record(change, updates)).await
     }
 
     async fn instance_exits(&self, key: &InstanceKey) -> Result<Vec<ExitRecord>> {
@@ -265,14 +277,14 @@ impl Store for SqlStore {
         self.reader.read(move |connection| exit::list(connection, &key)).await
     }
 
-    async fn instance_event(&self, key: &InstanceKey, kind: EventKind) -> Result<()> {
+    async fn instance_event(&self, term: Term, key: &InstanceKey, kind: EventKind) -> Result<()> {
         let key = key.clone();
-        self.writer.act(move |change| change.instance_event(&key, kind)).await
+        self.writer.act(term, move |change| change.instance_event(&key, kind)).await
     }
 
-    async fn instance_forget(&self, key: &InstanceKey, cleanup: bool) -> Result<()> {
+    async fn instance_forget(&self, term: Term, key: &InstanceKey, cleanup: bool) -> Result<()> {
         let key = key.clone();
-        self.writer.act(move |change| instance::forget(change, &key, cleanup)).await
+        self.writer.act(term, move |change| instance::forget(change, &key, cleanup)).await
     }
 
     async fn keyed_find(&self, caller: &str, key: &str) -> Result<Option<KeptRequest>> {

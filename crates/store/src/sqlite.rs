@@ -21,7 +21,7 @@ use crate::sql::connection::{Connection, params};
 use crate::sql::key::{KeySource, Keys};
 use crate::sql::worker::{Reader, Writer, WriterState};
 use crate::sql::{Peers, SqlStore, event};
-use crate::types::{Lease, Seen};
+use crate::types::{Lease, Seen, Term};
 use connection::SqliteSession;
 
 /// Opens a database that must be there, and brings its schema up to date.
@@ -72,8 +72,8 @@ impl Peers for Alone {
         self.acting.subscribe()
     }
 
-    fn is_acting(&self) -> bool {
-        true
+    fn term(&self) -> Option<Term> {
+        Some(Term::ONLY)
     }
 
     fn lease(&self) -> Option<Lease> {

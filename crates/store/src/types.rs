@@ -199,6 +199,22 @@ pub struct Lease {
     pub ours: bool,
 }
 
+/// One time that a server acts, from its taking the lease to its losing it. Whoever decides something as the server that
+/// acts asks for it before looking at what the decision rests on, and hands it over with each write that follows: should
+/// another server have acted in between, the write is refused, also if this server acts again by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Term(pub(crate) u64);
+
+impl Term {
+    /// Of a server that is alone on its database.
+    pub(crate) const ONLY: Term = Term(0);
+
+    /// That of the lease, which grows with each takeover; 0 where there is no lease.
+    pub fn epoch(self) -> u64 {
+        self.0
+    }
+}
+
 /// A server that has the database open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {

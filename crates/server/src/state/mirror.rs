@@ -5,20 +5,20 @@ use std::time::Instant;
 
 use chassis_core::rollout::EXTRA_FIRST;
 use chassis_core::{Desired, Memory, Observed, Wanted};
-use chassis_store::{AgentRecord, InstanceRecord};
+use chassis_store::{AgentRecord, InstanceRecord, Term};
 
 use super::{AgentState, Slot, Step};
 
 impl AgentState {
     /// Takes over a record, unless a newer one was taken over before. One who acts has its own memory of runs, and takes
     /// over only what is wanted. Returns whether there are instances that were unknown.
-    pub(crate) fn take(&mut self, record: AgentRecord, acts: bool) -> bool {
+    pub(crate) fn take(&mut self, record: AgentRecord, term: Option<Term>) -> bool {
         let agent = &record.agent;
         if (agent.created_at, agent.version) < (self.created_at, self.version) {
             return false;
         }
         let before = self.slots.len();
-        if acts && self.leads {
+        if term.is_some() && self.leads == term {
             self.reload(record);
             return false;
         }
@@ -31,9 +31,9 @@ impl AgentState {
         self.slots.len() > before
     }
 
-    /// Begins to act, or ends to. What was only seen so far is noted anew by who begins, so that it is stored and told.
-    pub(super) fn lead(&mut self, acts: bool) {
-        if acts && !self.leads {
+    /// Begins a term, or ends it. What was only seen so far is noted anew by who begins, so that it is stored and told.
+    pub(super) fn lead(&mut self, term: Option<Term>) {
+        if term.is_some() && self.leads != term {
             for slot in self.slots.values_mut() {
                 slot.events.clear();
                 slot.unsaved = slot.overdue.take().is_some();
@@ -42,7 +42,7 @@ impl AgentState {
                 }
             }
         }
-        self.leads = acts;
+        self.leads = term;
     }
 
     fn mirror(&mut self, record: AgentRecord) {

@@ -28,7 +28,7 @@ use super::shared::{Shared, now};
 use crate::error::{Error, Result};
 use crate::sql::Peers;
 use crate::sql::connection::{Fault, FaultKind};
-use crate::types::{Lease, Seen};
+use crate::types::{Lease, Seen, Term};
 
 /// How long the lease lasts: with the time that the next server needs to take it, also on a busy machine, less than five
 /// seconds.
@@ -94,8 +94,8 @@ impl Peers for Keeper {
         self.shared.acting.subscribe()
     }
 
-    fn is_acting(&self) -> bool {
-        !self.shared.left().is_zero()
+    fn term(&self) -> Option<Term> {
+        self.shared.term()
     }
 
     fn lease(&self) -> Option<Lease> {

@@ -5,7 +5,6 @@
 //! answers again; only if that takes longer than [`PATIENCE`] is the caller told that nobody knows.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use super::options::PostgresOptions;
 use super::shared::Shared;
 use crate::sql::connection::{Connection, Fault, FaultKind, Outcome, Row, ToColumn, params};
 use crate::sql::worker::{News, Session};
+use crate::types::Term;
 
 /// The lock that every transaction that writes holds: writes of all servers come one after the other, and events
 /// become visible in the order of their ids. `chas`, `sis`.
@@ -166,10 +166,13 @@ impl Session for PostgresSession {
         self.open = false;
     }
 
-    fn may_act(&self) -> Outcome<bool> {
-        let epoch = self.shared.epoch.load(Ordering::Acquire);
+    fn may_act(&self, term: Term) -> Outcome<bool> {
+        // Who has resigned has, whatever the row says.
+        if self.shared.term() != Some(term) {
+            return Ok(false);
+        }
         let sql = "SELECT count(*) FROM lease WHERE epoch = ?1 AND expires_at > clock_timestamp()";
-        Ok(epoch != 0 && self.connection().value::<u64>(sql, params![epoch])? == 1)
+        Ok(self.connection().value::<u64>(sql, params![term.epoch()])? == 1)
     }
 
     fn scrub(&mut self) -> Outcome<()> {

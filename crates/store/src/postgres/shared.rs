@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::sql::connection::Fault;
 use crate::sql::worker::News;
-use crate::types::{Lease, Seen};
+use crate::types::{Lease, Seen, Term};
 
 /// Notices that a slow follower may leave waiting.
 const NOTICES: usize = 256;
@@ -20,7 +20,7 @@ pub(super) struct Shared {
     /// Random for each start: tells our notices and our lease from others'.
     pub owner: String,
     /// The epoch of our lease; 0 without one.
-    pub epoch: AtomicU64,
+    epoch: AtomicU64,
     /// Until when the lease is ours for certain, by [`now`].
     valid_until: AtomicU64,
     pub acting: watch::Sender<bool>,
@@ -54,6 +54,12 @@ impl Shared {
             newest: watch::Sender::new(newest),
             lost_since: Mutex::new(None),
         }
+    }
+
+    /// The term of our lease, as long as that is ours for certain.
+    pub(super) fn term(&self) -> Option<Term> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        (epoch != 0 && !self.left().is_zero()).then_some(Term(epoch))
     }
 
     /// How long the lease is ours for certain.

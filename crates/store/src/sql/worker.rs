@@ -27,7 +27,7 @@ use super::key::Keys;
 use super::keyed;
 use crate::error::{Error, Result};
 use crate::keyed::KeyedRequest;
-use crate::types::{Commit, CommitObserver};
+use crate::types::{Commit, CommitObserver, Term};
 
 /// Bounds how long the first of a batch waits for the last.
 const BATCH: usize = 256;
@@ -41,8 +41,8 @@ pub(crate) trait Session {
     fn commit(&mut self, news: &News) -> Outcome<()>;
     /// Undoes the transaction, if there still is one.
     fn rollback(&mut self);
-    /// Whether the transaction is that of the server that acts, and that stays so until it ends.
-    fn may_act(&self) -> Outcome<bool>;
+    /// Whether this is the present term, which it then stays until the transaction ends.
+    fn may_act(&self, term: Term) -> Outcome<bool>;
     /// Overwrites what was deleted, also where the database keeps it for a while.
     fn scrub(&mut self) -> Outcome<()>;
 }
@@ -67,7 +67,7 @@ pub(crate) struct Change<'a> {
     /// The id of the newest event, once it is known.
     newest: Cell<Option<u64>>,
     touched: RefCell<BTreeSet<AgentKey>>,
-    may_act: Cell<Option<bool>>,
+    may_act: Cell<Option<(Term, bool)>>,
 }
 
 /// What the writing thread owns.
@@ -118,13 +118,13 @@ struct Worker<J> {
 // === impl Change ===
 
 impl Change<'_> {
-    /// Refuses what only the server that acts may do. Nobody takes over before the transaction ends.
-    pub(crate) fn fence(&self) -> Result<()> {
+    /// Refuses what was decided in another term than the present one. Nobody takes over before the transaction ends.
+    fn fence(&self, term: Term) -> Result<()> {
         let may_act = match self.may_act.get() {
-            Some(known) => known,
-            None => self.session.may_act()?,
+            Some((known, may_act)) if known == term => may_act,
+            _ => self.session.may_act(term)?,
         };
-        self.may_act.set(Some(may_act));
+        self.may_act.set(Some((term, may_act)));
         if may_act { Ok(()) } else { Err(Error::NotActing) }
     }
 
@@ -210,14 +210,14 @@ impl Writer {
         answered.instrument(span).await.map_err(|_| Error::Closed)?
     }
 
-    /// The same for what only the server that acts may do.
-    pub(crate) async fn act<T, F>(&self, operation: F) -> Result<T>
+    /// The same for what only the server that acts may do, and decided in this term.
+    pub(crate) async fn act<T, F>(&self, term: Term, operation: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Change<'_>) -> Result<T> + Send + 'static,
     {
         self.write(move |change| {
-            change.fence()?;
+            change.fence(term)?;
             operation(change)
         })
         .await

@@ -8,6 +8,7 @@ use rusqlite::{Connection as Database, ErrorCode, params_from_iter};
 use crate::error::Error;
 use crate::sql::connection::{Column, Columns, Connection, Fault, FaultKind, Outcome, Row, ToColumn};
 use crate::sql::worker::{News, Session};
+use crate::types::Term;
 
 /// A connection, and how its transactions begin.
 pub(super) struct SqliteSession {
@@ -113,7 +114,7 @@ impl Session for SqliteSession {
         }
     }
 
-    fn may_act(&self) -> Outcome<bool> {
+    fn may_act(&self, _: Term) -> Outcome<bool> {
         Ok(true)
     }
 

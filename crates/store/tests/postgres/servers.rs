@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::home::{Home, acts};
-use crate::support::{agent, apply, code, fleet, instance, secret, spec, value};
+use crate::support::{agent, apply, code, events, fleet, instance, secret, spec, term, value};
 
 /// Within which another server acts once one has gone.
 const TAKEOVER: Duration = Duration::from_secs(5);
@@ -33,23 +33,52 @@ async fn one_acts_and_the_others_are_refused_what_only_it_may_do() {
     // Everybody changes what people want; only one says what became of it.
     apply(&second, vec![spec("web", json!({"replicas": 2}))]).await.unwrap();
     assert_eq!(
-        code(second.instance_event(&instance("f", "web", 1), EventKind::StartRequested).await),
+        code(second.instance_event(term(&first), &instance("f", "web", 1), EventKind::StartRequested).await),
         "not_acting"
     );
-    assert_eq!(code(second.instance_record(Vec::new()).await), "not_acting");
-    first.instance_event(&instance("f", "web", 1), EventKind::StartRequested).await.unwrap();
+    assert_eq!(code(second.instance_record(term(&first), Vec::new()).await), "not_acting");
+    first.instance_event(term(&first), &instance("f", "web", 1), EventKind::StartRequested).await.unwrap();
 
     // Who leaves gives the lease back at once, and writes nothing more as the one that acts.
-    let begun = Instant::now();
+    let (begun, ended) = (Instant::now(), term(&first));
     first.resign().await;
-    assert!(!first.is_acting());
+    assert_eq!((first.is_acting(), first.term()), (false, None));
     acts(&second);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(second.lease().unwrap().epoch, lease.epoch + 1);
-    assert_eq!(code(first.instance_record(Vec::new()).await), "not_acting");
+    assert_eq!(code(first.instance_record(ended, Vec::new()).await), "not_acting");
     drop(second);
     pause(Duration::from_millis(200));
     assert!(!first.is_acting(), "who has resigned stays so");
+}
+
+/// Another server takes the lease, and is never heard of again.
+const TAKEN: &str = "UPDATE lease SET owner = 'another', holder = 'another', epoch = epoch + 1,
+    expires_at = clock_timestamp() + interval '300 ms'";
+
+#[tokio::test]
+async fn what_was_decided_in_an_earlier_term_is_refused_by_a_server_that_acts_again() {
+    let home = Home::new();
+    let store = home.open_with_fleet().await;
+    apply(&store, vec![spec("web", json!({}))]).await.unwrap();
+    let web = instance("f", "web", 1);
+    let earlier = term(&store);
+    store.instance_event(earlier, &web, EventKind::StartRequested).await.unwrap();
+
+    home.postgres().sql(home.database(), TAKEN);
+    eventually(SOON, || {
+        let again = store.term().is_some_and(|term| term.epoch() == earlier.epoch() + 2);
+        expect(again, || format!("{:?} acts again", store.lease()))
+    });
+    let count = events(&store).await.len();
+    assert_eq!(code(store.instance_event(earlier, &web, EventKind::StartRequested).await), "not_acting");
+    // Also in one transaction with what is decided now, whichever comes first.
+    let terms = [earlier, term(&store)].repeat(20);
+    let written = terms.iter().map(|term| store.instance_event(*term, &web, EventKind::StartRequested));
+    for (at, written) in join_all(written).await.into_iter().enumerate() {
+        assert_eq!(written.is_ok(), at % 2 == 1, "{written:?}");
+    }
+    assert_eq!(events(&store).await.len(), count + 20);
 }
 
 #[tokio::test]
@@ -235,10 +264,10 @@ async fn child() {
     apply(&store, vec![spec("web", json!({}))]).await.unwrap();
     println!("acts");
     let key = AgentKey { fleet: fleet("f"), agent: "web".parse().unwrap() }.instance(1);
-    let mut refused = None;
+    let (mut refused, term) = (None, term(&store));
     loop {
         let believed = store.is_acting();
-        match store.instance_event(&key, EventKind::StartRequested).await {
+        match store.instance_event(term, &key, EventKind::StartRequested).await {
             Ok(()) if refused.is_some() => println!("acted after {refused:?}, believed: {believed}"),
             Ok(()) => {}
             Err(error) => {

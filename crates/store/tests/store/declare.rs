@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::{
     Home, agent, alive, apply, code, declaration, events, fleet, instance, numbers, picture, secret, spec,
-    value,
+    term, value,
 };
 
 #[tokio::test]
@@ -155,9 +155,15 @@ async fn scaling_fills_the_lowest_free_numbers_and_revives() {
     assert!(revived.desired.started_after.is_some());
     let untouched = record.instances.iter().find(|instance| instance.number == 4).unwrap();
     assert_eq!(untouched.desired.started_after, None);
-    assert_eq!(code(store.instance_forget(&instance("f", "web", 3), false).await), "not_deleting");
-    assert_eq!(code(store.instance_forget(&instance("f", "web", 2), false).await), "not_deleting");
-    store.instance_forget(&instance("f", "web", 2), true).await.unwrap();
+    assert_eq!(
+        code(store.instance_forget(term(&store), &instance("f", "web", 3), false).await),
+        "not_deleting"
+    );
+    assert_eq!(
+        code(store.instance_forget(term(&store), &instance("f", "web", 2), false).await),
+        "not_deleting"
+    );
+    store.instance_forget(term(&store), &instance("f", "web", 2), true).await.unwrap();
 
     let record = store.agent_scale(&web, 1, None).await.unwrap();
     assert_eq!((alive(&record), numbers(&record, Wanted::is_absent)), (vec![1], vec![3, 4, 5, 6]));
@@ -189,8 +195,8 @@ async fn deletion_ends_when_all_is_gone_and_not_before() {
     let (f, web) = (fleet("f"), agent("f", "web"));
     store.secret_write(&f, &secret("key"), value("x"), false).await.unwrap();
     apply(&store, vec![spec("web", json!({}))]).await.unwrap();
-    assert_eq!(code(store.fleet_forget(&f).await), "not_deleting");
-    assert_eq!(code(store.agent_forget(&web).await), "not_deleting");
+    assert_eq!(code(store.fleet_forget(term(&store), &f).await), "not_deleting");
+    assert_eq!(code(store.agent_forget(term(&store), &web).await), "not_deleting");
 
     assert!(store.fleet_delete(&f, false, None).await.unwrap().deleting);
     let before = picture(&store).await;
@@ -199,12 +205,15 @@ async fn deletion_ends_when_all_is_gone_and_not_before() {
     store.agent_delete(&web, true, None).await.unwrap();
     assert_refuses_work(&store).await;
 
-    assert_eq!(code(store.fleet_forget(&f).await), "not_empty");
-    assert_eq!(code(store.agent_forget(&web).await), "not_empty");
-    assert_eq!(code(store.instance_forget(&instance("f", "web", 1), false).await), "not_deleting");
-    store.instance_forget(&instance("f", "web", 1), true).await.unwrap();
-    store.agent_forget(&web).await.unwrap();
-    store.fleet_forget(&f).await.unwrap();
+    assert_eq!(code(store.fleet_forget(term(&store), &f).await), "not_empty");
+    assert_eq!(code(store.agent_forget(term(&store), &web).await), "not_empty");
+    assert_eq!(
+        code(store.instance_forget(term(&store), &instance("f", "web", 1), false).await),
+        "not_deleting"
+    );
+    store.instance_forget(term(&store), &instance("f", "web", 1), true).await.unwrap();
+    store.agent_forget(term(&store), &web).await.unwrap();
+    store.fleet_forget(term(&store), &f).await.unwrap();
     assert_eq!(code(store.fleet_get(&f).await), "fleet_not_found");
     assert_eq!(store.secret_list(None).await.unwrap(), []);
 

@@ -5,7 +5,7 @@ use chassis_store::{EventFilter, InstanceChange, InstanceRecord, InstanceUpdate,
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::support::{Home, agent, apply, code, events, fleet, instance, picture, spec};
+use crate::support::{Home, agent, apply, code, events, fleet, instance, picture, spec, term};
 
 fn scope(agent: Option<&str>, number: Option<u32>) -> Scope {
     Scope { fleet: fleet("f"), agent: agent.map(|name| name.parse().unwrap()), number }
@@ -18,7 +18,10 @@ pub(crate) fn running() -> Memory {
 
 pub(crate) async fn note(store: &SqlStore, number: u32, memory: Memory, events: Vec<EventKind>) {
     let key = instance("f", "web", number);
-    store.instance_record(vec![InstanceUpdate { key, memory, events, exits: Vec::new() }]).await.unwrap();
+    store
+        .instance_record(term(&store), vec![InstanceUpdate { key, memory, events, exits: Vec::new() }])
+        .await
+        .unwrap();
 }
 
 async fn get(store: &SqlStore, number: u32) -> InstanceRecord {
@@ -104,7 +107,7 @@ async fn the_last_exits_are_kept_and_no_more() {
     for number in (0..30).chain([29]) {
         let exits = vec![ended(number)];
         let update = InstanceUpdate { key: key.clone(), memory: running(), events: Vec::new(), exits };
-        store.instance_record(vec![update]).await.unwrap();
+        store.instance_record(term(&store), vec![update]).await.unwrap();
     }
     let found = store.instance_exits(&key).await.unwrap();
     assert_eq!(
@@ -115,7 +118,7 @@ async fn the_last_exits_are_kept_and_no_more() {
     assert!(found[5..].iter().all(|exit| exit.log.is_empty()));
 
     store.instance_delete(&key, false).await.unwrap();
-    store.instance_forget(&key, false).await.unwrap();
+    store.instance_forget(term(&store), &key, false).await.unwrap();
     assert_eq!(store.instance_exits(&key).await.unwrap(), []);
 }
 
@@ -130,7 +133,7 @@ async fn what_is_noted_of_an_instance_that_is_gone_is_passed_over() {
         events: vec![EventKind::Started],
         exits: Vec::new(),
     };
-    store.instance_record(vec![update(9), update(1)]).await.unwrap();
+    store.instance_record(term(&store), vec![update(9), update(1)]).await.unwrap();
     let started: Vec<_> =
         events(&store).await.into_iter().filter(|event| event.kind == EventKind::Started).collect();
     assert_eq!(started.iter().map(|event| event.number).collect::<Vec<_>>(), [Some(1)]);

@@ -4,7 +4,7 @@ use chassis_core::{EventKind, Pin, Rollout, RolloutState};
 use chassis_store::{AgentChange, RevisionOutcome, SqlStore, Store};
 use serde_json::{Value, json};
 
-use crate::support::{Home, agent, apply, code, events, spec};
+use crate::support::{Home, agent, apply, code, events, spec, term};
 
 pub(crate) async fn deploy(store: &SqlStore, more: Value) {
     apply(store, vec![spec("web", more)]).await.unwrap();
@@ -18,7 +18,7 @@ pub(crate) async fn rollout(store: &SqlStore) -> Rollout {
 async fn complete(store: &SqlStore) {
     let before = rollout(store).await;
     let after = Rollout { state: RolloutState::Complete, ..before.clone() };
-    assert!(store.rollout_record(&agent("f", "web"), &before, &after, None).await.unwrap());
+    assert!(store.rollout_record(term(&store), &agent("f", "web"), &before, &after, None).await.unwrap());
 }
 
 async fn templates(store: &SqlStore) -> Vec<u64> {
@@ -61,15 +61,15 @@ async fn the_first_pin_holds_for_all_that_share_the_container() {
     let key = agent("f", "web");
     deploy(&store, json!({})).await;
     deploy(&store, json!({"labels": {"a": "1"}})).await;
-    assert_eq!(store.revision_pin(&key, 2, &pin("one")).await.unwrap(), pin("one"));
-    assert_eq!(store.revision_pin(&key, 1, &pin("two")).await.unwrap(), pin("one"));
+    assert_eq!(store.revision_pin(term(&store), &key, 2, &pin("one")).await.unwrap(), pin("one"));
+    assert_eq!(store.revision_pin(term(&store), &key, 1, &pin("two")).await.unwrap(), pin("one"));
     deploy(&store, json!({"args": ["x"]})).await;
     assert_eq!(
         store.agent_load(&key).await.unwrap().agent.pin,
         None,
         "a new container looks at the tag anew"
     );
-    assert_eq!(store.revision_pin(&key, 3, &pin("two")).await.unwrap(), pin("two"));
+    assert_eq!(store.revision_pin(term(&store), &key, 3, &pin("two")).await.unwrap(), pin("two"));
 
     let same = store.agent_upgrade(&key, None, Some(&pin("two"))).await.unwrap();
     assert_eq!((same.change, same.revision), (AgentChange::Unchanged, 3));
@@ -97,9 +97,9 @@ async fn a_failed_revision_goes_back_to_the_last_complete_one_and_only_once() {
     let before = rollout(&store).await;
     assert_eq!((before.revision, before.from), (3, Some(1)));
 
-    assert!(store.rollout_roll_back(&key, &before, "it crashed").await.unwrap());
-    assert!(!store.rollout_roll_back(&key, &before, "it crashed").await.unwrap());
-    assert!(!store.rollout_record(&key, &before, &before, None).await.unwrap());
+    assert!(store.rollout_roll_back(term(&store), &key, &before, "it crashed").await.unwrap());
+    assert!(!store.rollout_roll_back(term(&store), &key, &before, "it crashed").await.unwrap());
+    assert!(!store.rollout_record(term(&store), &key, &before, &before, None).await.unwrap());
     let present = store.agent_load(&key).await.unwrap().agent;
     assert_eq!((present.revision, &*present.serving), (4, &[1, 4][..]));
     let after = rollout(&store).await;

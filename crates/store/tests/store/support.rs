@@ -3,7 +3,7 @@
 use chassis_core::{AgentKey, Event, InstanceKey, Wanted};
 use chassis_spec::{AgentSpec, FleetName, SecretName};
 use chassis_store::{
-    AgentRecord, Applied, Apply, Error, EventFilter, InstanceRecord, Result, SqlStore, Store,
+    AgentRecord, Applied, Apply, Error, EventFilter, InstanceRecord, Result, SqlStore, Store, Term,
 };
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -40,6 +40,11 @@ pub(crate) fn declaration(fleet_name: &str, agents: Vec<AgentSpec>) -> Apply {
 
 pub(crate) async fn apply(store: &SqlStore, agents: Vec<AgentSpec>) -> Result<Applied> {
     store.apply(&declaration("f", agents)).await
+}
+
+/// The term of a store that acts.
+pub(crate) fn term(store: &SqlStore) -> Term {
+    store.term().unwrap()
 }
 
 pub(crate) fn value(text: &str) -> Zeroizing<Vec<u8>> {
