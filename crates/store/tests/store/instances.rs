@@ -19,7 +19,7 @@ pub(crate) fn running() -> Memory {
 pub(crate) async fn note(store: &SqlStore, number: u32, memory: Memory, events: Vec<EventKind>) {
     let key = instance("f", "web", number);
     store
-        .instance_record(term(&store), vec![InstanceUpdate { key, memory, events, exits: Vec::new() }])
+        .instance_record(term(store), vec![InstanceUpdate { key, memory, events, exits: Vec::new() }])
         .await
         .unwrap();
 }

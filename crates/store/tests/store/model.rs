@@ -283,7 +283,7 @@ async fn perform(store: &SqlStore, operation: &Operation) -> Result<()> {
         Operation::FleetDelete(name, cleanup) => {
             store.fleet_delete(&fleet(name), cleanup, None).await.map(drop)
         }
-        Operation::FleetForget(name) => store.fleet_forget(term(&store), &fleet(name)).await,
+        Operation::FleetForget(name) => store.fleet_forget(term(store), &fleet(name)).await,
         Operation::Declare { fleet, ref agents, create, prune, dry_run } => {
             let specs = agents.iter().map(|declared| definition(fleet, declared)).collect();
             let create_fleet = create.then(Labels::default);
@@ -296,7 +296,7 @@ async fn perform(store: &SqlStore, operation: &Operation) -> Result<()> {
         Operation::AgentDelete(fleet, name, cleanup) => {
             store.agent_delete(&agent(fleet, name), cleanup, None).await.map(drop)
         }
-        Operation::AgentForget(fleet, name) => store.agent_forget(term(&store), &agent(fleet, name)).await,
+        Operation::AgentForget(fleet, name) => store.agent_forget(term(store), &agent(fleet, name)).await,
         Operation::Change(fleet_name, name, number, change) => {
             let scope =
                 Scope { fleet: fleet(fleet_name), agent: name.map(|name| name.parse().unwrap()), number };
@@ -306,7 +306,7 @@ async fn perform(store: &SqlStore, operation: &Operation) -> Result<()> {
             store.instance_delete(&one(fleet, name, number), cleanup).await.map(drop)
         }
         Operation::InstanceForget(fleet, name, number, cleanup) => {
-            store.instance_forget(term(&store), &one(fleet, name, number), cleanup).await
+            store.instance_forget(term(store), &one(fleet, name, number), cleanup).await
         }
         Operation::Record(fleet, name, number, failures) => {
             let memory = Memory { failures, ..Memory::default() };
@@ -316,7 +316,7 @@ async fn perform(store: &SqlStore, operation: &Operation) -> Result<()> {
                 events: Vec::new(),
                 exits: Vec::new(),
             };
-            store.instance_record(term(&store), vec![update]).await
+            store.instance_record(term(store), vec![update]).await
         }
         Operation::SecretWrite(fleet_name, name, byte, replace) => {
             let text = byte.to_string();

@@ -18,7 +18,7 @@ pub(crate) async fn rollout(store: &SqlStore) -> Rollout {
 async fn complete(store: &SqlStore) {
     let before = rollout(store).await;
     let after = Rollout { state: RolloutState::Complete, ..before.clone() };
-    assert!(store.rollout_record(term(&store), &agent("f", "web"), &before, &after, None).await.unwrap());
+    assert!(store.rollout_record(term(store), &agent("f", "web"), &before, &after, None).await.unwrap());
 }
 
 async fn templates(store: &SqlStore) -> Vec<u64> {
