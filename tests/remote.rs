@@ -159,6 +159,16 @@ fn everything_works_from_another_machine() {
     let page =
         world.neighbour.namespace().run(&["curl", "-sS", "--max-time", "10", "http://127.0.0.1:28473/"]);
     page.exits(0).shows(&["page"]);
+    // Who may only look is told before anything listens.
+    let viewer = world.chassis.ok(&["api-key", "create", "viewer", "--role", "viewer"]).stdout;
+    let refused = world
+        .command(&["port", "forward", &id, "127.0.0.1:28474:8000"])
+        .env("CHASSIS_TOKEN", viewer.trim())
+        .output();
+    let refused = refused.unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("operator") && refused.stdout.is_empty(), "{said}");
     world.ok(&["delete", "fleet", &fleet, "--cleanup", &format!("--confirm={fleet}")]);
 
     world.ok(&["logout"]);

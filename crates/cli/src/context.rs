@@ -148,7 +148,7 @@ impl Context {
                 "warning: the database does not answer; what is shown of fleets and agents may be {seconds} s old"
             )),
             Notice::Waiting { patience } => terminal.say(&format!(
-                "the database does not answer, and nothing was changed; trying again for up to {} s (Ctrl-C ends it)",
+                "the database does not answer; trying again for up to {} s (Ctrl-C ends it)",
                 patience.as_secs()
             )),
         })

@@ -39,6 +39,9 @@ impl From<Exit> for ExitCode {
 pub(crate) enum Failure {
     #[error(transparent)]
     Client(#[from] chassis_client::Error),
+    /// Of several fleets some were changed.
+    #[error("{done} was applied, {failed} was not, nor what follows")]
+    Partly { done: String, failed: String, source: Box<chassis_client::Error> },
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]

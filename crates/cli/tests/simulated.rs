@@ -240,6 +240,39 @@ fn apply_makes_what_diff_shows() {
 }
 
 #[test]
+fn of_several_fleets_none_is_changed_if_one_is_refused() {
+    let server = Server::start();
+    let place = &server.place;
+    let one = "fleet: one\nagents: [{name: a, image: scan:1}]\n";
+    let two =
+        "fleet: two\nagents: [{name: b, image: scan:1, env: [{name: K, valueFrom: 'secret://two/none'}]}]\n";
+    place.write("both.yaml", &format!("{one}---\n{two}"));
+    let refused = place.run("apply -f both.yaml");
+    assert!(refused.code != 0 && refused.stderr.contains("two/none"), "{refused:?}");
+    assert_eq!(place.ok("ps --fleets -o name"), "");
+    place.write(
+        "agents.yaml",
+        "name: a\nfleet: one\nimage: scan:1\n---\nname: b\nfleet: two\nimage: scan:1\n",
+    );
+    place.ok("create fleet one");
+    assert_eq!(place.run("deploy agent -f agents.yaml").code, 3);
+    assert_eq!(place.ok("ps --agents -o name"), "");
+}
+
+#[test]
+fn what_would_lose_a_key_or_look_elsewhere_is_refused() {
+    let server = Server::start();
+    let place = &server.place;
+    let hidden = place.run("api-key create bot --role viewer -o name");
+    assert!(hidden.code == 2 && hidden.stderr.contains("-o json"), "{hidden:?}");
+    assert_eq!(place.ok("api-key list -o name"), "");
+    let far = place.run("--server https://127.0.0.1:1 doctor");
+    assert!(far.code == 2 && far.stderr.contains("run it there"), "{far:?}");
+    let far = place.run("--server https://127.0.0.1:1 server status");
+    assert!(far.code == 1 && !far.stderr.contains("starts it"), "{far:?}");
+}
+
+#[test]
 fn what_is_listed_comes_in_every_format() {
     let server = collector();
     let place = &server.place;

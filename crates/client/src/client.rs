@@ -326,16 +326,31 @@ impl Client {
         let mut all = Vec::new();
         let mut next = Some(path.to_owned());
         while let Some(path) = next {
-            let (connection, response) = self.exchange(Method::GET, &path, Body::None).await?;
-            next = response.headers().get(LINK).and_then(next_part);
-            let part: Vec<T> = self.parse(&self.read_whole(response).await?)?;
-            self.keep(connection);
+            let (bytes, link) = self.list_part(&path).await?;
+            next = link;
+            let part: Vec<T> = self.parse(&bytes)?;
             if part.is_empty() && next.is_some() {
                 return Err(self.not_understood("a list without end".to_owned()));
             }
             all.extend(part);
         }
         Ok(all)
+    }
+
+    /// One part of a list, and the path of the next.
+    async fn list_part(&self, path: &str) -> Result<(Bytes, Option<String>), Error> {
+        let began = Instant::now();
+        loop {
+            let (connection, response) = self.exchange(Method::GET, path, Body::None).await?;
+            let next = response.headers().get(LINK).and_then(next_part);
+            match self.read_whole(response).await {
+                Err(Error::Problem(problem)) if self.outage.waits(began, &problem).await => {}
+                part => {
+                    self.keep(connection);
+                    return Ok((part?, next));
+                }
+            }
+        }
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
@@ -371,6 +386,12 @@ impl Client {
                     Some(pause) => {
                         was_sent = true;
                         tokio::time::sleep(*pause).await;
+                    }
+                    None if was_sent => {
+                        return Err(Error::Uncertain {
+                            address: self.address.clone(),
+                            source: Box::new(error),
+                        });
                     }
                     None => return Err(error),
                 },

@@ -38,6 +38,12 @@ pub enum Error {
     Token,
     #[error("the connection to {address} broke; try again")]
     Broken { address: ServerAddress, source: hyper::Error },
+    /// The request was sent, and neither its answer nor a server that knows of it was found again.
+    #[error(
+        "the server went away before it answered, so the change may have been made or not: look, and run the same again, \
+         which does nothing twice"
+    )]
+    Uncertain { address: ServerAddress, source: Box<Error> },
     /// A stream into an instance broke.
     #[error("the connection to {address} broke; is the server still there?")]
     StreamBroken { address: ServerAddress, source: Box<dyn std::error::Error + Send + Sync> },
@@ -71,6 +77,7 @@ impl Error {
             | Error::CaFile { .. } => "server_untrusted",
             Error::NotTls { .. } => "server_not_encrypted",
             Error::Token => "token_malformed",
+            Error::Uncertain { .. } => "outcome_unknown",
             Error::Broken { .. } | Error::StreamBroken { .. } => "connection_broken",
             Error::StreamEnded { .. } => "connection_ended",
             Error::Slow { .. } => "server_slow",

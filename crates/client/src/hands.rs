@@ -86,6 +86,18 @@ impl Client {
         Ok((PortSender(sender), PortReceiver(receiver)))
     }
 
+    /// Fails if the server would not let this caller connect to ports of the instance; opens nothing.
+    pub async fn port_check(&self, instance: &InstanceKey, port: u16) -> Result<(), Error> {
+        let request =
+            self.request(Method::GET, &format!("{}/ports/{port}", instance_path(instance)), Body::None)?;
+        let (_connection, response) = self.exchange_request(request).await?;
+        match response.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.refusal(response).await),
+            // What it says of a request that asks for no connection.
+            _ => Ok(()),
+        }
+    }
+
     /// A WebSocket on a connection of its own.
     async fn socket(&self, path: &str) -> Result<(Sender, Receiver), Error> {
         let key = generate_key();

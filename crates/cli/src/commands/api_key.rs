@@ -11,6 +11,12 @@ use crate::output::{self, Cell, Table, Terminal, age, until};
 pub(super) async fn run(context: &Context, command: ApiKey) -> Result<Exit, Failure> {
     match command {
         ApiKey::Create { name, role, fleet, expires, output } => {
+            if output.output == Format::Name {
+                return Err(Failure::Usage(
+                    "the key is shown only once, and `-o name` would not show it; leave it out, or write -o json"
+                        .to_owned(),
+                ));
+            }
             let fleets = (!fleet.is_empty()).then_some(fleet);
             let expires_at = expires.map(expiry).transpose()?;
             let key = ApiKeyCreate { name, role, fleets, expires_at };

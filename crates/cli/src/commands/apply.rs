@@ -64,9 +64,31 @@ async fn declare(
             declaration.agents.push(agent);
         }
     }
-    let mut applied = Vec::new();
+    send(client, fleets).await
+}
+
+/// Sends what was declared of each fleet. Of several, each is tried before the first is changed, so that what is refused
+/// changes nothing; what fails all the same says which were changed.
+pub(super) async fn send(
+    client: &Client,
+    fleets: Vec<(FleetName, Declaration)>,
+) -> Result<Vec<Applied>, Failure> {
+    if fleets.len() > 1 {
+        for (fleet, declaration) in fleets.iter().filter(|(_, declaration)| !declaration.dry_run) {
+            client.fleet_apply(fleet, &Declaration { dry_run: true, ..declaration.clone() }).await?;
+        }
+    }
+    let mut applied: Vec<Applied> = Vec::new();
     for (fleet, declaration) in fleets {
-        applied.push(client.fleet_apply(&fleet, &declaration).await?);
+        match client.fleet_apply(&fleet, &declaration).await {
+            Ok(one) => applied.push(one),
+            Err(error) if applied.is_empty() => return Err(error.into()),
+            Err(source) => {
+                let done: Vec<&str> = applied.iter().map(|applied| applied.fleet.as_str()).collect();
+                let (done, failed) = (done.join(", "), fleet.to_string());
+                return Err(Failure::Partly { done, failed, source: Box::new(source) });
+            }
+        }
     }
     Ok(applied)
 }

@@ -5,7 +5,7 @@ use chassis_client::Client;
 use chassis_spec::{AgentName, AgentSpec, Document, FleetName, Labels};
 
 use crate::args::{DeployAgent, Wait};
-use crate::commands::diff;
+use crate::commands::{apply, diff};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::input;
@@ -33,17 +33,11 @@ pub(super) async fn run(context: &Context, deploy: DeployAgent) -> Result<Exit, 
             None => fleets.push((fleet, vec![agent])),
         }
     }
-    let mut applied = Vec::new();
-    for (fleet, agents) in fleets {
-        let apply = Apply {
-            create_fleet: false,
-            labels: Labels::default(),
-            agents,
-            prune: false,
-            dry_run: deploy.dry_run,
-        };
-        applied.push(client.fleet_apply(&fleet, &apply).await?);
-    }
+    let declarations = fleets.into_iter().map(|(fleet, agents)| {
+        let (labels, dry_run) = (Labels::default(), deploy.dry_run);
+        (fleet, Apply { create_fleet: false, labels, agents, prune: false, dry_run })
+    });
+    let applied = apply::send(&client, declarations.collect()).await?;
     if deploy.dry_run {
         diff::print(context.terminal, &applied)?;
         return Ok(Exit::Done);

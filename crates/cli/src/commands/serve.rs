@@ -74,7 +74,10 @@ pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
     let traces = Traces::from_environment(threads.handle().clone())?;
     let log = tracing_subscriber::registry().with(log);
     match &traces {
-        Some(traces) => log.with(traces.layer()).init(),
+        Some(traces) => {
+            log.with(traces.layer()).init();
+            traces.warn();
+        }
         None => log.init(),
     }
     let ended = threads.block_on(chassis_server::serve(options));

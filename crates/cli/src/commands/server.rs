@@ -25,10 +25,12 @@ pub(super) async fn run(context: &Context, server: Server) -> Result<Exit, Failu
 
 async fn status(context: &Context, format: Format) -> Result<Exit, Failure> {
     let Some(client) = context.connect_if_running().await? else {
-        return Err(Failure::Failed(format!(
-            "no server answers at {}; a command that needs one starts it, and so does `chassis serve`",
-            context.address()?
-        )));
+        let address = context.address()?;
+        let next = match address {
+            ServerAddress::Unix(_) => "a command that needs one starts it, and so does `chassis serve`",
+            _ => "check that it runs there, and that you may reach it",
+        };
+        return Err(Failure::Failed(format!("no server answers at {address}; {next}")));
     };
     let info = client.server_get().await?;
     output::print(format, &info, || vec![info.id.clone()], |_| table(context.terminal, &info))?;

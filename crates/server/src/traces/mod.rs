@@ -5,6 +5,7 @@
 //! that is slow or away costs spans, and nothing else.
 
 mod sender;
+mod settings;
 
 use std::fmt;
 use std::time::Duration;
@@ -37,7 +38,11 @@ const SERVICE: &str = "chassis";
 const LAST: Duration = Duration::from_secs(1);
 
 /// Sends spans to a collector until it is ended.
-pub struct Traces(SdkTracerProvider);
+pub struct Traces {
+    provider: SdkTracerProvider,
+    /// Settings in the environment that mean nothing here.
+    without_effect: Vec<String>,
+}
 
 impl Traces {
     /// None unless the environment names a collector. `handle` is where requests to it run.
@@ -68,13 +73,20 @@ impl Traces {
         }
         let provider =
             SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build());
-        Ok(Some(Traces(provider.build())))
+        Ok(Some(Traces { provider: provider.build(), without_effect: settings::without_effect(set) }))
+    }
+
+    /// Warns of settings that were passed over; to be called once there is a log.
+    pub fn warn(&self) {
+        for setting in &self.without_effect {
+            tracing::warn!("{setting}");
+        }
     }
 
     /// Takes the server's spans, for a subscriber.
     pub fn layer<S: Subscriber + for<'span> LookupSpan<'span>>(&self) -> impl Layer<S> {
         tracing_opentelemetry::layer()
-            .with_tracer(self.0.tracer(SERVICE))
+            .with_tracer(self.provider.tracer(SERVICE))
             .with_location(false)
             .with_threads(false)
             .with_target(false)
@@ -84,7 +96,7 @@ impl Traces {
 
     /// Sends what is waiting, if that is possible within a second. Blocks.
     pub fn end(self) {
-        if self.0.shutdown_with_timeout(LAST).is_err() {
+        if self.provider.shutdown_with_timeout(LAST).is_err() {
             tracing::debug!("the last spans were not sent");
         }
     }

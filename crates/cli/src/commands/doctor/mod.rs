@@ -13,6 +13,7 @@ mod space;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis_client::ServerAddress;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -78,6 +79,12 @@ impl Finding {
 }
 
 pub(super) async fn run(context: &Context, args: Doctor) -> Result<Exit, Failure> {
+    if context.given_address().is_some_and(|address| !matches!(address, ServerAddress::Unix(_))) {
+        return Err(Failure::Usage(
+            "doctor looks at the machine that it runs on: run it there; `chassis server status` looks at a server from afar"
+                .to_owned(),
+        ));
+    }
     let facts = Arc::new(Facts::gather(&context.local(), PATIENCE).await?);
     let lists = [docker::CHECKS, host::CHECKS, data::CHECKS, server::CHECKS];
     // All are started before the first is waited for.

@@ -30,6 +30,9 @@ pub(super) async fn forward(context: &Context, args: Forward) -> Result<Exit, Fa
     let listening = listen(&args, context.terminal).await?;
     // One that does not exist or run is told at once, and not by the first connection.
     watch::check(&client, &instance).await?;
+    if let Some(first) = listening.first() {
+        client.port_check(&instance, first.remote).await?;
+    }
     let name = instance.short_name();
     for Listening { listener, address, remote } in listening {
         output::data(&format!("Forwarding {address} -> {name}:{remote}\n"))?;
