@@ -76,7 +76,9 @@ fn hint(code: &str) -> Option<&'static str> {
         "invalid_cursor" => "begin again without a cursor",
         "events_gone" => "read what there is with GET, and follow from there without Last-Event-ID",
         "logs_gone" => "read what is kept without Last-Event-ID, with `all` if need be",
+        "timed_out" => "look at what is there, or repeat the request with the same Idempotency-Key",
         "too_many_requests"
+        | "too_many_connections"
         | "unavailable"
         | "storage_failed"
         | "undone"

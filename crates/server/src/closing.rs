@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Closing::begin ──▶ no new connections; idle ones are closed
-//!                  ──▶ answers that go on: server-sent events end as if there were no more, other streams break off
+//!                  ──▶ answers that go on: events end as if there were no more, output that is followed breaks off
 //!                  ──▶ WebSockets: a Close frame, 1001, with the reason
 //!                  ──▶ `?wait=`: answered with how far it is
 //!                  ──▶ other requests: some seconds to end
@@ -27,6 +27,9 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Caller;
 use crate::shared::Shared;
 
+/// The route of what instances print.
+const LOGS: &str = "/api/v1/logs";
+
 #[derive(Debug, Default)]
 pub(crate) struct Closing {
     begun: CancellationToken,
@@ -39,8 +42,8 @@ pub(crate) struct Closing {
 enum Follows {
     /// Whoever reads them comes back when they end.
     Events,
-    /// An end means that there is no more: it breaks off instead.
-    Lines,
+    /// An end means that there is no more, as events or as lines: it breaks off instead.
+    Output,
 }
 
 impl Closing {
@@ -92,7 +95,7 @@ pub(crate) async fn end_streams(State(shared): State<Arc<Shared>>, request: Requ
                 biased;
                 () = &mut begun => match follows {
                     Follows::Events => None,
-                    Follows::Lines => {
+                    Follows::Output => {
                         let broken = io::Error::new(io::ErrorKind::ConnectionAborted, "the server ends");
                         Some((Err(broken), None))
                     }
@@ -109,9 +112,9 @@ pub(crate) async fn end_streams(State(shared): State<Arc<Shared>>, request: Requ
 
 fn follows(uri: &Uri, headers: &HeaderMap) -> Option<Follows> {
     let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
-    if kind.starts_with(b"text/event-stream") {
-        return Some(Follows::Events);
+    if uri.path() == LOGS {
+        let is_followed = uri.query().unwrap_or_default().split('&').any(|pair| pair == "follow=true");
+        return is_followed.then_some(Follows::Output);
     }
-    let asked = uri.query().unwrap_or_default().split('&').any(|pair| pair == "follow=true");
-    (asked && kind.starts_with(b"application/x-ndjson")).then_some(Follows::Lines)
+    kind.starts_with(b"text/event-stream").then_some(Follows::Events)
 }

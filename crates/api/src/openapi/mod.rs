@@ -41,6 +41,7 @@ const PROBLEMS: &[(u16, &str)] = &[
     (501, "The runtime cannot do this"),
     (502, "The runtime failed at it"),
     (503, "Not just now; `Retry-After` says when to ask again"),
+    (504, "There is no answer in time; a change that was asked for goes on"),
 ];
 
 /// The whole document.
@@ -232,7 +233,7 @@ fn responses(generator: &mut SchemaGenerator, route: &Route, described: &Operati
         });
         responses.insert("304".to_owned(), same);
     }
-    let mut problems = vec![400, 500, 503];
+    let mut problems = vec![400, 500, 503, 504];
     if route.need != Need::Nothing {
         problems.extend([401, 403, 429]);
     }
