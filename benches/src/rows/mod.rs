@@ -8,6 +8,7 @@ pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod logs_many;
 pub(crate) mod memory;
+pub(crate) mod place;
 pub(crate) mod plan;
 pub(crate) mod rollout;
 pub(crate) mod scale;

@@ -469,6 +469,6 @@ pub fn restarts(policy: RestartPolicy, exit: Exit) -> bool {
     }
 }
 
-fn later(time: Timestamp, delay: SignedDuration) -> Timestamp {
+pub(crate) fn later(time: Timestamp, delay: SignedDuration) -> Timestamp {
     time.checked_add(delay).unwrap_or(Timestamp::MAX)
 }

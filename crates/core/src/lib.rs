@@ -14,11 +14,13 @@ pub mod exit_record;
 pub mod health;
 pub mod instance;
 pub mod key;
+pub mod node;
 pub mod plan;
 pub mod policy;
 pub mod rate;
 pub mod rollout;
 pub mod scale;
+pub mod schedule;
 pub mod usage;
 
 pub use access::{Grant, Need, Place, Reach, Role};
@@ -33,7 +35,9 @@ pub use instance::{
     Wanted,
 };
 pub use key::{AgentKey, InstanceKey};
+pub use node::{Amounts, Architecture, Drain, Duty, Liveness, Node, NodeName, NodeSpec, NodeState};
 pub use plan::{Action, AgentDesired, Plan, plan};
 pub use policy::{Opening, Refusal};
 pub use rollout::{Pin, Rollout, RolloutState, Undone};
+pub use schedule::{Rules, Scheduler};
 pub use usage::Usage;

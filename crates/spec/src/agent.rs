@@ -141,7 +141,9 @@ impl AgentSpec {
 }
 
 /// What kind of sandbox an instance runs in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum RuntimeKind {
     /// A hardened Docker container.

@@ -1,0 +1,199 @@
+//! What is asked of the scheduler, and what it answers with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chassis_spec::RuntimeKind;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::key::InstanceKey;
+use crate::node::{Amounts, Architecture, NodeName};
+
+/// An instance that needs a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub instance: InstanceKey,
+    /// Whose share it counts to: a fleet, or whoever a platform makes environments for.
+    pub tenant: Arc<str>,
+    /// Higher ones are served first.
+    pub priority: u8,
+    /// Shared by all that ask for the same, which is what the queue knows them by.
+    pub demand: Arc<Demand>,
+    pub when_down: WhenDown,
+    /// It ends by itself or by a time limit, so that the room that it takes comes back.
+    pub ends: bool,
+    pub wait: Wait,
+}
+
+/// What a node must have for an instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Demand {
+    pub amounts: Amounts,
+    pub runtime: RuntimeKind,
+    /// This node and no other.
+    pub node: Option<NodeName>,
+    pub region: Option<Box<str>>,
+    pub architecture: Option<Architecture>,
+    /// All of them must be the node's, with these values.
+    pub labels: BTreeMap<String, String>,
+    pub data: Data,
+    /// How to choose among nodes that would do; without it as [`Rules::strategy`] says.
+    ///
+    /// [`Rules::strategy`]: crate::schedule::Rules::strategy
+    pub strategy: Option<Strategy>,
+}
+
+/// Where the data of an instance's volumes is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Data {
+    /// It has no volumes, or reaches them from any node.
+    #[default]
+    Anywhere,
+    /// On the node where it runs first.
+    Unborn,
+    /// On this node: it runs there or not at all.
+    On(NodeName),
+}
+
+/// Which of the nodes that would do is chosen.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// The one that has the most room left: few are hit when one fails.
+    #[default]
+    Spread,
+    /// The one that has the least room left: others stay empty for what is large.
+    Binpack,
+}
+
+/// What becomes of an instance when its node is down.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenDown {
+    /// It stays the node's, runs on there as long as the machine does, and is there when the node is.
+    #[default]
+    Stay,
+    /// It is placed elsewhere. Its node ends it before that, when it is cut off for [`Rules::lease`].
+    ///
+    /// [`Rules::lease`]: crate::schedule::Rules::lease
+    Move,
+}
+
+/// What to do with a request that no node can take now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// Refuse it at once.
+    #[default]
+    No,
+    /// Give it up then.
+    Until(Timestamp),
+    Always,
+}
+
+/// A place that an instance has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    pub instance: InstanceKey,
+    pub node: NodeName,
+    /// No other placement, of whatever instance, has this number.
+    pub epoch: u64,
+    /// It may be placed elsewhere when its node is down, so the node runs it only while it is in touch.
+    pub leased: bool,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submitted {
+    Placed(Placement),
+    Waiting,
+}
+
+/// A place that is held for an instance, until it is confirmed, released, or has expired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    pub id: u64,
+    pub instance: InstanceKey,
+    pub node: NodeName,
+    pub expires_at: Timestamp,
+}
+
+/// Where an instance stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    Waiting,
+    /// A place is held for it: see [`Reservation`].
+    Reserved {
+        id: u64,
+    },
+    Placed {
+        node: NodeName,
+        epoch: u64,
+    },
+    /// Its node is to end it. Its room is taken until the node has.
+    Ending {
+        node: NodeName,
+        epoch: u64,
+        next: Next,
+    },
+}
+
+/// What becomes of an instance that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Next {
+    /// Nothing more.
+    Forget,
+    /// It gets another place, if there is none yet the one of the reservation.
+    Move {
+        #[serde(skip)]
+        reservation: Option<u64>,
+    },
+}
+
+/// An instance that the scheduler knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tracked {
+    pub request: Request,
+    pub standing: Standing,
+}
+
+// === impl Demand ===
+
+impl Demand {
+    /// The only node that has its data.
+    pub fn home(&self) -> Option<&NodeName> {
+        match &self.data {
+            Data::On(node) => Some(node),
+            Data::Anywhere | Data::Unborn => None,
+        }
+    }
+}
+
+// === impl Request ===
+
+impl Request {
+    /// True if it is placed elsewhere when its node is down. One whose data is on a node has nowhere to go.
+    pub fn moves(&self) -> bool {
+        self.when_down == WhenDown::Move && self.demand.data == Data::Anywhere
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// The node that has it, and its epoch there.
+    pub fn place(&self) -> Option<(&NodeName, u64)> {
+        match self {
+            Standing::Placed { node, epoch } | Standing::Ending { node, epoch, .. } => Some((node, *epoch)),
+            Standing::Waiting | Standing::Reserved { .. } => None,
+        }
+    }
+}
