@@ -70,7 +70,7 @@ fn nodes(strategy: Strategy, now: Timestamp) -> Result<Scheduler> {
         let disk = ["ssd", "hdd"][number as usize / 2 % 2];
         let spec = NodeSpec {
             name: name.clone(),
-            capacity: Amounts { slots: 1_000, ..amounts(cores * 1_000, cores * 4 << 10) },
+            capacity: Amounts { slots: 1_000, ..amounts(cores * 1_000, cores * 4096) },
             architecture: Architecture::Amd64,
             runtimes: BTreeSet::from([RuntimeKind::Docker]),
             region: Some(["east", "north", "west"][number as usize % 3].into()),

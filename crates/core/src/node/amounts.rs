@@ -76,7 +76,8 @@ impl fmt::Display for Amounts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         if self.cpu_millis > 0 {
-            parts.push(format!("{} cores", Cpu(u32::try_from(self.cpu_millis).unwrap_or(u32::MAX))));
+            let plural = if self.cpu_millis == 1000 { "" } else { "s" };
+            parts.push(format!("{} core{plural}", Cpu(u32::try_from(self.cpu_millis).unwrap_or(u32::MAX))));
         }
         for (bytes, what) in [(self.memory_bytes, "memory"), (self.disk_bytes, "disk")] {
             if bytes > 0 {

@@ -27,7 +27,7 @@ fn seed() -> u64 {
 fn a_hundred_thousand_instances_on_a_thousand_nodes() {
     let seed = seed();
     eprintln!("seed {seed}");
-    let mut world = World::new(seed, Size { nodes: 1_000, arrivals: 100_000, unrest: 400 });
+    let mut world = World::new(seed, Size { nodes: 1_000, arrivals: 100_000, unrest: 300 });
     world.unrest();
     world.peace();
     let tally = &world.tally;

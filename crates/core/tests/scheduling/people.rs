@@ -42,15 +42,7 @@ pub(crate) fn machines(random: &mut Random, count: usize) -> BTreeMap<NodeName, 
 }
 
 fn demand(random: &mut Random) -> Demand {
-    let (cpu_millis, mebibytes) = random.pick(&[
-        (100, 128),
-        (250, 512),
-        (250, 512),
-        (500, 1024),
-        (1000, 2048),
-        (1000, 256),
-        (12_000, 8192),
-    ]);
+    let (cpu_millis, mebibytes) = random.pick(&[(250, 512), (500, 1024), (1000, 2048), (12_000, 8192)]);
     let amounts = Amounts { cpu_millis, memory_bytes: mebibytes << 20, disk_bytes: 1 << 30, slots: 1 };
     let mut demand = Demand { amounts, ..Demand::default() };
     if random.one_in(8) {
@@ -73,10 +65,10 @@ impl World {
         self.tally.submitted += 1;
         let number = u32::try_from(self.tally.submitted).unwrap();
         let random = &mut self.random;
-        let fleet = format!("fleet-{}", random.below(20));
-        let wait = match random.below(4) {
+        let fleet = format!("fleet-{}", random.below(6));
+        let wait = match random.below(16) {
             0 => Wait::No,
-            1 => Wait::Until(self.now + SignedDuration::from_secs(90)),
+            1..3 => Wait::Until(self.now + SignedDuration::from_secs(90)),
             _ => Wait::Always,
         };
         Request {
@@ -133,7 +125,7 @@ impl World {
         let request = self.request();
         let key = request.instance.clone();
         self.requests.insert(key.clone(), request.clone());
-        if self.random.one_in(10) {
+        if self.random.one_in(20) {
             if let Ok(Reservation { id, .. }) = self.scheduler.reserve(request, self.now) {
                 self.reserved.push(id);
             }

@@ -15,7 +15,7 @@ use crate::store::{Row, Store};
 const BEAT: i64 = 5;
 const REPORT: i64 = 60;
 /// Seconds of peace: in the first of them what runs still ends by itself.
-const PEACE: i64 = 400;
+const PEACE: i64 = 300;
 const STILL: i64 = 90;
 
 #[derive(Clone, Copy)]
@@ -179,7 +179,7 @@ impl World {
                     self.send_start(placement);
                 }
                 Change::Ending { instance, node, epoch, .. } => {
-                    self.send(&node, Order::End(Held { instance, epoch }));
+                    self.send(&node, &Order::End(Held { instance, epoch }));
                 }
                 _ => {}
             }
@@ -213,7 +213,7 @@ impl World {
     fn send_start(&mut self, placement: Placement) {
         let life = self.life(&placement.instance);
         let node = placement.node.clone();
-        self.send(&node, Order::Start(placement, life));
+        self.send(&node, &Order::Start(placement, life));
     }
 
     /// How many seconds an instance does what it is for.
@@ -222,7 +222,7 @@ impl World {
     }
 
     /// Orders take up to three seconds, some much longer, and some arrive twice or never.
-    fn send(&mut self, node: &NodeName, order: Order) {
+    fn send(&mut self, node: &NodeName, order: &Order) {
         let Some(term) = self.scheduler.node(node).map(Node::term) else { return };
         let calm = self.calm;
         let delay = |random: &mut Random| match random.below(40) {
