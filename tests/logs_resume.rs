@@ -72,7 +72,7 @@ impl Reader<'_> {
                 Some(("event", value)) => name = Some(value.to_owned()),
                 Some(("data", value)) => value.clone_into(&mut data),
                 _ if line == "\n" => {
-                    self.last_id = id.take().or(self.last_id.take());
+                    self.last_id = id.take().or_else(|| self.last_id.take());
                     let name = name.take();
                     if data.is_empty() {
                         continue;

@@ -345,7 +345,7 @@ pub struct EventQuery {
     /// Only events of these kinds, separated by commas; in capitals or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kinds: Option<String>,
-    /// At most so many, the newest; 100 without it.
+    /// At most so many, the newest, or with `after` the next; 100 without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     #[serde(default)]

@@ -103,7 +103,7 @@ impl Client {
     }
 
     pub async fn api_key_list(&self) -> Result<Vec<ApiKey>, Error> {
-        self.get("/api/v1/api-keys").await
+        self.list("/api/v1/api-keys").await
     }
 
     /// Ends a key, and what was opened with it.
@@ -261,7 +261,7 @@ impl Client {
 
     /// How closed the sandboxes really are.
     pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<InstanceAudit>, Error> {
-        self.get(&with_query("/api/v1/audit", &self.pairs(query)?)).await
+        self.list(&with_query("/api/v1/audit", &self.pairs(query)?)).await
     }
 
     /// What instances use.

@@ -110,7 +110,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn revision_pin(&self, term: Term, key: &AgentKey, revision: u64, pin: &Pin) -> Result<Pin>;
     /// Makes a new revision with the definition and the image of an earlier one: of `to`, or of the last other one that
     /// was complete. With `dry_run` it answers the same and changes nothing.
-    async fn revision_undo(&self, key: &AgentKey, to: Option<u64>, dry_run: bool) -> Result<AgentOutcome>;
+    async fn revision_undo(
+        &self,
+        key: &AgentKey,
+        to: Option<u64>,
+        dry_run: bool,
+        expected: Option<u64>,
+    ) -> Result<AgentOutcome>;
     /// Makes a new revision with another image, or with another meaning of the present image's name; none if nothing
     /// would differ.
     async fn agent_upgrade(
@@ -118,6 +124,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         key: &AgentKey,
         image: Option<&ImageName>,
         pin: Option<&Pin>,
+        expected: Option<u64>,
     ) -> Result<AgentOutcome>;
     /// Keeps what became of the rollout `before`. False, and nothing is kept, if the agent's is another one by now.
     async fn rollout_record(
@@ -138,13 +145,23 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         why: &str,
     ) -> Result<bool>;
     /// Pauses the agent's rollouts, also those to come, or lets them go on. False if that is so already.
-    async fn rollout_pause(&self, key: &AgentKey, paused: bool) -> Result<bool>;
+    async fn rollout_pause(&self, key: &AgentKey, paused: bool, expected: Option<u64>) -> Result<bool>;
 
     /// Asks for a start, stop or restart of one instance, of all of an agent or of all of a fleet, and returns the agents
-    /// that this concerns.
-    async fn instance_change(&self, scope: &Scope, change: InstanceChange) -> Result<Vec<AgentKey>>;
-    /// Takes one instance away, and so lowers its agent's count.
-    async fn instance_delete(&self, key: &InstanceKey, cleanup: bool) -> Result<AgentRecord>;
+    /// that this concerns. `expected` is the fleet's version if the scope is a fleet, and otherwise the agent's.
+    async fn instance_change(
+        &self,
+        scope: &Scope,
+        change: InstanceChange,
+        expected: Option<u64>,
+    ) -> Result<Vec<AgentKey>>;
+    /// Takes one instance away, and so lowers its agent's count. `expected` is the agent's version.
+    async fn instance_delete(
+        &self,
+        key: &InstanceKey,
+        cleanup: bool,
+        expected: Option<u64>,
+    ) -> Result<AgentRecord>;
     /// Keeps what controllers noted, with the events that tell of it. Instances that are gone are passed over.
     async fn instance_record(&self, term: Term, updates: Vec<InstanceUpdate>) -> Result<()>;
     /// The last runs of an instance that are over, the newest first; none if there is no such instance.
@@ -173,11 +190,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         name: &SecretName,
         value: Zeroizing<Vec<u8>>,
         replace: bool,
+        expected: Option<u64>,
     ) -> Result<SecretInfo>;
     async fn secret_read(&self, fleet: &FleetName, name: &SecretName) -> Result<Zeroizing<Vec<u8>>>;
     /// Names and versions, never values; of all fleets without `fleet`.
     async fn secret_list(&self, fleet: Option<&FleetName>) -> Result<Vec<SecretInfo>>;
-    async fn secret_delete(&self, fleet: &FleetName, name: &SecretName) -> Result<()>;
+    async fn secret_delete(&self, fleet: &FleetName, name: &SecretName, expected: Option<u64>) -> Result<()>;
     /// Encrypts every secret anew: with `new_key` (64 hex digits) if the key comes from the environment, else with a
     /// fresh key in the key file. Returns how many were rewritten.
     async fn secret_rotate(&self, new_key: Option<Zeroizing<String>>) -> Result<u32>;

@@ -213,11 +213,16 @@ impl Store for SqlStore {
         self.writer.act(term, move |change| revision::pin(change, &key, number, &pin)).await
     }
 
-    async fn revision_undo(&self, key: &AgentKey, to: Option<u64>, dry_run: bool) -> Result<AgentOutcome> {
+    async fn revision_undo(
+        &self,
+        key: &AgentKey,
+        to: Option<u64>,
+        dry_run: bool,
+        expected: Option<u64>,
+    ) -> Result<AgentOutcome> {
         let key = key.clone();
-        self.writer
-            .write(move |change| apply::perhaps(change, dry_run, |change| revision::undo(change, &key, to)))
-            .await
+        let undo = move |change: &worker::Change<'_>| revision::undo(change, &key, to, expected);
+        self.writer.write(move |change| apply::perhaps(change, dry_run, undo)).await
     }
 
     async fn agent_upgrade(
@@ -225,9 +230,12 @@ impl Store for SqlStore {
         key: &AgentKey,
         image: Option<&ImageName>,
         pin: Option<&Pin>,
+        expected: Option<u64>,
     ) -> Result<AgentOutcome> {
         let (key, image, pin) = (key.clone(), image.cloned(), pin.cloned());
-        self.writer.write(move |change| revision::upgrade(change, &key, image.as_ref(), pin.as_ref())).await
+        self.writer
+            .write(move |change| revision::upgrade(change, &key, image.as_ref(), pin.as_ref(), expected))
+            .await
     }
 
     async fn rollout_record(
@@ -253,19 +261,29 @@ impl Store for SqlStore {
         self.writer.act(term, move |change| revision::roll_back(change, &key, &before, &why)).await
     }
 
-    async fn rollout_pause(&self, key: &AgentKey, paused: bool) -> Result<bool> {
+    async fn rollout_pause(&self, key: &AgentKey, paused: bool, expected: Option<u64>) -> Result<bool> {
         let key = key.clone();
-        self.writer.write(move |change| revision::pause(change, &key, paused)).await
+        self.writer.write(move |change| revision::pause(change, &key, paused, expected)).await
     }
 
-    async fn instance_change(&self, scope: &Scope, asked: InstanceChange) -> Result<Vec<AgentKey>> {
+    async fn instance_change(
+        &self,
+        scope: &Scope,
+        asked: InstanceChange,
+        expected: Option<u64>,
+    ) -> Result<Vec<AgentKey>> {
         let scope = scope.clone();
-        self.writer.write(move |change| instance::request(change, &scope, asked)).await
+        self.writer.write(move |change| instance::request(change, &scope, asked, expected)).await
     }
 
-    async fn instance_delete(&self, key: &InstanceKey, cleanup: bool) -> Result<AgentRecord> {
+    async fn instance_delete(
+        &self,
+        key: &InstanceKey,
+        cleanup: bool,
+        expected: Option<u64>,
+    ) -> Result<AgentRecord> {
         let key = key.clone();
-        self.writer.write(move |change| instance::delete(change, &key, cleanup)).await
+        self.writer.write(move |change| instance::delete(change, &key, cleanup, expected)).await
     }
 
     async fn instance_record(&self, term: Term, updates: Vec<InstanceUpdate>) -> Result<()> {
@@ -316,9 +334,10 @@ impl Store for SqlStore {
         name: &SecretName,
         value: Zeroizing<Vec<u8>>,
         replace: bool,
+        expected: Option<u64>,
     ) -> Result<SecretInfo> {
         let (fleet, name) = (fleet.clone(), name.clone());
-        self.writer.write(move |change| secret::write(change, &fleet, &name, value, replace)).await
+        self.writer.write(move |change| secret::write(change, &fleet, &name, value, replace, expected)).await
     }
 
     // On the writer's thread, because that is where the key is.
@@ -332,9 +351,9 @@ impl Store for SqlStore {
         self.reader.read(move |connection| secret::list(connection, fleet.as_ref())).await
     }
 
-    async fn secret_delete(&self, fleet: &FleetName, name: &SecretName) -> Result<()> {
+    async fn secret_delete(&self, fleet: &FleetName, name: &SecretName, expected: Option<u64>) -> Result<()> {
         let (fleet, name) = (fleet.clone(), name.clone());
-        self.writer.write(move |change| secret::delete(change, &fleet, &name)).await
+        self.writer.write(move |change| secret::delete(change, &fleet, &name, expected)).await
     }
 
     async fn secret_rotate(&self, new_key: Option<Zeroizing<String>>) -> Result<u32> {

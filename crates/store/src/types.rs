@@ -96,6 +96,8 @@ pub struct Apply {
     /// Delete the fleet's agents that are not among `agents`; their data is kept.
     pub prune: bool,
     pub dry_run: bool,
+    /// The version that the fleet must still have.
+    pub expected: Option<u64>,
 }
 
 /// What an [`Apply`] did, or would do.

@@ -270,8 +270,8 @@ fn answer_json(
     let mut headers = Map::new();
     headers.insert("X-Request-Id".to_owned(), header_ref("X-Request-Id"));
     for (is_there, name) in [
-        (described.tagged, "ETag"),
-        (described.paged, "Link"),
+        (described.tagged || described.versioned, "ETag"),
+        (described.paged || described.linked, "Link"),
         (described.slow, "Location"),
         (is_keyed(route), "Idempotency-Replayed"),
         (route.method == "GET", "Chassis-Stale"),

@@ -34,10 +34,14 @@ pub(super) struct Operation {
     pub(super) problems: &'static [u16],
     /// Answers with an `ETag`, and takes `If-None-Match`.
     pub(super) tagged: bool,
+    /// Answers with an `ETag`, without being a GET.
+    pub(super) versioned: bool,
     /// Takes `If-Match`.
     pub(super) guarded: bool,
     /// Its answers come in parts, with a `Link` to the next.
     pub(super) paged: bool,
+    /// The same, but with a parameter of its own that says where a part begins.
+    pub(super) linked: bool,
     /// Its work goes on after the answer; `Location` tells how far it is.
     pub(super) slow: bool,
     /// Takes `Last-Event-ID`: its schema, and what it does.
@@ -53,8 +57,10 @@ pub(super) fn operation(summary: &'static str) -> Operation {
         answers: Vec::new(),
         problems: &[],
         tagged: false,
+        versioned: false,
         guarded: false,
         paged: false,
+        linked: false,
         slow: false,
         resumable: None,
     }
@@ -122,6 +128,14 @@ impl Operation {
 
     pub(super) fn tagged(self) -> Self {
         Operation { tagged: true, ..self }
+    }
+
+    pub(super) fn versioned(self) -> Self {
+        Operation { versioned: true, ..self }
+    }
+
+    pub(super) fn linked(self) -> Self {
+        Operation { linked: true, ..self }
     }
 
     pub(super) fn guarded(self) -> Self {

@@ -100,7 +100,8 @@ fn fleet(name: &str) -> Option<Operation> {
             .link("rollout_pause", APPLIED_AGENT)
             .link("rollout_resume", APPLIED_AGENT)
             .link("agent_instance_list", APPLIED_AGENT)
-            .link("agent_delete", APPLIED_AGENT),
+            .link("agent_delete", APPLIED_AGENT)
+            .guarded(),
         "fleet_scale" => operation("Set how many instances an agent has")
             .body::<Scale>(json!({ "agent": "crawler", "count": 3 }))
             .slow_answer::<Fleet>("The fleet")
@@ -129,6 +130,7 @@ fn agent(name: &str) -> Option<Operation> {
         "agent_upgrade" => operation("Give an agent another image, or what its image's name means by now")
             .body::<Upgrade>(json!({ "image": "myrepo/crawler:1.1" }))
             .slow_answer::<Upgraded>("The new revision, if there is one")
+            .guarded()
             .problems(&[502]),
         "revision_list" => operation("Every revision of an agent that is kept, oldest first")
             .answer::<Vec<Revision>>(200, "The revisions")
@@ -138,12 +140,14 @@ fn agent(name: &str) -> Option<Operation> {
         }
         "rollout_undo" => operation("Go back to an earlier revision, as a new one")
             .body::<RolloutUndo>(json!({ "toRevision": 1 }))
-            .slow_answer::<AgentOutcome>("The new revision"),
+            .slow_answer::<AgentOutcome>("The new revision")
+            .guarded(),
         "rollout_pause" => operation("Replace no instance of an agent for now")
-            .answer::<Changed>(200, "Whether that changed anything"),
-        "rollout_resume" => {
-            operation("Let an agent's rollouts go on").answer::<Changed>(200, "Whether that changed anything")
-        }
+            .answer::<Changed>(200, "Whether that changed anything")
+            .guarded(),
+        "rollout_resume" => operation("Let an agent's rollouts go on")
+            .answer::<Changed>(200, "Whether that changed anything")
+            .guarded(),
         _ => return None,
     })
 }
@@ -164,9 +168,11 @@ fn instance(name: &str) -> Option<Operation> {
         "instance_delete" => operation("Take one instance away; its data is kept unless `cleanup`")
             .query::<DeleteQuery>()
             .slow()
+            .guarded()
             .problems(&[409]),
         "exit_list" => operation("How the last runs of an instance ended, the newest first")
-            .answer::<Vec<ExitRecord>>(200, "The runs, with their last output"),
+            .answer::<Vec<ExitRecord>>(200, "The runs, with their last output")
+            .paged(),
         "health_get" => {
             operation("What the checks of an instance have shown").answer::<HealthReport>(200, "The checks")
         }
@@ -185,6 +191,7 @@ fn instance(name: &str) -> Option<Operation> {
                     json!({ "scope": { "fleet": "crawlers", "agent": "crawler" }, "change": "restart" }),
                 )
                 .slow()
+                .guarded()
                 .problems(&[404])
         }
         _ => return None,
@@ -221,8 +228,9 @@ fn rest(name: &str) -> Option<Operation> {
             .problems(&[422]),
         "audit_read" => operation("How closed the sandboxes of instances really are")
             .query::<AuditQuery>()
-            .answer::<Vec<InstanceAudit>>(200, "What each item found")
-            .problems(&[422]),
+            .answer::<Vec<InstanceAudit>>(200, "What each item found, by fleet, agent and number")
+            .problems(&[422])
+            .paged(),
         "event_list" => operation("What happened; with `follow` also what happens")
             .query::<EventQuery>()
             .answer_of(
@@ -230,6 +238,7 @@ fn rest(name: &str) -> Option<Operation> {
                 "Events, oldest first; server-sent ones with `follow`, each with its id",
                 vec![Content::Json(schema_of::<Vec<Event>>), Content::Other(EVENT_STREAM)],
             )
+            .linked()
             .resumable(
                 json!({ "type": "integer", "format": "uint64", "minimum": 0 }),
                 "Go on after this event; the same as `after`.",
@@ -245,10 +254,12 @@ fn rest(name: &str) -> Option<Operation> {
             .raw_body()
             .answer::<Secret>(200, "Its name and version")
             .link("secret_delete", WRITTEN_SECRET)
+            .versioned()
+            .guarded()
             .problems(&[409]),
-        "secret_delete" => {
-            operation("Forget a secret").answer::<SecretDeleted>(200, "Who cannot be started without it")
-        }
+        "secret_delete" => operation("Forget a secret")
+            .answer::<SecretDeleted>(200, "Who cannot be started without it")
+            .guarded(),
         "secret_rotate" => operation("Encrypt all secrets with a new key")
             .body::<KeyRotate>(json!({}))
             .answer::<KeyRotated>(200, "How many"),
@@ -258,9 +269,9 @@ fn rest(name: &str) -> Option<Operation> {
 
 fn access(name: &str) -> Option<Operation> {
     Some(match name {
-        "api_key_list" => {
-            operation("API keys, without the keys").answer::<Vec<ApiKey>>(200, "By name, also expired ones")
-        }
+        "api_key_list" => operation("API keys, without the keys")
+            .answer::<Vec<ApiKey>>(200, "By name, also expired ones")
+            .paged(),
         "api_key_create" => operation("Make an API key; only this answer ever has it")
             .body::<ApiKeyCreate>(json!({ "name": "deploy-bot", "role": "operator", "fleets": ["crawlers"] }))
             .answer::<ApiKeyCreated>(201, "The key, and its token")
@@ -269,7 +280,8 @@ fn access(name: &str) -> Option<Operation> {
             .empty(204, "It is good for nothing any more"),
         "audit_log_read" => operation("Who did what: the newest rows, or those after one that was seen")
             .query::<AuditLogQuery>()
-            .answer::<Vec<AuditRecord>>(200, "Rows, in the order in which they were written"),
+            .answer::<Vec<AuditRecord>>(200, "Rows, in the order in which they were written")
+            .linked(),
         "audit_log_verify" => operation("Whether every row of the audit log is as it was written")
             .query::<AuditVerifyQuery>()
             .answer::<AuditVerified>(200, "The first row that is not, if there is one"),

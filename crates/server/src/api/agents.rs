@@ -30,6 +30,7 @@ pub(crate) async fn apply(
     State(shared): SharedState,
     caller: Caller,
     Path(fleet): Path<FleetName>,
+    Expected(expected): Expected,
     Body(apply): Body<Apply>,
 ) -> Result<(Option<Extension<Awaited>>, Json<Applied>)> {
     let declared =
@@ -50,6 +51,7 @@ pub(crate) async fn apply(
         agents: apply.agents,
         prune: apply.prune,
         dry_run: apply.dry_run,
+        expected,
     };
     to_end(async move {
         failpoint("apply:before");

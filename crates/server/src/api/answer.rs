@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chassis_api::route::ROUTES;
@@ -30,13 +30,15 @@ pub(crate) async fn complete(mut request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let asked = request.headers().clone();
+    let is_read = request.method() == Method::GET;
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let response = answered.unwrap_or_else(|_| {
         let detail = "the server failed at this request; look at what is there before you repeat it";
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", detail).into_response()
     });
-    let mut response = unless_same(&asked, response);
+    // What was changed is never left out of an answer.
+    let mut response = if is_read { unless_same(&asked, response) } else { response };
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
     if is_error && !is_own_answer(response.headers()) {

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::extract::{Body, Path};
 use super::failure::{Failure, Result};
+use super::page::{Paging, Part};
 use super::{SharedState, to_end};
 use crate::auth::{Caller, KeyFailure};
 
@@ -55,8 +56,14 @@ pub(crate) async fn create(
     .await
 }
 
-pub(crate) async fn list(State(shared): SharedState) -> Result<Json<Vec<ApiKey>>> {
-    Ok(Json(shared.store.api_key_list().await?.into_iter().map(wire).collect()))
+pub(crate) async fn list(State(shared): SharedState, paging: Paging) -> Result<Part<ApiKey>> {
+    let mut part = paging.part();
+    for key in shared.store.api_key_list().await? {
+        if !part.offer(key.name.to_string(), || wire(key)) {
+            break;
+        }
+    }
+    Ok(part)
 }
 
 pub(crate) async fn revoke(State(shared): SharedState, Path(name): Path<ApiKeyName>) -> Result<StatusCode> {

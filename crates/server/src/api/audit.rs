@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use chassis_api::{AuditQuery, InstanceAudit};
 use chassis_core::InstanceKey;
@@ -14,6 +13,7 @@ use super::SharedState;
 use super::extract::Query;
 use super::failure::{Failure, Result};
 use super::instances::down_message;
+use super::page::{Paging, Part, digits, place};
 use crate::auth::Caller;
 use crate::error::chain;
 use crate::shared::Shared;
@@ -33,18 +33,28 @@ pub(crate) async fn read(
     State(shared): SharedState,
     caller: Caller,
     Query(query): Query<AuditQuery>,
-) -> Result<Json<Vec<InstanceAudit>>> {
+    paging: Paging,
+) -> Result<Part<InstanceAudit>> {
     caller.require_named(query.fleet.as_ref())?;
     if query.number.is_some() && query.agent.is_none() {
         let detail = "a number names an instance only together with its agent";
         return Err(Failure::invalid("agent_needed", detail));
     }
     let down = down_message(&shared);
-    let audits = stream::iter(candidates(&shared, &caller, &query)).map(|candidate| {
+    let mut part = paging.part();
+    for candidate in candidates(&shared, &caller, &query) {
+        let InstanceKey { fleet, agent, number } = &candidate.key;
+        let place = place(&[fleet.as_str(), agent.as_str(), &digits(*number)]);
+        if !part.offer(place, || candidate) {
+            break;
+        }
+    }
+    let (candidates, part) = part.take();
+    let audits = stream::iter(candidates).map(|candidate| {
         let (shared, down) = (&shared, down.clone());
         async move { examine(shared, candidate, down).await }
     });
-    Ok(Json(audits.buffered(LOOKS).collect().await))
+    Ok(part.of(audits.buffered(LOOKS).collect().await))
 }
 
 fn candidates(shared: &Shared, caller: &Caller, query: &AuditQuery) -> Vec<Candidate> {

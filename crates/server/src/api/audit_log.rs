@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use chassis_api::{AuditLogQuery, AuditRecord, AuditVerified, AuditVerifyQuery};
 use chassis_store::{AuditEnd, AuditFilter, AuditRow};
 
 use super::SharedState;
 use super::extract::Query;
 use super::failure::{Failure, Result};
+use super::page::Numbered;
 use crate::auth::verify;
 
 const LIMIT: u32 = 100;
@@ -16,8 +17,9 @@ const LIMIT_MOST: u32 = 1_000;
 
 pub(crate) async fn list(
     State(shared): SharedState,
+    uri: Uri,
     Query(query): Query<AuditLogQuery>,
-) -> Result<Json<Vec<AuditRecord>>> {
+) -> Result<Numbered<AuditRecord>> {
     let limit = query.limit.unwrap_or(LIMIT);
     if !(1..=LIMIT_MOST).contains(&limit) {
         let detail = format!("`limit` is 1 to {LIMIT_MOST}, not {limit}; `after` leads to the rows behind");
@@ -26,11 +28,12 @@ pub(crate) async fn list(
     let filter = AuditFilter {
         after: query.after.unwrap_or(0),
         since: query.since,
-        limit,
+        limit: if query.after.is_some() { limit + 1 } else { limit },
         newest: query.after.is_none(),
     };
     let rows = shared.store.audit_list(&filter).await?;
-    Ok(Json(rows.into_iter().map(wire).collect::<Result<_>>()?))
+    let rows = rows.into_iter().map(wire).collect::<Result<_>>()?;
+    Ok(Numbered::after(&uri, rows, limit, |row: &AuditRecord| row.id))
 }
 
 pub(crate) async fn verified(

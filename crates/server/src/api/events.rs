@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use chassis_api::{Event, EventQuery};
@@ -16,6 +16,7 @@ use futures_util::stream::{self, Stream};
 use super::SharedState;
 use super::extract::Query;
 use super::failure::{Failure, Result};
+use super::page::Numbered;
 use crate::auth::Caller;
 use crate::shared::Shared;
 
@@ -32,10 +33,12 @@ pub(crate) async fn list(
     State(shared): SharedState,
     caller: Caller,
     headers: HeaderMap,
+    uri: Uri,
     Query(query): Query<EventQuery>,
 ) -> Result<Response> {
     caller.require_named(query.fleet.as_ref())?;
     let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    let limit = query.limit.unwrap_or(LIMIT);
     let filter = EventFilter {
         fleet: query.fleet,
         agent: query.agent,
@@ -43,7 +46,7 @@ pub(crate) async fn list(
         after: last_id.or(query.after),
         since: query.since,
         kinds: query.kinds.iter().flat_map(|kinds| kinds.split(',').map(str::to_owned)).collect(),
-        limit: query.limit.unwrap_or(LIMIT),
+        limit,
         // Whoever names a place goes on from there; others want the newest.
         newest: query.after.is_none(),
     };
@@ -52,7 +55,12 @@ pub(crate) async fn list(
         let stream = follow(shared, caller, filter).await?;
         return Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
-    Ok(Json(reached(&shared, &caller, &filter).await?).into_response())
+    if filter.newest {
+        return Ok(Json(reached(&shared, &caller, &filter).await?).into_response());
+    }
+    let filter = EventFilter { limit: limit.saturating_add(1), ..filter };
+    let events = reached(&shared, &caller, &filter).await?;
+    Ok(Numbered::after(&uri, events, limit, |event: &Event| event.id).into_response())
 }
 
 /// What the filter finds of what the caller reaches.

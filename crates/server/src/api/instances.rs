@@ -11,7 +11,7 @@ use chassis_spec::{AgentName, AgentSpec, FleetName, Security};
 use chassis_store::{EventFilter, InstanceChange, Scope};
 
 use super::agents::agent_find;
-use super::condition::Versioned;
+use super::condition::{Expected, Versioned};
 use super::extract::{Body, Path, Query};
 use super::failure::{Failure, Result};
 use super::page::{Paging, Part, digits, place};
@@ -113,24 +113,34 @@ pub(crate) async fn show(
 pub(crate) async fn exits(
     State(shared): SharedState,
     Path((fleet, agent, number)): Path<(FleetName, AgentName, u32)>,
-) -> Result<Json<Vec<ExitRecord>>> {
+    paging: Paging,
+) -> Result<Part<ExitRecord>> {
     let key = InstanceKey { fleet: fleet.clone(), agent: agent.clone(), number };
     let exits = shared.store.instance_exits(&key).await?;
     if !agent_find(&shared, fleet, agent)?.state().slots.contains_key(&number) {
         return Err(no_instance(&key));
     }
-    Ok(Json(exits))
+    let mut part = paging.part();
+    for exit in exits {
+        // The newest come first.
+        let age = i64::MAX.abs_diff(i64::try_from(exit.finished_at.as_nanosecond()).unwrap_or(0));
+        if !part.offer(place(&[&digits(age), &exit.container]), || exit) {
+            break;
+        }
+    }
+    Ok(part)
 }
 
 pub(crate) async fn remove(
     State(shared): SharedState,
     Path((fleet, agent, number)): Path<(FleetName, AgentName, u32)>,
     Query(query): Query<DeleteQuery>,
+    Expected(expected): Expected,
 ) -> Result<(StatusCode, Extension<Awaited>)> {
     let key = InstanceKey { fleet, agent, number };
     to_end(async move {
         failpoint("instance_delete:before");
-        shared.store.instance_delete(&key, query.cleanup).await?;
+        shared.store.instance_delete(&key, query.cleanup, expected).await?;
         failpoint("instance_delete:stored");
         agents_changed(&shared, vec![key.agent_key()]).await;
         let scope = chassis_api::Scope { fleet: key.fleet, agent: Some(key.agent), number: Some(key.number) };
@@ -142,6 +152,7 @@ pub(crate) async fn remove(
 pub(crate) async fn change(
     State(shared): SharedState,
     caller: Caller,
+    Expected(expected): Expected,
     Body(change): Body<Change>,
 ) -> Result<(StatusCode, Extension<Awaited>)> {
     caller.require(&change.scope.fleet)?;
@@ -161,7 +172,7 @@ pub(crate) async fn change(
     };
     to_end(async move {
         failpoint("change:before");
-        let agents = shared.store.instance_change(&scope, change).await?;
+        let agents = shared.store.instance_change(&scope, change, expected).await?;
         failpoint("change:stored");
         agents_changed(&shared, agents).await;
         Ok((StatusCode::ACCEPTED, Extension(Awaited(asked))))

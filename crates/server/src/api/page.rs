@@ -70,28 +70,67 @@ impl<T> Part<T> {
         true
     }
 
-    /// `</api/v1/…>; rel="next"`, if there is more.
-    fn link(&self) -> Option<HeaderValue> {
-        if !self.has_more {
-            return None;
-        }
-        let asked = self.paging.uri.query().unwrap_or_default().split('&');
-        let kept = asked.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
-        let cursor = format!("cursor={}", URL_SAFE_NO_PAD.encode(&self.last));
-        let query: Vec<&str> = kept.chain([cursor.as_str()]).collect();
-        let next = format!("<{}?{}>; rel=\"next\"", self.paging.uri.path(), query.join("&"));
-        HeaderValue::try_from(next).ok()
+    /// The items, and the part without them: for items that take time to be made out of these.
+    pub(crate) fn take(mut self) -> (Vec<T>, Part<T>) {
+        (std::mem::take(&mut self.items), self)
     }
+
+    /// The same part, of what was made of its items.
+    pub(crate) fn of<U>(self, items: Vec<U>) -> Part<U> {
+        Part { paging: self.paging, items, last: self.last, has_more: self.has_more }
+    }
+
+    fn link(&self) -> Option<HeaderValue> {
+        let cursor = || URL_SAFE_NO_PAD.encode(&self.last);
+        self.has_more.then(|| link_next(&self.paging.uri, "cursor", &cursor())).flatten()
+    }
+}
+
+/// Items that are numbered, with the way to the next part if there is more: the number is the cursor.
+pub(crate) struct Numbered<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) next: Option<HeaderValue>,
+}
+
+impl<T> Numbered<T> {
+    /// `items` are those that follow a number, one more than `limit` if there is more.
+    pub(crate) fn after(uri: &Uri, mut items: Vec<T>, limit: u32, number: impl Fn(&T) -> u64) -> Numbered<T> {
+        let limit = limit as usize;
+        let has_more = items.len() > limit;
+        items.truncate(limit);
+        let last = items.last().filter(|_| has_more);
+        Numbered { next: last.and_then(|last| link_next(uri, "after", &number(last).to_string())), items }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Numbered<T> {
+    fn into_response(self) -> Response {
+        with_link(axum::Json(self.items), self.next)
+    }
+}
+
+/// `</api/v1/…>; rel="next"`: the same request with this parameter.
+fn link_next(uri: &Uri, name: &str, value: &str) -> Option<HeaderValue> {
+    let asked = uri.query().unwrap_or_default().split('&');
+    let same = |pair: &str| pair.split('=').next() == Some(name);
+    let kept = asked.filter(|pair| !pair.is_empty() && !same(pair));
+    let cursor = format!("{name}={value}");
+    let query: Vec<&str> = kept.chain([cursor.as_str()]).collect();
+    HeaderValue::try_from(format!("<{}?{}>; rel=\"next\"", uri.path(), query.join("&"))).ok()
+}
+
+fn with_link(body: impl IntoResponse, link: Option<HeaderValue>) -> Response {
+    let mut response = body.into_response();
+    if let Some(link) = link {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
 }
 
 impl<T: Serialize> IntoResponse for Part<T> {
     fn into_response(self) -> Response {
         let link = self.link();
-        let mut response = axum::Json(self.items).into_response();
-        if let Some(link) = link {
-            response.headers_mut().insert(header::LINK, link);
-        }
-        response
+        with_link(axum::Json(self.items), link)
     }
 }
 

@@ -12,6 +12,7 @@ use chassis_spec::{AgentName, AgentSpec, FleetName};
 use jiff::Timestamp;
 
 use super::agents::{agent_find, outcome_wire};
+use super::condition::Expected;
 use super::extract::{Body, Path};
 use super::failure::{Failure, Result};
 use super::page::{Paging, Part, digits};
@@ -84,12 +85,13 @@ pub(crate) async fn revisions(
 pub(crate) async fn undo(
     State(shared): SharedState,
     Path((fleet, agent)): Name,
+    Expected(expected): Expected,
     Body(undo): Body<RolloutUndo>,
 ) -> Result<(Option<Extension<Awaited>>, Json<AgentOutcome>)> {
     let key = AgentKey { fleet, agent };
     to_end(async move {
         failpoint("undo:before");
-        let outcome = shared.store.revision_undo(&key, undo.to_revision, undo.dry_run).await?;
+        let outcome = shared.store.revision_undo(&key, undo.to_revision, undo.dry_run, expected).await?;
         if !undo.dry_run {
             failpoint("undo:stored");
             agents_changed(&shared, vec![key.clone()]).await;
@@ -99,22 +101,35 @@ pub(crate) async fn undo(
     .await
 }
 
-pub(crate) async fn pause(State(shared): SharedState, Path((fleet, agent)): Name) -> Result<Json<Changed>> {
-    set_paused(shared, AgentKey { fleet, agent }, true).await
+pub(crate) async fn pause(
+    State(shared): SharedState,
+    Path((fleet, agent)): Name,
+    Expected(expected): Expected,
+) -> Result<Json<Changed>> {
+    set_paused(shared, AgentKey { fleet, agent }, true, expected).await
 }
 
-pub(crate) async fn resume(State(shared): SharedState, Path((fleet, agent)): Name) -> Result<Json<Changed>> {
-    set_paused(shared, AgentKey { fleet, agent }, false).await
+pub(crate) async fn resume(
+    State(shared): SharedState,
+    Path((fleet, agent)): Name,
+    Expected(expected): Expected,
+) -> Result<Json<Changed>> {
+    set_paused(shared, AgentKey { fleet, agent }, false, expected).await
 }
 
 fn awaited(key: AgentKey) -> Extension<Awaited> {
     Extension(Awaited(Scope { fleet: key.fleet, agent: Some(key.agent), number: None }))
 }
 
-async fn set_paused(shared: Arc<Shared>, key: AgentKey, paused: bool) -> Result<Json<Changed>> {
+async fn set_paused(
+    shared: Arc<Shared>,
+    key: AgentKey,
+    paused: bool,
+    expected: Option<u64>,
+) -> Result<Json<Changed>> {
     to_end(async move {
         failpoint("pause:before");
-        let changed = shared.store.rollout_pause(&key, paused).await?;
+        let changed = shared.store.rollout_pause(&key, paused, expected).await?;
         failpoint("pause:stored");
         agents_changed(&shared, vec![key]).await;
         Ok(Json(Changed { changed }))
@@ -125,6 +140,7 @@ async fn set_paused(shared: Arc<Shared>, key: AgentKey, paused: bool) -> Result<
 pub(crate) async fn upgrade(
     State(shared): SharedState,
     Path((fleet, agent)): Name,
+    Expected(expected): Expected,
     Body(upgrade): Body<Upgrade>,
 ) -> Result<(Extension<Awaited>, Json<Upgraded>)> {
     if upgrade.image.is_some() == upgrade.refresh {
@@ -148,7 +164,8 @@ pub(crate) async fn upgrade(
     let pin = if is_same { held } else { pin };
     to_end(async move {
         failpoint("upgrade:before");
-        let outcome = shared.store.agent_upgrade(&key, upgrade.image.as_ref(), pin.as_ref()).await?;
+        let image = upgrade.image.as_ref();
+        let outcome = shared.store.agent_upgrade(&key, image, pin.as_ref(), expected).await?;
         failpoint("upgrade:stored");
         agents_changed(&shared, vec![key.clone()]).await;
         Ok((awaited(key), Json(Upgraded { outcome: outcome_wire(outcome), pin })))

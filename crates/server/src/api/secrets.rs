@@ -7,6 +7,7 @@ use chassis_spec::{AgentName, FleetName, SecretName};
 use zeroize::Zeroizing;
 
 use super::SharedState;
+use super::condition::{Expected, Versioned};
 use super::extract::{Body, Path, Query, Raw};
 use super::failure::Result;
 use super::page::{Paging, Part, place};
@@ -41,11 +42,12 @@ pub(crate) async fn write(
     caller: Caller,
     Path((fleet, name)): Path<(FleetName, SecretName)>,
     Query(query): Query<SecretWriteQuery>,
+    Expected(expected): Expected,
     Raw(body): Raw,
-) -> Result<Json<Secret>> {
+) -> Result<Versioned<Secret>> {
     failpoint("secret_write:before");
     let value = Zeroizing::new(body.to_vec());
-    let info = match shared.store.secret_write(&fleet, &name, value, query.replace).await {
+    let info = match shared.store.secret_write(&fleet, &name, value, query.replace, expected).await {
         Ok(info) => info,
         Err(error) => return Err(with_suggestion_to_create(&shared, &caller, error).await),
     };
@@ -57,15 +59,16 @@ pub(crate) async fn write(
             agent.wake();
         }
     }
-    Ok(Json(wire(&shared, info)))
+    Ok(Versioned(info.version, wire(&shared, info)))
 }
 
 pub(crate) async fn remove(
     State(shared): SharedState,
     caller: Caller,
     Path((fleet, name)): Path<(FleetName, SecretName)>,
+    Expected(expected): Expected,
 ) -> Result<Json<SecretDeleted>> {
-    if let Err(error) = shared.store.secret_delete(&fleet, &name).await {
+    if let Err(error) = shared.store.secret_delete(&fleet, &name, expected).await {
         return Err(with_suggestion(&shared, &caller, error).await);
     }
     Ok(Json(SecretDeleted { used_by: used_by(&shared, &fleet, &name) }))

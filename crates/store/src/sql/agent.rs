@@ -58,6 +58,7 @@ pub(crate) fn insert(change: &Change<'_>, key: &AgentKey, spec: &AgentSpec) -> R
                VALUES (?1, ?2, 0, 1, ?3, FALSE)";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), Time(change.now)];
     change.connection.send(sql, parameters)?;
+    fleet::touch(change, &key.fleet)?;
     let new = revision::New { spec, template: None, pin: None, cause: "deploy".to_owned(), undoes: None };
     revision::add(change, key, None, new).map(drop)
 }
@@ -67,7 +68,7 @@ pub(crate) fn touch(change: &Change<'_>, key: &AgentKey) -> Result<()> {
     change.touch(&key.fleet, &key.agent);
     let sql = "UPDATE agents SET version = version + 1 WHERE fleet = ?1 AND name = ?2";
     change.connection.send(sql, params![key.fleet.as_str(), key.agent.as_str()])?;
-    Ok(())
+    fleet::touch(change, &key.fleet)
 }
 
 pub(crate) fn scale_to(

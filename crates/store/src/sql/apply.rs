@@ -36,10 +36,15 @@ pub(crate) fn perhaps<T>(
 fn declare_all(change: &Change<'_>, apply: &Apply) -> Result<Applied> {
     let fleet_created = match (fleet::get_usable(change.connection, &apply.fleet), &apply.create_fleet) {
         (Err(Error::FleetNotFound(_)), Some(labels)) => {
+            super::check_version(|| format!("fleet `{}`", apply.fleet), apply.expected, 0)?;
             fleet::create(change, &apply.fleet, labels)?;
             true
         }
-        (found, _) => found.map(|_| false)?,
+        (found, _) => {
+            let fleet = found?;
+            super::check_version(|| format!("fleet `{}`", fleet.name), apply.expected, fleet.version)?;
+            false
+        }
     };
     let mut declared = BTreeSet::new();
     let mut agents = Vec::with_capacity(apply.agents.len());

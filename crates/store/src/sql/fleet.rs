@@ -41,6 +41,13 @@ pub(crate) fn list(connection: &dyn Connection) -> Result<Vec<Fleet>> {
     Ok(connection.list(sql, params![], from_row)?)
 }
 
+/// Notes that what is wanted of the fleet is not what it was.
+pub(crate) fn touch(change: &Change<'_>, name: &FleetName) -> Result<()> {
+    let sql = "UPDATE fleets SET version = version + 1 WHERE name = ?1";
+    change.connection.send(sql, params![name.as_str()])?;
+    Ok(())
+}
+
 pub(crate) fn delete(
     change: &Change<'_>,
     name: &FleetName,

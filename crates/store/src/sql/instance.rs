@@ -77,11 +77,17 @@ pub(crate) fn remove_all(change: &Change<'_>, key: &AgentKey, cleanup: bool) -> 
     Ok(change.connection.execute(sql, parameters)?)
 }
 
-pub(crate) fn request(change: &Change<'_>, scope: &Scope, asked: InstanceChange) -> Result<Vec<AgentKey>> {
+pub(crate) fn request(
+    change: &Change<'_>,
+    scope: &Scope,
+    asked: InstanceChange,
+    expected: Option<u64>,
+) -> Result<Vec<AgentKey>> {
     let connection = change.connection;
     let fleet = fleet::get(connection, &scope.fleet)?;
     let key = |agent| AgentKey { fleet: scope.fleet.clone(), agent };
     let Some(name) = &scope.agent else {
+        super::check_version(|| format!("fleet `{}`", fleet.name), expected, fleet.version)?;
         if fleet.deleting {
             return Err(Error::FleetDeleting(fleet.name));
         }
@@ -95,13 +101,16 @@ pub(crate) fn request(change: &Change<'_>, scope: &Scope, asked: InstanceChange)
         return Ok(concerned);
     };
     let agent = agent::get(connection, &key(name.clone()))?;
+    super::check_version(|| format!("agent `{}`", agent.key), expected, agent.version)?;
     if let Some(number) = scope.number {
         let key = agent.key.instance(number);
         let record = get(connection, &key)?;
         if record.desired.wanted.is_absent() {
             return Err(Error::InstanceNotFound(key));
         }
-        request_one(change, &agent.key, &record, asked)?;
+        if request_one(change, &agent.key, &record, asked)? {
+            agent::touch(change, &agent.key)?;
+        }
     } else if agent.deleting {
         return Err(Error::AgentDeleting { fleet: agent.key.fleet, agent: agent.key.agent });
     } else {
@@ -111,25 +120,27 @@ pub(crate) fn request(change: &Change<'_>, scope: &Scope, asked: InstanceChange)
 }
 
 fn request_all(change: &Change<'_>, key: &AgentKey, asked: InstanceChange) -> Result<()> {
+    let mut is_news = false;
     for record in list(change.connection, key)? {
         if !record.desired.wanted.is_absent() {
-            request_one(change, key, &record, asked)?;
+            is_news |= request_one(change, key, &record, asked)?;
         }
     }
-    Ok(())
+    if is_news { agent::touch(change, key) } else { Ok(()) }
 }
 
+/// Returns whether that is news.
 fn request_one(
     change: &Change<'_>,
     key: &AgentKey,
     record: &InstanceRecord,
     asked: InstanceChange,
-) -> Result<()> {
+) -> Result<bool> {
     let wanted = record.desired.wanted;
     let runs = record.memory.run.is_some() && record.memory.exit.is_none();
     let (desired, memory, event) = match asked {
-        InstanceChange::Start if wanted == Wanted::Running && runs => return Ok(()),
-        InstanceChange::Stop if wanted == Wanted::Stopped => return Ok(()),
+        InstanceChange::Start if wanted == Wanted::Running && runs => return Ok(false),
+        InstanceChange::Stop if wanted == Wanted::Stopped => return Ok(false),
         InstanceChange::Stop => {
             let desired = Desired { wanted: Wanted::Stopped, ..record.desired };
             (desired, record.memory.clone(), EventKind::StopRequested)
@@ -145,7 +156,8 @@ fn request_one(
     };
     let key = key.instance(record.number);
     save(change, &key, desired, &memory)?;
-    change.instance_event(&key, event)
+    change.instance_event(&key, event)?;
+    Ok(true)
 }
 
 /// A run that begins after now, whatever backoff there was.
@@ -172,9 +184,15 @@ fn save(change: &Change<'_>, key: &InstanceKey, desired: Desired, memory: &Memor
     Ok(())
 }
 
-pub(crate) fn delete(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> Result<AgentRecord> {
+pub(crate) fn delete(
+    change: &Change<'_>,
+    key: &InstanceKey,
+    cleanup: bool,
+    expected: Option<u64>,
+) -> Result<AgentRecord> {
     let agent = key.agent_key();
-    agent::get(change.connection, &agent)?;
+    let version = agent::get(change.connection, &agent)?.version;
+    super::check_version(|| format!("agent `{agent}`"), expected, version)?;
     let wanted = get(change.connection, key)?.desired.wanted;
     // One that is going can still be told to take its data along.
     if wanted.is_absent() && (!cleanup || wanted == (Wanted::Absent { cleanup: true })) {

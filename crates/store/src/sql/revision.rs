@@ -169,8 +169,13 @@ pub(crate) fn roll_back(change: &Change<'_>, key: &AgentKey, before: &Rollout, w
 }
 
 /// Makes the definition of an earlier revision the present one again: of the last that was complete, without `to`.
-pub(crate) fn undo(change: &Change<'_>, key: &AgentKey, to: Option<u64>) -> Result<AgentOutcome> {
-    let agent = usable(change, key)?;
+pub(crate) fn undo(
+    change: &Change<'_>,
+    key: &AgentKey,
+    to: Option<u64>,
+    expected: Option<u64>,
+) -> Result<AgentOutcome> {
+    let agent = usable(change, key, expected)?;
     let present = get(change.connection, key, agent.revision)?;
     let is_other = |other: &Revision| !same(other, &present);
     let target = if let Some(revision) = to {
@@ -200,8 +205,9 @@ pub(crate) fn upgrade(
     key: &AgentKey,
     image: Option<&ImageName>,
     pin: Option<&Pin>,
+    expected: Option<u64>,
 ) -> Result<AgentOutcome> {
-    let agent = usable(change, key)?;
+    let agent = usable(change, key, expected)?;
     let count = super::instance::count(change.connection, key)?;
     let image = image.unwrap_or(&agent.spec.image);
     if *image == agent.spec.image && (pin.is_none() || pin == agent.pin.as_ref()) {
@@ -216,8 +222,13 @@ pub(crate) fn upgrade(
 }
 
 /// Stops an agent's rollouts from replacing instances, or lets them go on. Returns whether that is news.
-pub(crate) fn pause(change: &Change<'_>, key: &AgentKey, paused: bool) -> Result<bool> {
-    let agent = usable(change, key)?;
+pub(crate) fn pause(
+    change: &Change<'_>,
+    key: &AgentKey,
+    paused: bool,
+    expected: Option<u64>,
+) -> Result<bool> {
+    let agent = usable(change, key, expected)?;
     let revision = agent.revision;
     let rollout = agent.rollout.unwrap_or_else(|| Rollout::begin(revision, None, false, None, change.now));
     if rollout.is_paused() == paused {
@@ -234,8 +245,9 @@ pub(crate) fn pause(change: &Change<'_>, key: &AgentKey, paused: bool) -> Result
     Ok(true)
 }
 
-fn usable(change: &Change<'_>, key: &AgentKey) -> Result<Agent> {
+fn usable(change: &Change<'_>, key: &AgentKey, expected: Option<u64>) -> Result<Agent> {
     let agent = agent::get(change.connection, key)?;
+    super::check_version(|| format!("agent `{key}`"), expected, agent.version)?;
     if agent.deleting {
         return Err(Error::AgentDeleting { fleet: key.fleet.clone(), agent: key.agent.clone() });
     }

@@ -20,6 +20,7 @@ pub(crate) fn write(
     name: &SecretName,
     value: Zeroizing<Vec<u8>>,
     replace: bool,
+    expected: Option<u64>,
 ) -> Result<SecretInfo> {
     match value.len() {
         0 => return Err(Error::SecretEmpty),
@@ -29,10 +30,12 @@ pub(crate) fn write(
     let connection = change.connection;
     fleet::get_usable(connection, fleet)?;
     let existing = find(connection, fleet, name)?;
+    let version = existing.as_ref().map_or(0, |secret| secret.version);
+    super::check_version(|| format!("secret `{fleet}/{name}`"), expected, version)?;
     if existing.is_some() && !replace {
         return Err(Error::SecretExists { fleet: fleet.clone(), name: name.clone() });
     }
-    let version = existing.map_or(1, |secret| secret.version + 1);
+    let version = version + 1;
     let key = change.keys.for_writing(connection)?;
     let (nonce, ciphertext) = key.seal(&context(fleet, name, version), value)?;
     let sql = "INSERT INTO secrets (fleet, name, version, key_id, nonce, ciphertext, created_at, updated_at)
@@ -85,7 +88,17 @@ pub(crate) fn list(connection: &dyn Connection, fleet: Option<&FleetName>) -> Re
     Ok(connection.list(sql, params![fleet.map(FleetName::as_str)], from_row)?)
 }
 
-pub(crate) fn delete(change: &Change<'_>, fleet: &FleetName, name: &SecretName) -> Result<()> {
+pub(crate) fn delete(
+    change: &Change<'_>,
+    fleet: &FleetName,
+    name: &SecretName,
+    expected: Option<u64>,
+) -> Result<()> {
+    if expected.is_some() {
+        let found = find(change.connection, fleet, name)?;
+        let found = found.ok_or_else(|| not_found(change.connection, fleet, name))?;
+        super::check_version(|| format!("secret `{fleet}/{name}`"), expected, found.version)?;
+    }
     let sql = "DELETE FROM secrets WHERE fleet = ?1 AND name = ?2";
     if change.connection.execute(sql, params![fleet.as_str(), name.as_str()])? == 0 {
         return Err(not_found(change.connection, fleet, name));

@@ -16,7 +16,7 @@ async fn a_copy_is_the_same_chassis() {
     let open = || SqlStore::open_sqlite(&path, KeySource::File(home.key())).unwrap();
     let source = open();
     source.fleet_create(&fleet("f"), &Labels::default()).await.unwrap();
-    source.secret_write(&fleet("f"), &secret("key"), value("x"), false).await.unwrap();
+    source.secret_write(&fleet("f"), &secret("key"), value("x"), false, None).await.unwrap();
     let env = json!([{"name": "KEY", "valueFrom": "secret://f/key"}]);
     apply(&source, vec![spec("web", json!({"replicas": 3, "env": env}))]).await.unwrap();
     apply(&source, vec![spec("web", json!({"image": "busybox:2", "env": env}))]).await.unwrap();

@@ -173,12 +173,12 @@ async fn all_servers_need_the_same_key_and_follow_a_new_one() {
     let home = Home::new();
     let first = home.open_with_fleet().await;
     let second = home.join("second").unwrap();
-    first.secret_write(&fleet("f"), &secret("key"), value("x"), false).await.unwrap();
+    first.secret_write(&fleet("f"), &secret("key"), value("x"), false, None).await.unwrap();
     assert_eq!(*second.secret_read(&fleet("f"), &secret("key")).await.unwrap(), b"x");
     first.secret_rotate(None).await.unwrap();
     assert_eq!(*second.secret_read(&fleet("f"), &secret("key")).await.unwrap(), b"x");
     second.secret_rotate(None).await.unwrap();
-    first.secret_write(&fleet("f"), &secret("other"), value("y"), false).await.unwrap();
+    first.secret_write(&fleet("f"), &secret("other"), value("y"), false, None).await.unwrap();
     assert_eq!(*second.secret_read(&fleet("f"), &secret("other")).await.unwrap(), b"y");
 
     let other = KeySource::Environment(Zeroizing::new("1".repeat(64)));

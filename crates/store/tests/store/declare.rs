@@ -68,7 +68,7 @@ async fn declaring_creates_updates_scales_and_leaves_alone() {
 async fn a_declaration_is_taken_whole_or_not_at_all() {
     let home = Home::new();
     let store = home.open_with_fleet().await;
-    store.secret_write(&fleet("f"), &secret("there"), value("x"), false).await.unwrap();
+    store.secret_write(&fleet("f"), &secret("there"), value("x"), false, None).await.unwrap();
     apply(&store, vec![spec("old", json!({}))]).await.unwrap();
     let before = picture(&store).await;
     let needs = |names: &[&str]| {
@@ -144,8 +144,8 @@ async fn scaling_fills_the_lowest_free_numbers_and_revives() {
     let store = home.open_with_fleet().await;
     let web = agent("f", "web");
     apply(&store, vec![spec("web", json!({"replicas": 5}))]).await.unwrap();
-    store.instance_delete(&instance("f", "web", 2), true).await.unwrap();
-    let record = store.instance_delete(&instance("f", "web", 3), false).await.unwrap();
+    store.instance_delete(&instance("f", "web", 2), true, None).await.unwrap();
+    let record = store.instance_delete(&instance("f", "web", 3), false, None).await.unwrap();
     assert_eq!(alive(&record), [1, 4, 5]);
 
     // 3 still stands there, taken down for good but with its data: it is wanted back. 2 is not free while its data goes.
@@ -193,7 +193,7 @@ async fn deletion_ends_when_all_is_gone_and_not_before() {
     let home = Home::new();
     let store = home.open_with_fleet().await;
     let (f, web) = (fleet("f"), agent("f", "web"));
-    store.secret_write(&f, &secret("key"), value("x"), false).await.unwrap();
+    store.secret_write(&f, &secret("key"), value("x"), false, None).await.unwrap();
     apply(&store, vec![spec("web", json!({}))]).await.unwrap();
     assert_eq!(code(store.fleet_forget(term(&store), &f).await), "not_deleting");
     assert_eq!(code(store.agent_forget(term(&store), &web).await), "not_deleting");
@@ -232,6 +232,6 @@ async fn assert_refuses_work(store: &SqlStore) {
     assert_eq!(code(store.fleet_create(&f, &Labels::default()).await), "fleet_deleting");
     assert_eq!(code(apply(store, vec![spec("new", json!({}))]).await), "fleet_deleting");
     assert_eq!(code(store.agent_scale(&web, 2, None).await), "agent_deleting");
-    assert_eq!(code(store.secret_write(&f, &secret("new"), value("x"), false).await), "fleet_deleting");
-    assert_eq!(code(store.instance_delete(&instance("f", "web", 1), true).await), "instance_not_found");
+    assert_eq!(code(store.secret_write(&f, &secret("new"), value("x"), false, None).await), "fleet_deleting");
+    assert_eq!(code(store.instance_delete(&instance("f", "web", 1), true, None).await), "instance_not_found");
 }

@@ -51,7 +51,7 @@ async fn a_full_disk_refuses_changes_and_loses_none() {
     let open = || SqlStore::open_sqlite(&disk.path.join("chassis.db"), KeySource::File(home.key())).unwrap();
     let store = open();
     store.fleet_create(&fleet("f"), &Labels::default()).await.unwrap();
-    store.secret_write(&fleet("f"), &secret("key"), value("x"), false).await.unwrap();
+    store.secret_write(&fleet("f"), &secret("key"), value("x"), false, None).await.unwrap();
     apply(&store, vec![spec("web", json!({"replicas": 3}))]).await.unwrap();
 
     disk.fill();

@@ -13,7 +13,7 @@ use crate::support::{Home, agent, apply, code, fleet, picture, secret, spec, val
 async fn what_was_answered_is_there_after_a_restart_and_after_a_crash() {
     let home = Home::new();
     let store = home.open_with_fleet().await;
-    store.secret_write(&fleet("f"), &secret("key"), value("x"), false).await.unwrap();
+    store.secret_write(&fleet("f"), &secret("key"), value("x"), false, None).await.unwrap();
     let env = json!([{"name": "KEY", "valueFrom": "secret://f/key"}]);
     apply(&store, vec![spec("web", json!({"replicas": 3, "env": env, "labels": {"tier": "front"}}))])
         .await

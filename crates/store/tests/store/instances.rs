@@ -36,7 +36,7 @@ async fn start_stop_and_restart_say_what_is_wanted() {
     apply(&store, vec![spec("web", json!({"replicas": 3})), spec("job", json!({}))]).await.unwrap();
     let ask = |number, asked| {
         let (store, scope) = (&store, scope(Some("web"), Some(number)));
-        async move { store.instance_change(&scope, asked).await.unwrap() }
+        async move { store.instance_change(&scope, asked, None).await.unwrap() }
     };
 
     // It runs: a start has nothing to do. It crashed: a start ends the backoff.
@@ -68,25 +68,25 @@ async fn start_stop_and_restart_say_what_is_wanted() {
     assert!(get(&store, 2).await.desired.started_after > desired.started_after);
 
     // One that is to go is nobody's business any more, by itself or among others.
-    store.instance_delete(&instance("f", "web", 3), false).await.unwrap();
-    let gone = store.instance_change(&scope(Some("web"), Some(3)), InstanceChange::Start).await;
+    store.instance_delete(&instance("f", "web", 3), false, None).await.unwrap();
+    let gone = store.instance_change(&scope(Some("web"), Some(3)), InstanceChange::Start, None).await;
     assert_eq!(code(gone), "instance_not_found");
-    let concerned = store.instance_change(&scope(None, None), InstanceChange::Restart).await.unwrap();
+    let concerned = store.instance_change(&scope(None, None), InstanceChange::Restart, None).await.unwrap();
     assert_eq!(concerned, [agent("f", "job"), agent("f", "web")]);
     assert_eq!(get(&store, 3).await.desired.wanted, Wanted::Absent { cleanup: false });
     let restarts = events(&store).await.into_iter().filter(|event| event.kind == EventKind::RestartRequested);
     assert_eq!(restarts.count(), 1 + 3);
 
     assert_eq!(
-        code(store.instance_change(&scope(Some("web"), Some(9)), InstanceChange::Stop).await),
+        code(store.instance_change(&scope(Some("web"), Some(9)), InstanceChange::Stop, None).await),
         "instance_not_found"
     );
     assert_eq!(
-        code(store.instance_change(&scope(Some("none"), None), InstanceChange::Stop).await),
+        code(store.instance_change(&scope(Some("none"), None), InstanceChange::Stop, None).await),
         "agent_not_found"
     );
     let nowhere = Scope { fleet: fleet("none"), agent: None, number: None };
-    assert_eq!(code(store.instance_change(&nowhere, InstanceChange::Stop).await), "fleet_not_found");
+    assert_eq!(code(store.instance_change(&nowhere, InstanceChange::Stop, None).await), "fleet_not_found");
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn the_last_exits_are_kept_and_no_more() {
     assert_eq!(found[..5], (25..30).rev().map(ended).collect::<Vec<_>>());
     assert!(found[5..].iter().all(|exit| exit.log.is_empty()));
 
-    store.instance_delete(&key, false).await.unwrap();
+    store.instance_delete(&key, false, None).await.unwrap();
     store.instance_forget(term(&store), &key, false).await.unwrap();
     assert_eq!(store.instance_exits(&key).await.unwrap(), []);
 }
@@ -148,7 +148,7 @@ async fn events_are_found_by_subject_and_followed_by_id() {
     apply(&store, vec![spec("web", json!({"replicas": 2})), spec("job", json!({}))]).await.unwrap();
     assert!(newest.has_changed().unwrap());
     let seen = *newest.borrow_and_update();
-    store.instance_change(&scope(Some("web"), None), InstanceChange::Stop).await.unwrap();
+    store.instance_change(&scope(Some("web"), None), InstanceChange::Stop, None).await.unwrap();
 
     let list = |filter: EventFilter| {
         let store = &store;

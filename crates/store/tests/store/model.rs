@@ -23,7 +23,7 @@ enum Operation {
     FleetCreate(Name),
     FleetDelete(Name, bool),
     FleetForget(Name),
-    Declare { fleet: Name, agents: Vec<Declared>, create: bool, prune: bool, dry_run: bool },
+    Declare { fleet: Name, agents: Vec<Declared>, create: bool, prune: bool, dry_run: bool, expected: None },
     Scale(Name, Name, u32),
     AgentDelete(Name, Name, bool),
     AgentForget(Name, Name),
@@ -300,10 +300,10 @@ async fn perform(store: &SqlStore, operation: &Operation) -> Result<()> {
         Operation::Change(fleet_name, name, number, change) => {
             let scope =
                 Scope { fleet: fleet(fleet_name), agent: name.map(|name| name.parse().unwrap()), number };
-            store.instance_change(&scope, change).await.map(drop)
+            store.instance_change(&scope, change, None).await.map(drop)
         }
         Operation::InstanceDelete(fleet, name, number, cleanup) => {
-            store.instance_delete(&one(fleet, name, number), cleanup).await.map(drop)
+            store.instance_delete(&one(fleet, name, number), cleanup, None).await.map(drop)
         }
         Operation::InstanceForget(fleet, name, number, cleanup) => {
             store.instance_forget(term(store), &one(fleet, name, number), cleanup).await
@@ -320,10 +320,10 @@ async fn perform(store: &SqlStore, operation: &Operation) -> Result<()> {
         }
         Operation::SecretWrite(fleet_name, name, byte, replace) => {
             let text = byte.to_string();
-            store.secret_write(&fleet(fleet_name), &secret(name), value(&text), replace).await.map(drop)
+            store.secret_write(&fleet(fleet_name), &secret(name), value(&text), replace, None).await.map(drop)
         }
         Operation::SecretDelete(fleet_name, name) => {
-            store.secret_delete(&fleet(fleet_name), &secret(name)).await
+            store.secret_delete(&fleet(fleet_name), &secret(name), None).await
         }
         Operation::SecretRotate => store.secret_rotate(None).await.map(drop),
         Operation::Reopen => Ok(()),

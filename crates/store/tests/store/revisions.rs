@@ -42,16 +42,16 @@ async fn revisions_that_need_no_new_container_share_it() {
     assert_eq!(templates(&store).await, [1, 1, 3, 3]);
     assert_eq!(*store.agent_load(&key).await.unwrap().agent.serving, [3, 4]);
 
-    let undone = store.revision_undo(&key, Some(2), true).await.unwrap();
+    let undone = store.revision_undo(&key, Some(2), true, None).await.unwrap();
     assert_eq!((undone.change, undone.revision), (AgentChange::Updated, 5));
     assert_eq!(templates(&store).await.len(), 4, "a dry run makes no revision");
-    store.revision_undo(&key, Some(2), false).await.unwrap();
+    store.revision_undo(&key, Some(2), false, None).await.unwrap();
     let present = store.agent_load(&key).await.unwrap().agent;
     assert_eq!((present.revision, &*present.serving), (5, &[1, 2, 5][..]));
     assert_eq!(present.spec.labels.0["a"], "1");
-    let again = store.revision_undo(&key, Some(2), false).await.unwrap();
+    let again = store.revision_undo(&key, Some(2), false, None).await.unwrap();
     assert_eq!((again.change, again.revision), (AgentChange::Unchanged, 5));
-    assert_eq!(code(store.revision_undo(&key, Some(9), false).await), "revision_not_found");
+    assert_eq!(code(store.revision_undo(&key, Some(9), false, None).await), "revision_not_found");
 }
 
 #[tokio::test]
@@ -71,13 +71,13 @@ async fn the_first_pin_holds_for_all_that_share_the_container() {
     );
     assert_eq!(store.revision_pin(term(&store), &key, 3, &pin("two")).await.unwrap(), pin("two"));
 
-    let same = store.agent_upgrade(&key, None, Some(&pin("two"))).await.unwrap();
+    let same = store.agent_upgrade(&key, None, Some(&pin("two")), None).await.unwrap();
     assert_eq!((same.change, same.revision), (AgentChange::Unchanged, 3));
-    let moved = store.agent_upgrade(&key, None, Some(&pin("three"))).await.unwrap();
+    let moved = store.agent_upgrade(&key, None, Some(&pin("three")), None).await.unwrap();
     assert_eq!((moved.change, moved.revision), (AgentChange::Updated, 4));
-    let other = store.agent_upgrade(&key, Some(&"busybox:9".parse().unwrap()), None).await.unwrap();
+    let other = store.agent_upgrade(&key, Some(&"busybox:9".parse().unwrap()), None, None).await.unwrap();
     assert_eq!((other.change, other.revision), (AgentChange::Updated, 5));
-    store.revision_undo(&key, Some(1), false).await.unwrap();
+    store.revision_undo(&key, Some(1), false, None).await.unwrap();
     drop(store);
     let reopened = home.open();
     assert_eq!(reopened.agent_load(&key).await.unwrap().agent.pin, Some(pin("one")));
@@ -90,7 +90,7 @@ async fn a_failed_revision_goes_back_to_the_last_complete_one_and_only_once() {
     let key = agent("f", "web");
     deploy(&store, json!({})).await;
     assert_eq!(rollout(&store).await.from, None);
-    assert_eq!(code(store.revision_undo(&key, None, false).await), "nothing_to_undo");
+    assert_eq!(code(store.revision_undo(&key, None, false, None).await), "nothing_to_undo");
     complete(&store).await;
     deploy(&store, json!({"image": "busybox:2"})).await;
     deploy(&store, json!({"image": "busybox:3"})).await;
@@ -120,11 +120,11 @@ async fn a_pause_lasts_over_a_deploy() {
     let key = agent("f", "web");
     deploy(&store, json!({})).await;
     complete(&store).await;
-    assert!(store.rollout_pause(&key, true).await.unwrap());
-    assert!(!store.rollout_pause(&key, true).await.unwrap());
+    assert!(store.rollout_pause(&key, true, None).await.unwrap());
+    assert!(!store.rollout_pause(&key, true, None).await.unwrap());
     deploy(&store, json!({"image": "busybox:2"})).await;
     assert_eq!(rollout(&store).await.state, RolloutState::Paused);
-    assert!(store.rollout_pause(&key, false).await.unwrap());
+    assert!(store.rollout_pause(&key, false, None).await.unwrap());
     let resumed = rollout(&store).await;
     assert_eq!((resumed.state, resumed.revision, resumed.from), (RolloutState::Progressing, 2, Some(1)));
 }

@@ -28,21 +28,21 @@ async fn a_secret_is_kept_replaced_and_deleted() {
     let store = home.open_with_fleet().await;
     let (f, key) = (fleet("f"), secret("key"));
     assert!(!home.key().exists(), "no key is made before it is used");
-    let first = store.secret_write(&f, &key, value("first"), false).await.unwrap();
+    let first = store.secret_write(&f, &key, value("first"), false, None).await.unwrap();
     assert_eq!(fs::metadata(home.key()).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(home.database()).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(code(store.secret_write(&f, &key, value("second"), false).await), "secret_exists");
+    assert_eq!(code(store.secret_write(&f, &key, value("second"), false, None).await), "secret_exists");
     assert_eq!(read(&store, "key").await, "first");
-    let second = store.secret_write(&f, &key, value("second"), true).await.unwrap();
+    let second = store.secret_write(&f, &key, value("second"), true, None).await.unwrap();
     assert_eq!((first.version, second.version, second.created_at), (1, 2, first.created_at));
     drop(store);
 
     let store = home.open();
     assert_eq!(read(&store, "key").await, "second");
     assert_eq!(store.secret_list(Some(&f)).await.unwrap(), [second]);
-    store.secret_delete(&f, &key).await.unwrap();
+    store.secret_delete(&f, &key, None).await.unwrap();
     assert_eq!(code(store.secret_read(&f, &key).await), "secret_not_found");
-    assert_eq!(code(store.secret_delete(&f, &key).await), "secret_not_found");
+    assert_eq!(code(store.secret_delete(&f, &key, None).await), "secret_not_found");
     assert_eq!(code(store.secret_list(Some(&fleet("g"))).await), "fleet_not_found");
     let kinds: Vec<_> = events(&store).await.into_iter().skip(1).map(|event| event.kind).collect();
     let name = || "key".to_owned();
@@ -59,7 +59,7 @@ async fn a_secret_has_bounds() {
         let store = &store;
         async move {
             let value = Zeroizing::new(vec![0xff; bytes]);
-            store.secret_write(&fleet("f"), &secret("big"), value, true).await
+            store.secret_write(&fleet("f"), &secret("big"), value, true, None).await
         }
     };
     assert_eq!(code(write(0).await), "secret_empty");
@@ -76,11 +76,11 @@ async fn no_file_ever_holds_a_value() {
     let (f, key) = (fleet("f"), secret("visible-name"));
     let values = ["correct-horse-battery", "staple-correct-horse", "battery-staple-horse"];
     for text in values {
-        store.secret_write(&f, &key, value(text), true).await.unwrap();
+        store.secret_write(&f, &key, value(text), true, None).await.unwrap();
     }
     assert!(home.contains(b"visible-name"), "this looks into the right files");
     store.secret_rotate(None).await.unwrap();
-    store.secret_delete(&f, &key).await.unwrap();
+    store.secret_delete(&f, &key, None).await.unwrap();
     for closed in [false, true] {
         for text in values {
             assert!(!home.contains(text.as_bytes()), "{text} is in a file, closed: {closed}");
@@ -98,7 +98,7 @@ async fn a_record_cannot_be_passed_off_as_another() {
     let home = Home::new();
     let store = home.open_with_fleet().await;
     for (name, text) in [("mine", "mine"), ("yours", "yours")] {
-        store.secret_write(&fleet("f"), &secret(name), value(text), false).await.unwrap();
+        store.secret_write(&fleet("f"), &secret(name), value(text), false, None).await.unwrap();
     }
     drop(store);
     let raw = Connection::open(home.database()).unwrap();
@@ -121,7 +121,7 @@ async fn a_key_that_does_not_fit_is_refused() {
     let home = Home::new();
     let store = with_environment(&home, ONE).unwrap();
     store.fleet_create(&fleet("f"), &Labels::default()).await.unwrap();
-    store.secret_write(&fleet("f"), &secret("key"), value("x"), false).await.unwrap();
+    store.secret_write(&fleet("f"), &secret("key"), value("x"), false, None).await.unwrap();
     drop(store);
 
     let wrong = with_environment(&home, TWO).unwrap_err();
@@ -151,7 +151,7 @@ async fn the_environments_key_changes_only_for_a_given_one() {
     let home = Home::new();
     let store = with_environment(&home, ONE).unwrap();
     store.fleet_create(&fleet("f"), &Labels::default()).await.unwrap();
-    store.secret_write(&fleet("f"), &secret("key"), value("x"), false).await.unwrap();
+    store.secret_write(&fleet("f"), &secret("key"), value("x"), false, None).await.unwrap();
     assert_eq!(code(store.secret_rotate(None).await), "key_needed");
     let rotate = |digits: &str| store.secret_rotate(Some(Zeroizing::new(digits.to_owned())));
     assert_eq!(code(rotate("short").await), "key_malformed");
@@ -168,8 +168,8 @@ async fn rotation_leaves_nothing_that_the_old_key_opens() {
     let home = Home::new();
     let store = home.open_with_fleet().await;
     let big = "0123456789abcdef".repeat(1000);
-    store.secret_write(&fleet("f"), &secret("big"), value(&big), false).await.unwrap();
-    store.secret_write(&fleet("f"), &secret("small"), value("x"), false).await.unwrap();
+    store.secret_write(&fleet("f"), &secret("big"), value(&big), false, None).await.unwrap();
+    store.secret_write(&fleet("f"), &secret("small"), value("x"), false, None).await.unwrap();
     let old_key = fs::read(home.key()).unwrap();
     let raw = Connection::open(home.database()).unwrap();
     let sealed = || -> Vec<Vec<u8>> {
@@ -194,7 +194,7 @@ async fn rotation_leaves_nothing_that_the_old_key_opens() {
 async fn a_rotation_that_is_cut_off_anywhere_loses_nothing() {
     let home = Home::new();
     let store = home.open_with_fleet().await;
-    store.secret_write(&fleet("f"), &secret("key"), value("x"), false).await.unwrap();
+    store.secret_write(&fleet("f"), &secret("key"), value("x"), false, None).await.unwrap();
     let before = home.crash();
     store.secret_rotate(None).await.unwrap();
     let after = home.crash();
@@ -232,7 +232,7 @@ async fn a_rotation_that_is_cut_off_anywhere_loses_nothing() {
 async fn a_new_key_that_could_not_be_installed_is_not_overwritten() {
     let home = Home::new();
     let store = home.open_with_fleet().await;
-    store.secret_write(&fleet("f"), &secret("key"), value("x"), false).await.unwrap();
+    store.secret_write(&fleet("f"), &secret("key"), value("x"), false, None).await.unwrap();
     fs::remove_file(home.key()).unwrap();
     fs::create_dir(home.key()).unwrap();
     for _ in 0..2 {

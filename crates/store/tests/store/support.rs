@@ -35,7 +35,14 @@ pub(crate) fn spec(name: &str, more: Value) -> AgentSpec {
 }
 
 pub(crate) fn declaration(fleet_name: &str, agents: Vec<AgentSpec>) -> Apply {
-    Apply { fleet: fleet(fleet_name), create_fleet: None, agents, prune: false, dry_run: false }
+    Apply {
+        fleet: fleet(fleet_name),
+        create_fleet: None,
+        agents,
+        prune: false,
+        dry_run: false,
+        expected: None,
+    }
 }
 
 pub(crate) async fn apply(store: &SqlStore, agents: Vec<AgentSpec>) -> Result<Applied> {
