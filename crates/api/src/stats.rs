@@ -19,6 +19,9 @@ pub struct StatsQuery {
     /// Only with an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u32>,
+    /// `tier=web,team!=core`: only of instances whose agents have all of these labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

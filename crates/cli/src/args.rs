@@ -30,7 +30,8 @@ pub(crate) use rollout::{Rollout, RolloutHistory, RolloutStatusArgs, RolloutUndo
 pub(crate) use secret::Secret;
 pub(crate) use serve::{Db, DbCopy, Runtime, Serve, Server};
 pub(crate) use show::{
-    Audit, Describe, Doctor, Events, Format, Health, Output, Ps, Stats, Top, Version, WaitFor, WaitState,
+    Audit, Describe, Doctor, Events, Format, Health, Output, Ps, Selector, Stats, Top, Version, WaitFor,
+    WaitState,
 };
 
 const EXAMPLES: &str = "\

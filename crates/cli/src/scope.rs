@@ -99,6 +99,35 @@ pub(crate) async fn resolve_words(client: &Client, words: &[String]) -> Result<V
     if named.missing.is_empty() { Ok(named.scopes) } else { Err(not_found(&named.missing)) }
 }
 
+/// The agents that have these labels, of all fleets or of those that are named; of one whose instances are named, these.
+pub(crate) async fn select_words(
+    client: &Client,
+    words: &[String],
+    labels: &str,
+) -> Result<Vec<Scope>, Failure> {
+    let named = resolve_words(client, words).await?;
+    let mut chosen = Vec::new();
+    for agent in client.agent_select(labels).await? {
+        let own = Scope { fleet: agent.fleet, agent: Some(agent.name), number: None };
+        let covers = |scope: &Scope| {
+            scope.fleet == own.fleet
+                && scope.number.is_none()
+                && scope.agent.as_ref().is_none_or(|_| scope.agent == own.agent)
+        };
+        if named.is_empty() || named.iter().any(covers) {
+            chosen.push(own);
+        } else {
+            let of_it = named.iter().filter(|scope| scope.fleet == own.fleet && scope.agent == own.agent);
+            chosen.extend(of_it.cloned());
+        }
+    }
+    if chosen.is_empty() {
+        let text = "nothing has these labels; `chassis ps -l KEY=VALUE` shows what has some";
+        return Err(Failure::NotFound(text.to_owned()));
+    }
+    Ok(chosen)
+}
+
 pub(crate) fn not_found(missing: &[String]) -> Failure {
     Failure::NotFound(missing.join("\n       "))
 }

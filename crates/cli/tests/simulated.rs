@@ -34,6 +34,43 @@ fn collector() -> Server {
 }
 
 #[test]
+fn labels_choose_what_is_meant() {
+    let server = Server::start();
+    let place = &server.place;
+    for (fleet, label) in [("one", "team=search"), ("two", "team=ads")] {
+        place.ok(&format!("create fleet {fleet} --label {label}"));
+        for (agent, tier) in [("web", "front"), ("core", "back")] {
+            let name = format!("{fleet}-{agent}");
+            place.write(
+                "a.yaml",
+                &format!("name: {name}\nimage: x:1\nreplicas: 2\nlabels: {{tier: {tier}}}\n"),
+            );
+            place.ok(&format!("deploy agent -f a.yaml --fleet {fleet}"));
+        }
+    }
+    let running = |flags: &str| {
+        let stats = place.ok(&format!("stats {flags} -o json"));
+        let stats: Vec<serde_json::Value> = serde_json::from_str(&stats).unwrap();
+        let running = stats.iter().filter(|row| row["phase"] == "Running");
+        let name = |row: &serde_json::Value| format!("{}-{}", row["agent"].as_str().unwrap(), row["number"]);
+        running.map(name).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(running("-l tier=front"), "one-web-1 one-web-2 two-web-1 two-web-2");
+    assert_eq!(running("two -l tier=front"), "two-web-1 two-web-2");
+    // An agent has the labels of its fleet.
+    assert_eq!(place.ok("stop -l team=search -l tier=back"), "stopped one-core: 2 stopped\n");
+    assert_eq!(running("-l team=search"), "one-web-1 one-web-2");
+    assert_eq!(place.ok("stop fleet two -l tier=front"), "stopped two-web: 2 stopped\n");
+    assert_eq!(place.ok("stop one-web-1 two-core-1 -l team=ads"), "stopped two-core-1\n");
+    assert_eq!(running(""), "one-web-1 one-web-2 two-core-2");
+    let none = place.run("restart fleet one -l team=ads");
+    assert_eq!((none.code, none.stdout.as_str()), (3, ""), "{}", none.stderr);
+    assert_eq!(place.run("stop").code, 2);
+    let named: Vec<String> = place.ok("logs one -l tier=front").lines().map(first_words).collect();
+    assert_eq!(named, ["one-web-1 |", "one-web-2 |"]);
+}
+
+#[test]
 fn a_fleet_from_its_creation_to_its_end() {
     let server = Server::start();
     let place = &server.place;

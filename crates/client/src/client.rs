@@ -148,6 +148,11 @@ impl Client {
         self.list(&with_query("/api/v1/agents", &[("fleet", fleet.map(FleetName::as_str))])).await
     }
 
+    /// Agents that have labels, themselves or by their fleets: `tier=web,team!=core`.
+    pub async fn agent_select(&self, labels: &str) -> Result<Vec<Agent>, Error> {
+        self.list(&with_query("/api/v1/agents", &[("labels", Some(labels))])).await
+    }
+
     pub async fn agent_get(&self, fleet: &FleetName, agent: &AgentName) -> Result<Agent, Error> {
         self.get(&format!("/api/v1/fleets/{fleet}/agents/{agent}")).await
     }

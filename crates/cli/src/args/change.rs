@@ -6,6 +6,7 @@ use chassis_spec::{AgentName, FleetName, ImageName};
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 
+use super::show::Selector;
 use crate::parse;
 
 #[derive(Debug, Subcommand)]
@@ -104,8 +105,10 @@ pub(crate) struct UpgradeAgent {
 #[derive(Debug, Args)]
 pub(crate) struct ChangeArgs {
     /// Names (`data-collector-1`), or a kind and names (`fleet collector`, `agent data-collector`)
-    #[arg(value_name = "[KIND] NAME", num_args = 1.., required = true)]
+    #[arg(value_name = "[KIND] NAME", num_args = 1.., required_unless_present = "labels")]
     pub(crate) target: Vec<String>,
+    #[command(flatten)]
+    pub(crate) selector: Selector,
     #[command(flatten)]
     pub(crate) wait: Wait,
 }

@@ -4,6 +4,7 @@ use chassis_api::LogLevel;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
+use super::show::Selector;
 use crate::parse;
 
 #[derive(Debug, Args)]
@@ -32,8 +33,10 @@ pub(crate) struct Logs {
     #[arg(short, long, requires = "grep")]
     pub(crate) ignore_case: bool,
     /// Only lines of at least this level (trace, debug, info, warn, error, fatal), and what belongs to them
-    #[arg(short, long)]
+    #[arg(long)]
     pub(crate) level: Option<LogLevel>,
+    #[command(flatten)]
+    pub(crate) selector: Selector,
     /// Only the last lines of each instance, of those that are wanted
     #[arg(short = 'n', long, value_name = "LINES")]
     pub(crate) tail: Option<u32>,

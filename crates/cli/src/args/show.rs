@@ -24,15 +24,30 @@ pub(crate) struct Output {
     pub(crate) output: Format,
 }
 
+/// Which agents are meant, by their labels and those of their fleets.
+#[derive(Debug, Args)]
+pub(crate) struct Selector {
+    /// Only what has this label; may be given several times
+    #[arg(short = 'l', long = "selector", value_name = "KEY=VALUE", value_parser = parse::label)]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+impl Selector {
+    /// As the API takes it; none if there is none.
+    pub(crate) fn query(&self) -> Option<String> {
+        let labels: Vec<String> = self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        (!labels.is_empty()).then(|| labels.join(","))
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Ps {
     /// Only this fleet, agent or instance
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) output: Output,
-    /// Only what has this label; may be given several times
-    #[arg(short = 'l', long = "selector", value_name = "KEY=VALUE", value_parser = parse::label)]
-    pub(crate) selector: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) selector: Selector,
     /// Show it again whenever it changes
     #[arg(short, long)]
     pub(crate) watch: bool,
@@ -106,6 +121,8 @@ pub(crate) struct Stats {
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) selector: Selector,
     /// Show it again and again
     #[arg(short, long)]
     pub(crate) watch: bool,
@@ -115,6 +132,8 @@ pub(crate) struct Stats {
 pub(crate) struct Top {
     /// Only this fleet, agent or instance
     pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) selector: Selector,
     /// Print one picture as plain text; so does a pipe
     #[arg(long)]
     pub(crate) once: bool,

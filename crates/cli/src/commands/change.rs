@@ -6,12 +6,15 @@ use crate::args::ChangeArgs;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::progress::{self, Goal};
-use crate::scope::{resolve_words, short_names};
+use crate::scope::{resolve_words, select_words, short_names};
 
 pub(super) async fn run(context: &Context, args: ChangeArgs, change: ChangeKind) -> Result<Exit, Failure> {
     let client = context.connect().await?;
     // All names before the first change: a typo in the last one must not leave the others changed.
-    let scopes = resolve_words(&client, &args.target).await?;
+    let scopes = match args.selector.query() {
+        None => resolve_words(&client, &args.target).await?,
+        Some(labels) => select_words(&client, &args.target, &labels).await?,
+    };
     for scope in &scopes {
         client.change(&Change { scope: scope.clone(), change }).await?;
     }

@@ -37,6 +37,7 @@ pub(super) async fn run(context: &Context, logs: Logs) -> Result<Exit, Failure> 
         ignore_case: logs.ignore_case,
         level: logs.level,
         whole: logs.output == LogFormat::Json,
+        labels: logs.selector.query(),
         ..log_query(scope)
     };
     let mut printer = Printer::new(context.terminal, &logs);

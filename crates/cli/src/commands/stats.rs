@@ -6,7 +6,7 @@ use chassis_api::{InstanceStats, Stats, StatsQuery, Usage};
 use chassis_client::Client;
 use serde::Serialize;
 
-use crate::args::{Format, Stats as Args};
+use crate::args::{Format, Selector, Stats as Args};
 use crate::commands::health;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -29,7 +29,7 @@ struct Row {
 
 pub(super) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let client = context.connect().await?;
-    let query = query(&client, args.name.as_deref()).await?;
+    let query = query(&client, args.name.as_deref(), &args.selector).await?;
     let mut before = client.stats(&query).await?;
     let mut pause = APART;
     loop {
@@ -51,11 +51,16 @@ pub(super) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     }
 }
 
-/// Whose usage a name means; everybody's without one.
-pub(super) async fn query(client: &Client, name: Option<&str>) -> Result<StatsQuery, Failure> {
-    let Some(name) = name else { return Ok(StatsQuery::default()) };
+/// Whose usage a name and labels mean; everybody's without them.
+pub(super) async fn query(
+    client: &Client,
+    name: Option<&str>,
+    selector: &Selector,
+) -> Result<StatsQuery, Failure> {
+    let labels = selector.query();
+    let Some(name) = name else { return Ok(StatsQuery { labels, ..StatsQuery::default() }) };
     let scope = client.resolve(name, None).await?;
-    Ok(StatsQuery { fleet: Some(scope.fleet), agent: scope.agent, number: scope.number })
+    Ok(StatsQuery { fleet: Some(scope.fleet), agent: scope.agent, number: scope.number, labels })
 }
 
 /// Both lists are in the same order.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use chassis_api::{Change, ChangeKind, DeleteQuery, Instance, InstanceDetail, InstanceListQuery, MountInfo};
 use chassis_core::{ExitRecord, InstanceKey, Phase, Reason};
 use chassis_spec::{AgentName, AgentSpec, FleetName, Security};

@@ -10,6 +10,7 @@ use super::SharedState;
 use super::extract::Query;
 use super::failure::{Failure, Result};
 use super::instances::{down_message, wire};
+use super::select::Selection;
 use crate::auth::Caller;
 use crate::error::chain;
 use crate::node_stats;
@@ -28,7 +29,8 @@ pub(crate) async fn read(
         let detail = "a number names an instance only together with its agent";
         return Err(Failure::invalid("agent_needed", detail));
     }
-    let mut instances = instances(&shared, &caller, &query);
+    let selection = Selection::read(&shared, query.labels.as_deref()).await?;
+    let mut instances = instances(&shared, &caller, &query, &selection);
     let mut answers = ask(&shared, &instances).await;
     for stats in &mut instances {
         let Some(id) = stats.instance.container_id.as_deref() else { continue };
@@ -42,7 +44,12 @@ pub(crate) async fn read(
     Ok(Json(Stats { nodes: node.into_iter().collect(), instances }))
 }
 
-fn instances(shared: &Shared, caller: &Caller, query: &StatsQuery) -> Vec<InstanceStats> {
+fn instances(
+    shared: &Shared,
+    caller: &Caller,
+    query: &StatsQuery,
+    selection: &Selection,
+) -> Vec<InstanceStats> {
     let down = down_message(shared);
     let mut instances = Vec::new();
     for agent in shared.agents() {
@@ -50,6 +57,7 @@ fn instances(shared: &Shared, caller: &Caller, query: &StatsQuery) -> Vec<Instan
         if !caller.reaches(&key.fleet)
             || query.fleet.as_ref().is_some_and(|fleet| key.fleet != *fleet)
             || query.agent.as_ref().is_some_and(|name| key.agent != *name)
+            || !selection.has_agent(&key.fleet, &agent.state().spec.labels)
         {
             continue;
         }

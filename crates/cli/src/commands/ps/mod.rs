@@ -58,7 +58,7 @@ async fn look(client: &Client, ps: &Ps, scope: Option<&Scope>) -> Result<Picture
         picture.instances.retain(|instance| instance.number == number);
     }
     picture.sort();
-    picture.select(&ps.selector);
+    picture.select(&ps.selector.labels);
     Ok(picture)
 }
 
@@ -93,7 +93,7 @@ fn print(context: &Context, ps: &Ps, picture: &Picture) -> Result<(), Failure> {
     let terminal = context.terminal;
     let format = ps.output.output;
     if matches!(format, Format::Table | Format::Wide) && picture.fleets.is_empty() {
-        terminal.say(if ps.selector.is_empty() {
+        terminal.say(if ps.selector.labels.is_empty() {
             "nothing here yet; begin with `chassis create fleet <name>`"
         } else {
             "nothing has these labels"

@@ -31,7 +31,7 @@ const WIDTH_OF_TEXT: usize = 160;
 
 pub(super) async fn run(context: &Context, args: Top) -> Result<Exit, Failure> {
     let client = context.connect().await?;
-    let query = super::stats::query(&client, args.name.as_deref()).await?;
+    let query = super::stats::query(&client, args.name.as_deref(), &args.selector).await?;
     if args.once || !context.terminal.interactive() {
         return once(&client, &query).await;
     }
