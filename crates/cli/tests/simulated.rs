@@ -66,7 +66,8 @@ fn labels_choose_what_is_meant() {
     let none = place.run("restart fleet one -l team=ads");
     assert_eq!((none.code, none.stdout.as_str()), (3, ""), "{}", none.stderr);
     assert_eq!(place.run("stop").code, 2);
-    let named: Vec<String> = place.ok("logs one -l tier=front").lines().map(first_words).collect();
+    let mut named: Vec<String> = place.ok("logs one -l tier=front").lines().map(first_words).collect();
+    named.sort_unstable();
     assert_eq!(named, ["one-web-1 |", "one-web-2 |"]);
 }
 
