@@ -37,6 +37,7 @@ async fn declaring_creates_updates_scales_and_leaves_alone() {
         agents: vec![spec("job", json!({}))],
         prune: false,
         dry_run: true,
+        expected: None,
     };
     let shown = store.apply(&asked).await.unwrap();
     assert_eq!(shown.agents[1].change, AgentChange::Undeclared);

@@ -23,7 +23,7 @@ enum Operation {
     FleetCreate(Name),
     FleetDelete(Name, bool),
     FleetForget(Name),
-    Declare { fleet: Name, agents: Vec<Declared>, create: bool, prune: bool, dry_run: bool, expected: None },
+    Declare { fleet: Name, agents: Vec<Declared>, create: bool, prune: bool, dry_run: bool },
     Scale(Name, Name, u32),
     AgentDelete(Name, Name, bool),
     AgentForget(Name, Name),
