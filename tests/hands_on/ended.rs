@@ -117,13 +117,17 @@ fn what_a_key_has_opened_ends_with_it() {
         assert!(said.contains("the API key that opened it was revoked or has expired"), "{said}");
         for child in [open.events, open.logs] {
             let (code, said) = child.ended();
-            assert!(code == Some(1) && said.contains("the token is not one of this server's"), "{said}");
+            assert!(code == Some(1) && said.contains("this API key was revoked or has expired"), "{said}");
         }
+        let (code, said) = open.forwarding.ended();
+        assert!(
+            code == Some(1) && said.contains("nothing is forwarded any more: this API key was"),
+            "{said}"
+        );
         the_command_is_gone(&ground);
         if expires.is_some() {
             chassis.ok(&["api-key", "revoke", "bot"]);
         }
-        drop(open.forwarding);
     }
 }
 

@@ -50,7 +50,7 @@ impl Forwarding {
     }
 
     /// What it said, once it has ended by itself.
-    fn ended(mut self) -> (Option<i32>, String) {
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
         let code = eventually(SOON, || self.child.try_wait().unwrap().ok_or("it goes on")).code();
         let mut said = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();

@@ -53,6 +53,58 @@ fn api1_broken_object_level_authorization() {
     assert_eq!(chassis.ask(Some(MASTER), "GET", "/api/v1/fleets/other", &Value::Null).status, 200);
 }
 
+/// What an agent shares with another fleet takes a role there, by whichever way it would come to run.
+#[test]
+fn api1_broken_object_level_authorization_of_what_a_definition_opens() {
+    let chassis = Chassis::start(&[]);
+    chassis.fleets(&["own", "other"]);
+    let operator = chassis.key("bot --role operator --fleet own");
+    let agents = "/api/v1/fleets/own/agents";
+    let volume = json!([{ "name": "v", "mountPath": "/v", "dockerVolume": { "name": "theirs" } }]);
+    let network = json!({ "fleets": ["other"] });
+    for (name, field, value) in [("near", "network", network), ("mounts", "volumes", volume)] {
+        let post = |who: &str, path: &str, body: &Value| chassis.ask(Some(who), "POST", path, body);
+        let refused = |path: &str, body: &Value| {
+            let answer = post(&operator, path, body);
+            assert_eq!(
+                (answer.status, &answer.json()["code"]),
+                (403, &json!("forbidden")),
+                "{path} {body}: {}",
+                answer.body
+            );
+        };
+        let plain = json!({ "agents": [{ "name": name, "image": "acme/worker" }] });
+        let mut opened = plain.clone();
+        opened["agents"][0][field] = value;
+        let apply = "/api/v1/fleets/own/apply";
+        refused(apply, &opened);
+        assert_eq!(post(MASTER, apply, &opened).status, 202);
+        // Another image, and another meaning of the same name, are other programs in the same place.
+        refused(&format!("{agents}/{name}/upgrade"), &json!({ "image": "acme/other" }));
+        refused(&format!("{agents}/{name}/upgrade"), &json!({ "refresh": true }));
+        assert_eq!(post(&operator, apply, &plain).status, 202, "less is allowed");
+        for body in [json!({}), json!({ "toRevision": 1 }), json!({ "toRevision": 1, "dryRun": true })] {
+            refused(&format!("{agents}/{name}/rollout/undo"), &body);
+        }
+        assert_eq!(
+            chassis.ask(Some(MASTER), "GET", &format!("{agents}/{name}"), &Value::Null).json()["revision"],
+            2
+        );
+        assert_eq!(
+            post(&operator, &format!("{agents}/{name}/upgrade"), &json!({ "image": "acme/other" })).status,
+            202
+        );
+        assert_eq!(
+            post(MASTER, &format!("{agents}/{name}/rollout/undo"), &json!({ "toRevision": 1 })).status,
+            202
+        );
+    }
+    // A definition goes where it says, or nowhere.
+    let elsewhere = json!({ "agents": [{ "name": "lost", "image": "acme/worker", "fleet": "other" }] });
+    let answer = chassis.ask(Some(MASTER), "POST", "/api/v1/fleets/own/apply", &elsewhere);
+    assert_eq!((answer.status, &answer.json()["code"]), (422, &json!("fleet_mismatch")), "{}", answer.body);
+}
+
 #[test]
 fn api2_broken_authentication() {
     // The test says where its requests come from, as a proxy would.
@@ -105,7 +157,16 @@ fn api2_broken_authentication() {
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
-    assert_eq!(get(&[("Authorization", &bearer)], "/api/v1/fleets").status, 401);
+    // Whoever goes on asking with it does not guess, and takes nothing from others who come from there.
+    for _ in 0..15 {
+        let answer = from("203.0.113.11", &bearer);
+        assert!(
+            answer.status == 401 && answer.body.contains("was revoked or has expired"),
+            "{}",
+            answer.body
+        );
+    }
+    assert_eq!(from("203.0.113.11", &format!("Bearer {MASTER}")).status, 200);
 }
 
 #[test]

@@ -77,6 +77,11 @@ impl Failure {
         }
     }
 
+    /// True if the server does not know who asks, or does not let them.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Failure::Client(chassis_client::Error::Problem(problem)) if matches!(problem.status, 401 | 403))
+    }
+
     /// The error with its causes, in one sentence; nothing if there is nothing to say.
     pub(crate) fn text(&self) -> Option<String> {
         if matches!(self, Failure::Said) || self.exit() == Exit::Done {

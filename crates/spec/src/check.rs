@@ -72,6 +72,7 @@ impl FleetSpec {
     /// Checks what must hold between fields, in the fleet and in each of its agents. Deserializing does it; changing a
     /// field by hand calls for it again.
     pub fn check(&self) -> Checked {
+        self.labels.check().map_err(|invalid| wrong("labels", invalid.0))?;
         let mut names = BTreeMap::new();
         for (index, agent) in self.agents.iter().enumerate() {
             let here = [Field("agents"), Index(index)];
@@ -95,6 +96,7 @@ impl AgentSpec {
         if self.replicas.is_some_and(|replicas| replicas > REPLICAS_MAX) {
             return Err(wrong("replicas", format!("write at most {REPLICAS_MAX}")));
         }
+        self.labels.check().map_err(|invalid| wrong("labels", invalid.0))?;
         check_command(&self.command, "command")?;
         check_arguments(&self.args, "args")?;
         check_env(&self.env)?;

@@ -204,6 +204,18 @@ impl User {
 pub struct Labels(pub BTreeMap<String, String>);
 
 impl Labels {
+    /// More than people set by hand; every list carries them.
+    pub const MOST: usize = 64;
+
+    /// Refuses too many of them. Where labels come in it is asked, and not where they are read back.
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        let count = self.0.len();
+        if count <= Labels::MOST {
+            return Ok(());
+        }
+        Err(InvalidValue(format!("{count} labels are too many: write at most {}", Labels::MOST)))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -225,6 +237,7 @@ impl JsonSchema for Labels {
         json_schema!({
             "description": "Labels, put on the instances; names that begin with `chassis.` are the server's own.",
             "type": "object",
+            "maxProperties": Labels::MOST,
             "propertyNames": generator.subschema_for::<LabelName>(),
             "additionalProperties": generator.subschema_for::<LabelValue>(),
         })

@@ -9,6 +9,7 @@ use chassis_api::{Agent, AgentChange, AgentListQuery, AgentOutcome, Applied, App
 use chassis_core::{AgentKey, Role};
 use chassis_spec::{AgentName, AgentSpec, FleetName};
 
+use super::admission::{check_labels, check_specs};
 use super::condition::{Expected, Versioned};
 use super::extract::{Body, Path, Query};
 use super::failure::{Failure, Result};
@@ -20,7 +21,6 @@ use super::{SharedState, to_end};
 use crate::auth::Caller;
 use crate::controller::{AgentController, agents_changed};
 use crate::failpoint::failpoint;
-use crate::policy::specs_refused;
 use crate::shared::Shared;
 
 /// Of so many agents of an apply the audit log has the names.
@@ -36,15 +36,10 @@ pub(crate) async fn apply(
     let declared =
         apply.agents.iter().take(DECLARED_TOLD).map(|spec| format!("{} ({})", spec.name, spec.image));
     caller.tell(declared.collect::<Vec<_>>().join(", "));
-    for spec in &apply.agents {
-        check_runtime(&shared, spec)?;
-        check_reach(&caller, spec)?;
-    }
+    check_labels(&apply.labels)?;
+    check_specs(&shared, &caller, &fleet, &apply.agents).await?;
     // A fleet is made by an admin. For others it is as if they had not asked for it.
     let create_fleet = apply.create_fleet && caller.is(Role::Admin, &fleet);
-    if let Some(reasons) = specs_refused(&shared, &apply.agents).await {
-        return Err(Failure::new(StatusCode::FORBIDDEN, "not_allowed", reasons));
-    }
     let request = chassis_store::Apply {
         fleet: fleet.clone(),
         create_fleet: create_fleet.then_some(apply.labels),
@@ -138,45 +133,6 @@ pub(crate) fn agent_find(
             format!("there is no agent `{key}`; `chassis ps` shows what there is"),
         )
     })
-}
-
-/// What an agent shares with other fleets takes a role there too.
-fn check_reach(caller: &Caller, spec: &AgentSpec) -> Result<()> {
-    // Agents of both fleets reach each other then.
-    for other in spec.network.fleets() {
-        caller.require(other)?;
-    }
-    let named = spec.volumes.iter().find_map(|volume| volume.docker_volume.as_ref()?.name.as_ref());
-    if let Some(name) = named
-        && caller.only_fleets().is_some()
-    {
-        let detail = format!(
-            "agent `{}` wants the Docker volume `{name}`, which may be another fleet's: this needs a role over all fleets, \
-             or leave `name` out for a volume of its own",
-            spec.name
-        );
-        return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", detail));
-    }
-    Ok(())
-}
-
-/// An agent for a runtime that this server does not have would wait forever: better said at once.
-fn check_runtime(shared: &Shared, spec: &AgentSpec) -> Result<()> {
-    use chassis_spec::RuntimeKind;
-    let fits = match spec.runtime {
-        // What an agent gets that does not care; the simulator is for just that.
-        RuntimeKind::Docker => true,
-        RuntimeKind::Sim => shared.runtime_name == "sim",
-        RuntimeKind::Firecracker => false,
-    };
-    if fits {
-        return Ok(());
-    }
-    let detail = format!(
-        "agent `{}` asks for a runtime that this server does not have; it runs agents on {}",
-        spec.name, shared.runtime_name
-    );
-    Err(Failure::invalid("runtime_unavailable", detail))
 }
 
 fn changed_keys(fleet: &FleetName, applied: &chassis_store::Applied) -> Vec<AgentKey> {

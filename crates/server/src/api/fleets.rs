@@ -9,6 +9,7 @@ use chassis_api::{DeleteQuery, Fleet, FleetCreate, FleetListQuery, Scale, Scope}
 use chassis_core::AgentKey;
 use chassis_spec::FleetName;
 
+use super::admission::check_labels;
 use super::condition::{Expected, Versioned};
 use super::extract::{Body, Path, Query};
 use super::failure::{Failure, Result};
@@ -30,6 +31,7 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<Fleet>)> {
     caller.require(&create.name)?;
     caller.tell(create.name.as_str());
+    check_labels(&create.labels)?;
     failpoint("fleet_create:before");
     let fleet = shared.store.fleet_create(&create.name, &create.labels).await?;
     failpoint("fleet_create:stored");

@@ -1,6 +1,7 @@
 //! The HTTP API: one module for each resource. Handlers change the store, reload the controllers that it concerns, and
 //! answer; they never act on a runtime themselves, but to read logs and stats and to open streams into instances.
 
+mod admission;
 mod agents;
 mod answer;
 mod api_keys;

@@ -1,5 +1,6 @@
 //! Revisions: shown, undone, paused, and given another image.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -7,10 +8,12 @@ use axum::{Extension, Json};
 use chassis_api::{
     AgentOutcome, Changed, Revision, RevisionOutcome, RolloutStatus, RolloutUndo, Scope, Upgrade, Upgraded,
 };
-use chassis_core::{AgentKey, Wanted};
-use chassis_spec::{AgentName, AgentSpec, FleetName};
+use chassis_core::{AgentKey, Pin, Wanted};
+use chassis_spec::{AgentName, AgentSpec, FleetName, ImageName};
+use chassis_store::{AgentOutcome as AgentOutcomeStored, Error as StoreError};
 use jiff::Timestamp;
 
+use super::admission::check_specs;
 use super::agents::{agent_find, outcome_wire};
 use super::condition::Expected;
 use super::extract::{Body, Path};
@@ -18,9 +21,13 @@ use super::failure::{Failure, Result};
 use super::page::{Paging, Part, digits};
 use super::wait::Awaited;
 use super::{SharedState, to_end};
+use crate::auth::Caller;
 use crate::controller::agents_changed;
 use crate::failpoint::failpoint;
 use crate::shared::Shared;
+
+/// Of a change that begins anew because somebody else was faster.
+const TRIES: u32 = 5;
 
 type Name = Path<(FleetName, AgentName)>;
 
@@ -84,6 +91,7 @@ pub(crate) async fn revisions(
 
 pub(crate) async fn undo(
     State(shared): SharedState,
+    caller: Caller,
     Path((fleet, agent)): Name,
     Expected(expected): Expected,
     Body(undo): Body<RolloutUndo>,
@@ -91,7 +99,7 @@ pub(crate) async fn undo(
     let key = AgentKey { fleet, agent };
     to_end(async move {
         failpoint("undo:before");
-        let outcome = shared.store.revision_undo(&key, undo.to_revision, undo.dry_run, expected).await?;
+        let outcome = undo_allowed(&shared, &caller, &key, expected, &undo).await?;
         if !undo.dry_run {
             failpoint("undo:stored");
             agents_changed(&shared, vec![key.clone()]).await;
@@ -99,6 +107,63 @@ pub(crate) async fn undo(
         Ok(((!undo.dry_run).then(|| awaited(key)), Json(outcome_wire(outcome))))
     })
     .await
+}
+
+/// What an earlier revision opens is asked of whoever takes it up again; and nobody changes the agent between the two.
+async fn undo_allowed(
+    shared: &Shared,
+    caller: &Caller,
+    key: &AgentKey,
+    expected: Option<u64>,
+    undo: &RolloutUndo,
+) -> Result<AgentOutcomeStored> {
+    let mut tries = 0;
+    loop {
+        let version = shared.store.agent_load(key).await?.agent.version;
+        let planned = shared.store.revision_undo(key, undo.to_revision, true, expected).await?;
+        if let Some(spec) = planned.new.as_deref() {
+            check_specs(shared, caller, &key.fleet, from_ref(spec)).await?;
+        }
+        if undo.dry_run {
+            return Ok(planned);
+        }
+        match shared.store.revision_undo(key, undo.to_revision, false, expected.or(Some(version))).await {
+            Err(error) if begins_anew(&error, expected, &mut tries) => {}
+            undone => return Ok(undone?),
+        }
+    }
+}
+
+/// Another image is another program with what the definition opens.
+async fn upgrade_allowed(
+    shared: &Shared,
+    caller: &Caller,
+    key: &AgentKey,
+    expected: Option<u64>,
+    image: Option<&ImageName>,
+    pin: Option<&Pin>,
+) -> Result<AgentOutcomeStored> {
+    let mut tries = 0;
+    loop {
+        let agent = shared.store.agent_load(key).await?.agent;
+        if let Some(expected) = expected.filter(|expected| *expected != agent.version) {
+            let what = format!("agent `{key}`");
+            return Err(StoreError::VersionConflict { what, expected, found: agent.version }.into());
+        }
+        let image_after = image.unwrap_or(&agent.spec.image).clone();
+        let spec = AgentSpec { image: image_after, ..AgentSpec::clone(&agent.spec) };
+        check_specs(shared, caller, &key.fleet, from_ref(&spec)).await?;
+        match shared.store.agent_upgrade(key, image, pin, Some(agent.version)).await {
+            Err(error) if begins_anew(&error, expected, &mut tries) => {}
+            upgraded => return Ok(upgraded?),
+        }
+    }
+}
+
+/// True if the agent was changed since it was looked at, by somebody of whom the caller did not need to know.
+fn begins_anew(error: &StoreError, expected: Option<u64>, tries: &mut u32) -> bool {
+    *tries += 1;
+    matches!(error, StoreError::VersionConflict { .. }) && expected.is_none() && *tries < TRIES
 }
 
 pub(crate) async fn pause(
@@ -139,6 +204,7 @@ async fn set_paused(
 
 pub(crate) async fn upgrade(
     State(shared): SharedState,
+    caller: Caller,
     Path((fleet, agent)): Name,
     Expected(expected): Expected,
     Body(upgrade): Body<Upgrade>,
@@ -147,13 +213,14 @@ pub(crate) async fn upgrade(
         return Err(Failure::invalid("one_of_two", "give either `image` or `refresh`"));
     }
     let controller = agent_find(&shared, fleet, agent)?;
-    let (key, name, held) = {
+    let (key, spec, held) = {
         let state = controller.state();
-        (state.key.clone(), state.spec.image.clone(), state.pin.clone())
+        (state.key.clone(), Arc::clone(&state.spec), state.pin.clone())
     };
+    check_specs(&shared, &caller, &key.fleet, from_ref(&*spec)).await?;
     let pin = match upgrade.image {
         Some(_) => None,
-        None => Some(shared.runtime.image_refresh(&name, held.as_ref()).await?),
+        None => Some(shared.runtime.image_refresh(&spec.image, held.as_ref()).await?),
     };
     // A registry tells a digest, and nothing of what is on the node.
     let is_same =
@@ -164,8 +231,8 @@ pub(crate) async fn upgrade(
     let pin = if is_same { held } else { pin };
     to_end(async move {
         failpoint("upgrade:before");
-        let image = upgrade.image.as_ref();
-        let outcome = shared.store.agent_upgrade(&key, image, pin.as_ref(), expected).await?;
+        let (image, pinned) = (upgrade.image.as_ref(), pin.as_ref());
+        let outcome = upgrade_allowed(&shared, &caller, &key, expected, image, pinned).await?;
         failpoint("upgrade:stored");
         agents_changed(&shared, vec![key.clone()]).await;
         Ok((awaited(key), Json(Upgraded { outcome: outcome_wire(outcome), pin })))

@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 use super::caller::{Caller, Identity, forbidden};
 use super::keys::Key;
 use super::refusal::{too_many, unauthenticated};
-use super::{Auth, Peer};
+use super::{Auth, Peer, Whose};
 use crate::api::failure::{self, Failure};
 use crate::request_id::RequestId;
 use crate::shared::Shared;
@@ -177,17 +177,25 @@ async fn identify(
         if let Some(wait) = household.and_then(|household| auth.failures.wait(&household, now)) {
             return Err(too_many(wait, "too many wrong tokens came from this address"));
         }
-        let identity = match credentials.to_str().ok().and_then(bearer) {
+        let whose = match credentials.to_str().ok().and_then(bearer) {
             Some(token) => auth.identify(&*shared.store, token, now).await,
-            None => None,
+            None => Whose::Nobody,
         };
-        return identity.ok_or_else(|| {
-            if let Some(household) = household {
-                let _ = auth.failures.take(&household, now);
-            }
-            denied(auth, parts, operation, "somebody unknown", address, StatusCode::UNAUTHORIZED, now);
-            unauthenticated("the token is not one of this server's, or no longer; ask an admin for a new one")
-        });
+        if let Whose::Caller(identity) = whose {
+            return Ok(identity);
+        }
+        // Whoever comes with a key that has ended does not guess, and takes nothing from others at their address.
+        if let (false, Some(household)) = (matches!(whose, Whose::Former), household) {
+            let _ = auth.failures.take(&household, now);
+        }
+        if let Whose::Perhaps(failure) = whose {
+            return Err(failure.into_response());
+        }
+        denied(auth, parts, operation, "somebody unknown", address, StatusCode::UNAUTHORIZED, now);
+        return Err(unauthenticated(match whose {
+            Whose::Former => "this API key was revoked or has expired; ask an admin for a new one",
+            _ => "the token is not one of this server's, or no longer; ask an admin for a new one",
+        }));
     }
     match peer {
         Peer::Unix { uid: Some(uid), .. } if uid == 0 || uid == auth.own_uid => Ok(Identity::local(uid)),

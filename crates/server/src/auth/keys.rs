@@ -3,7 +3,7 @@
 //! What was revoked or has expired ends at once where it was revoked, and within [`REFRESH`] on other servers; with it end
 //! the streams that were opened with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,15 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::token::Digest;
+use crate::api::failure::Failure;
 use crate::shared::lock;
 
 /// How often the keys of the store are read again.
 pub(super) const REFRESH: Duration = Duration::from_secs(2);
 /// Somebody sends a key that is not known, because it was made on another server just now: keys are read again, this often.
 const REFRESH_ON_MISS: Duration = Duration::from_millis(50);
+/// Of so many keys that ended it is remembered that they were keys.
+const ENDED_KNOWN: usize = 10_000;
 /// When a key was last used is written down this often.
 const USE_WRITTEN: SignedDuration = SignedDuration::from_mins(1);
 
@@ -35,8 +38,27 @@ pub(crate) struct Key {
 pub(super) struct KeyRing {
     /// By digest: of random bits, so that how long a look-up takes tells nothing of a key.
     keys: RwLock<HashMap<Vec<u8>, Arc<Key>>>,
-    refreshed: tokio::sync::Mutex<Option<Instant>>,
+    /// Digests of keys that were valid once.
+    ended: Mutex<HashSet<Vec<u8>>>,
+    refreshed: tokio::sync::Mutex<Option<Refreshed>>,
     uses: Mutex<HashMap<ApiKeyName, Use>>,
+}
+
+/// The last reading of the store's keys.
+#[derive(Debug)]
+struct Refreshed {
+    begun: Instant,
+    outcome: Result<(), Failure>,
+}
+
+/// What is known of somebody who sent a key.
+pub(super) enum Found {
+    Valid(Arc<Key>),
+    /// It was revoked or has expired: nobody guesses such a key.
+    Ended,
+    Unknown,
+    /// It may have been made a moment ago, and the store does not answer.
+    NotLookedUp(Failure),
 }
 
 #[derive(Debug)]
@@ -52,24 +74,37 @@ impl Key {
 }
 
 impl KeyRing {
-    /// The key with this digest, if it is valid.
-    pub(super) async fn find(&self, store: &dyn Store, digest: Digest, now: Timestamp) -> Option<Arc<Key>> {
-        let mut found = self.known(digest);
-        if found.is_none() {
-            let asked = Instant::now();
-            let mut refreshed = self.refreshed.lock().await;
-            // Of many that are asked about together, one reading tells; readings have a pause between them, however many ask.
-            if refreshed.is_none_or(|at| at < asked) {
-                let pause = refreshed.and_then(|at| REFRESH_ON_MISS.checked_sub(at.elapsed()));
-                tokio::time::sleep(pause.unwrap_or_default()).await;
-                self.read(store, &mut refreshed).await;
+    /// Looks for the key with this digest: in memory, and if it is not there in the store, where another server may have put it
+    /// just now.
+    pub(super) async fn find(&self, store: &dyn Store, digest: Digest, now: Timestamp) -> Found {
+        let arrived = Instant::now();
+        if self.known(digest).is_none() {
+            if lock(&self.ended).contains(&digest.as_bytes()[..]) {
+                return Found::Ended;
             }
-            found = self.known(digest);
+            let mut refreshed = self.refreshed.lock().await;
+            let last = refreshed.as_ref().map(|last| last.begun);
+            // Of many that are asked about together, one reading tells; readings have a pause between them, however many ask.
+            if last.is_none_or(|last| last < arrived) {
+                let pause = last.and_then(|last| REFRESH_ON_MISS.checked_sub(last.elapsed()));
+                tokio::time::sleep(pause.unwrap_or_default()).await;
+                *refreshed = Some(self.read(store).await);
+            }
+            if let Some(Refreshed { outcome: Err(error), .. }) = &*refreshed {
+                return Found::NotLookedUp(error.clone());
+            }
         }
-        let key = found.filter(|key| key.digest == digest && !key.has_expired(now))?;
+        let Some(key) = self.known(digest).filter(|key| key.digest == digest) else {
+            let was_one = lock(&self.ended).contains(&digest.as_bytes()[..]);
+            return if was_one { Found::Ended } else { Found::Unknown };
+        };
+        if key.has_expired(now) {
+            return Found::Ended;
+        }
         let mut uses = lock(&self.uses);
         uses.entry(key.record.name.clone()).or_insert(Use { last: now, written: None }).last = now;
-        Some(key)
+        drop(uses);
+        Found::Valid(key)
     }
 
     fn known(&self, digest: Digest) -> Option<Arc<Key>> {
@@ -80,37 +115,58 @@ impl KeyRing {
     /// Reads the store's keys. While it does not answer those that are known stay.
     pub(super) async fn refresh(&self, store: &dyn Store) {
         let mut refreshed = self.refreshed.lock().await;
-        self.read(store, &mut refreshed).await;
+        *refreshed = Some(self.read(store).await);
     }
 
-    /// Notes when it began: what was there before then is known afterwards.
-    async fn read(&self, store: &dyn Store, refreshed: &mut Option<Instant>) {
-        *refreshed = Some(Instant::now());
-        let records = match store.api_key_list().await {
-            Ok(records) => records,
+    async fn read(&self, store: &dyn Store) -> Refreshed {
+        let begun = Instant::now();
+        let outcome = match store.api_key_list().await {
+            Ok(records) => {
+                self.take_over(records);
+                Ok(())
+            }
             Err(error) => {
                 tracing::debug!(%error, "cannot read the API keys");
-                return;
+                Err(Failure::from(error))
             }
         };
+        Refreshed { begun, outcome }
+    }
+
+    fn take_over(&self, records: Vec<ApiKey>) {
         let now = Timestamp::now();
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *keys);
         for record in records {
             let Some(digest) = Digest::from_bytes(&record.hash) else { continue };
             let key = match before.remove(&record.hash) {
-                Some(known) => known,
+                Some(known) if known.record.grant == record.grant => known,
+                // What was opened while it could do more ends.
+                Some(known) => {
+                    known.ended.cancel();
+                    Arc::new(Key { record, digest, ended: CancellationToken::new() })
+                }
                 None => Arc::new(Key { record, digest, ended: CancellationToken::new() }),
             };
             if key.has_expired(now) {
-                key.ended.cancel();
+                self.end(&key);
             } else {
                 keys.insert(key.record.hash.clone(), key);
             }
         }
         for gone in before.values() {
-            gone.ended.cancel();
+            self.end(gone);
         }
+    }
+
+    fn end(&self, key: &Key) {
+        key.ended.cancel();
+        let mut ended = lock(&self.ended);
+        if ended.len() >= ENDED_KNOWN {
+            // Which of them are forgotten matters little: they count as unknown.
+            ended.clear();
+        }
+        ended.insert(key.record.hash.clone());
     }
 
     /// Ends what has expired.
@@ -119,7 +175,7 @@ impl KeyRing {
         keys.retain(|_, key| {
             let valid = !key.has_expired(now);
             if !valid {
-                key.ended.cancel();
+                self.end(key);
             }
             valid
         });

@@ -34,9 +34,10 @@ pub use options::AccessOptions;
 pub(crate) use peer::Peer;
 pub(crate) use verify::verify;
 
+use crate::api::failure::Failure;
 use crate::error::Result;
 use crate::shared::Shared;
-use keys::KeyRing;
+use keys::{Found, KeyRing};
 use limit::Limiter;
 use token::Digest;
 use trail::Trail;
@@ -89,17 +90,22 @@ impl Auth {
     }
 
     /// Whose token it is.
-    async fn identify(&self, store: &dyn Store, token: &str, now: Timestamp) -> Option<Identity> {
+    async fn identify(&self, store: &dyn Store, token: &str, now: Timestamp) -> Whose {
         let digest = Digest::of(token);
         if self.master.as_ref().is_some_and(|master| *master == digest) {
-            return Some(Identity { name: "the master token".to_owned(), grant: Grant::FULL, key: None });
+            let name = "the master token".to_owned();
+            return Whose::Caller(Identity { name, grant: Grant::FULL, key: None });
         }
-        let key = self.keys.find(store, digest, now).await?;
-        Some(Identity {
-            name: format!("key {} ({})", key.record.name, key.record.prefix),
-            grant: key.record.grant.clone(),
-            key: Some(key),
-        })
+        match self.keys.find(store, digest, now).await {
+            Found::Valid(key) => Whose::Caller(Identity {
+                name: format!("key {} ({})", key.record.name, key.record.prefix),
+                grant: key.record.grant.clone(),
+                key: Some(key),
+            }),
+            Found::Ended => Whose::Former,
+            Found::Unknown => Whose::Nobody,
+            Found::NotLookedUp(failure) => Whose::Perhaps(failure),
+        }
     }
 
     /// Makes a key, and returns it with the token that nobody will ever see again.
@@ -133,6 +139,16 @@ impl Auth {
         self.keys.refresh(store).await;
         Ok(())
     }
+}
+
+/// Whose a token is.
+enum Whose {
+    Caller(Identity),
+    /// Of somebody whose key has ended.
+    Former,
+    Nobody,
+    /// It cannot be looked up just now.
+    Perhaps(Failure),
 }
 
 /// Why a key was not made.

@@ -52,6 +52,8 @@ pub(super) async fn until_gone(
             Ok(()) => told = false,
             Err(Failure::Client(error)) if error.is_not_found() => return Err(gone(&format!("{error}"))),
             Err(Failure::Failed(why)) => return Err(gone(&why)),
+            // Whoever may no more will not may again by asking.
+            Err(failure) if failure.is_refusal() => return Err(gone(&failure.text().unwrap_or_default())),
             Err(failure) if !std::mem::replace(&mut told, true) => {
                 let text = failure.text().unwrap_or_default();
                 terminal.error(&format!("{text}; forwarding goes on when it is back"));
