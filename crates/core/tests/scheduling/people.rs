@@ -95,7 +95,7 @@ impl World {
             self.arrive(&mut came);
         }
         self.settle_reservations(&mut came);
-        let leaves = if self.wanted.keys.len() > 100 { came.len() / 4 } else { 1 };
+        let leaves = came.iter().filter(|_| self.random.one_in(4)).count();
         let mut left = Vec::new();
         for _ in 0..leaves.min(self.wanted.keys.len()) {
             let index = self.random.index(self.wanted.keys.len());
@@ -227,15 +227,17 @@ impl World {
     /// What happens to machines and their network.
     pub(crate) fn faults(&mut self) {
         let names: Vec<NodeName> = self.machines.keys().cloned().collect();
-        for _ in 0..(names.len() / 100).max(usize::from(self.random.one_in(8))) {
+        for _ in 0..(names.len() / 50).max(usize::from(self.random.one_in(8))) {
             let name = self.random.pick(&names);
             let mut deeds = Deeds::default();
             let machine = self.machines.get_mut(&name).unwrap();
             match self.random.below(16) {
-                0..2 => machine.link = false,
-                2 => machine.crash(&mut deeds),
-                3 if !machine.power => machine.sandboxes.clear(),
-                4.. => {
+                0 => machine.link = false,
+                1 if self.random.one_in(2) => machine.link = false,
+                1 => machine.crash(&mut deeds),
+                2 if !machine.power => machine.sandboxes.clear(),
+                // About a hundred seconds after it broke, which is when it is down.
+                3..11 => {
                     machine.link = true;
                     machine.power = true;
                 }
