@@ -90,7 +90,7 @@ fn a_database_that_cannot_be_used_is_refused_with_what_to_do() {
         chassis.run(&["db", "migrate"]).exits(1).says(words).hides("hunter2");
         chassis.run(&["serve", "--runtime", "sim"]).exits(1).says(words).hides("hunter2");
     };
-    refused("postgres://u:hunter2@127.0.0.1:1/x?connect_timeout=1", &["cannot be reached"]);
+    refused("postgres://u:hunter2@127.0.0.1:1/x?connect_timeout=1", &["does not answer", "127.0.0.1:1"]);
     refused("mysql://u:hunter2@127.0.0.1/x", &["postgres://"]);
     refused("postgres://u:hunter2@127.0.0.1/x?sslmode=verified", &["sslmode", "verify-full"]);
     refused("postgres://u:hunter2@127.0.0.1/x?sslmode=verify-full&sslrootcert=/nowhere", &["/nowhere"]);
@@ -102,4 +102,7 @@ fn a_database_that_cannot_be_used_is_refused_with_what_to_do() {
     let url = postgres.database();
     postgres.sql("test1", "CREATE TABLE fleets (ours int)");
     refused(&url, &["not of chassis"]);
+    refused(&postgres.url("none"), &["createdb"]);
+    refused(&url.replace("user=chassis", "user=nobody"), &["user in DATABASE_URL"]);
+    refused(&format!("{url}&sslmode=require"), &["sslmode"]);
 }

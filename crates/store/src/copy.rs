@@ -24,7 +24,7 @@ pub type Copied = Vec<(String, u64)>;
 pub fn copy_to_postgres(from: &Path, to: &PostgresOptions) -> Result<Copied> {
     let source = sqlite::open_existing(from)?;
     on_a_thread(move || {
-        let target = Link::open(to)?;
+        let target = Link::first(to)?;
         migrate(&target, to)?;
         target.batch(&format!("BEGIN; {WRITE_LOCK}"))?;
         let copied = copy_all(&source, &target, to);

@@ -126,6 +126,9 @@ pub enum Error {
         retry_after.as_secs()
     )]
     Unavailable { retry_after: Duration, source: Cause },
+    /// At the start, when somebody is there who can mend it.
+    #[error("the database {place} cannot be used: {hint}")]
+    DatabaseConnect { place: String, hint: &'static str, source: Cause },
     #[error(
         "the database was lost while it kept a change, which may have been made or not; look before you repeat it"
     )]
@@ -224,6 +227,7 @@ impl Error {
             Error::KeyTaken => ("idempotency_in_flight", Conflict),
             Error::NotActing => ("not_acting", Unavailable),
             Error::Unavailable { .. } => ("database_unavailable", Unavailable),
+            Error::DatabaseConnect { .. } => ("database_connect", Unavailable),
             Error::Uncertain(_) => ("outcome_unknown", Unavailable),
             Error::Closed => ("store_closed", Unavailable),
             Error::Newer { .. } => ("database_newer", Conflict),

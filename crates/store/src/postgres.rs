@@ -38,7 +38,7 @@ const READERS: usize = 2;
 
 impl SqlStore {
     /// Connects to a Postgres database, and makes its tables or brings them up to date. Blocks meanwhile, and fails with
-    /// [`Error::Unavailable`] if the database cannot be reached now; later it may come and go. Several servers may have
+    /// [`Error::DatabaseConnect`] if the database cannot be used now; later it may come and go. Several servers may have
     /// it open, with the same key for the secrets.
     pub fn open_postgres(options: &PostgresOptions, key: KeySource) -> Result<Self> {
         let begun = on_a_thread(|| begin(options, key))?;
@@ -65,7 +65,7 @@ impl SqlStore {
 
 /// Brings the tables of a database up to date, and returns the step of the schema before and after.
 pub fn migrate_postgres(options: &PostgresOptions) -> Result<(u32, u32)> {
-    on_a_thread(|| schema::migrate(&Link::open(options)?, options))
+    on_a_thread(|| schema::migrate(&Link::first(options)?, options))
 }
 
 /// What a store begins with.
@@ -76,7 +76,7 @@ struct Begun {
 }
 
 fn begin(options: &PostgresOptions, key: KeySource) -> Result<Begun> {
-    let link = Link::open(options)?;
+    let link = Link::first(options)?;
     schema::migrate(&link, options)?;
     let database: &dyn Connection = &link;
     // Another server may be changing the key.

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::{self, Runtime};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Statement};
@@ -84,6 +85,17 @@ impl Link {
             runtime,
             statements: RefCell::default(),
             broken: Cell::new(false),
+        })
+    }
+
+    /// The first connection of a process, whose failure says what to do about it.
+    pub(crate) fn first(options: &PostgresOptions) -> crate::Result<Self> {
+        Link::open(options).map_err(|fault| {
+            let hint = match fault.cause.downcast_ref::<tokio_postgres::Error>() {
+                Some(error) => hint(error),
+                None => "it does not answer; check the address, and that it runs",
+            };
+            crate::Error::DatabaseConnect { place: options.place(), hint, source: fault.cause }
         })
     }
 
@@ -188,6 +200,27 @@ impl Connection for Link {
 
     fn unindexed(&self, table: &str) -> String {
         table.to_owned()
+    }
+}
+
+/// What to do about a connection that could not be made. Codes as in Postgres' appendix A.
+fn hint(error: &tokio_postgres::Error) -> &'static str {
+    let text = error.to_string();
+    match error.code().map(SqlState::code) {
+        Some("28P01" | "28000") => {
+            "it does not know this user with this password; check the user in DATABASE_URL, and the password in the file \
+             of DATABASE_PASSWORD_FILE"
+        }
+        Some("3D000") => "there is no such database; `createdb` makes one",
+        Some("53300") => "it takes no more connections; raise its max_connections",
+        Some(_) => "it refused the connection",
+        None if text.contains("password missing") => {
+            "it wants a password; put it into a file, and name that in DATABASE_PASSWORD_FILE"
+        }
+        None if text.contains("TLS") => {
+            "a secure connection was not made; compare sslmode and sslrootcert in DATABASE_URL with what it offers"
+        }
+        None => "it does not answer; check the address, and that it runs",
     }
 }
 
