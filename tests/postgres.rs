@@ -104,5 +104,4 @@ fn a_database_that_cannot_be_used_is_refused_with_what_to_do() {
     refused(&url, &["not of chassis"]);
     refused(&postgres.url("none"), &["createdb"]);
     refused(&url.replace("user=chassis", "user=nobody"), &["user in DATABASE_URL"]);
-    refused(&format!("{url}&sslmode=require"), &["sslmode"]);
 }
