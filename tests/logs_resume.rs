@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use chassis_testkit::{Chassis, Image, SOON, pause};
+use chassis_testkit::{Chassis, Image, SOON, eventually, pause};
 use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
@@ -133,8 +133,13 @@ fn whoever_was_cut_off_gets_what_follows() {
         reader.read(lines);
         reader.check();
     }
-    let written =
-        |instance: &str| -> u32 { chassis.read(&fleet, instance, "data/n").trim().parse().unwrap_or(0) };
+    // The agent is writing it: now and then there is nothing in it.
+    let written = |instance: &str| -> u32 {
+        eventually(SOON, || {
+            let text = chassis.read(&fleet, instance, "data/n");
+            text.trim().parse().map_err(|_| format!("`{text}` is no number"))
+        })
+    };
 
     // The agents are restarted, replaced by other containers, and the server ends, all while nobody reads.
     chassis.ok(&["restart", &format!("{fleet}/a")]);
