@@ -211,7 +211,9 @@ fn what_is_too_large_or_no_request_is_refused() {
     let begin = Instant::now();
     let _ = half.read_to_end(&mut Vec::new());
     assert!(begin.elapsed() < Duration::from_secs(5), "half a request was waited for");
-    assert_eq!(status(&target.ask(head("Content-Length: 100").as_bytes())), "408");
+    let late = target.ask(head("Content-Length: 100").as_bytes());
+    assert_eq!(status(&late), "408");
+    assert!(late.contains("\r\nx-request-id: ") && late.contains("\"request_id\":\""), "{late}");
 
     target.serves_others(false);
     drop(half);

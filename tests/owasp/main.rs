@@ -174,6 +174,16 @@ fn api3_broken_object_property_level_authorization() {
     let chassis = Chassis::start(&[]);
     chassis.fleets(&["own"]);
     let operator = chassis.key("bot --role operator --fleet own");
+    // The machine and the agents of others are not for who has one fleet.
+    chassis.fleets(&["other"]);
+    let server = chassis.ask(Some(&operator), "GET", "/api/v1/server", &Value::Null).json();
+    for hidden in ["pid", "dataDir", "allowedHostPaths", "listening"] {
+        assert!(server.get(hidden).is_none(), "{server}");
+    }
+    assert!(chassis.ask(Some(MASTER), "GET", "/api/v1/server", &Value::Null).json()["dataDir"].is_string());
+    let instances =
+        |who| chassis.ask(Some(who), "GET", "/api/v1/nodes", &Value::Null).json()[0]["instances"].clone();
+    assert_eq!((instances(&operator), instances(MASTER)), (json!(1), json!(2)));
     let value = "a-value-that-never-comes-back";
     let put = chassis.send(
         "PUT",
@@ -181,7 +191,7 @@ fn api3_broken_object_property_level_authorization() {
         &[("Authorization", &format!("Bearer {operator}"))],
         value,
     );
-    assert_eq!(put.status, 200, "{}", put.body);
+    assert_eq!(put.status, 201, "{}", put.body);
     let keys = chassis.ask(Some(MASTER), "GET", "/api/v1/api-keys", &Value::Null);
     assert!(
         keys.body.contains("\"bot\"") && !keys.body.contains(&operator) && !keys.body.contains("hash"),
@@ -322,6 +332,20 @@ fn api8_security_misconfiguration() {
     ] {
         let ran = place.ran(place.command(&args).output().unwrap());
         assert_ne!(ran.code, 0, "{args:?}");
+    }
+    // What would do nothing, or take everything away, is a slip.
+    for args in [
+        &["--audit-log-keep", "0"][..],
+        &["--audit-log-keep", "23h"],
+        &["--max-connections", "0"],
+        &["--max-connections-per-address", "0"],
+        &["--listen", "127.0.0.1:0", "--insecure-listen"],
+        &["--tls", "off"],
+        &["--tls", "off", "--insecure-listen"],
+    ] {
+        let ran =
+            place.ran(place.command(&[&["serve", "--runtime", "sim"], args].concat()).output().unwrap());
+        assert_eq!(ran.code, 2, "{args:?}: {}", ran.stderr);
     }
     let weak = place
         .command(&["serve", "--runtime", "sim"])

@@ -62,7 +62,7 @@ mod health;
 mod listening;
 mod logs;
 mod node;
-mod openapi;
+pub mod openapi;
 mod problem;
 mod query;
 mod ready;
@@ -88,8 +88,8 @@ pub use node::Node;
 pub use openapi::openapi;
 pub use problem::{PROBLEM_JSON, Problem};
 pub use query::{
-    AgentListQuery, DeleteQuery, FleetListQuery, InstanceListQuery, Page, ResolveQuery, SecretListQuery,
-    SecretWriteQuery, WaitQuery,
+    AgentListQuery, DeleteQuery, FleetListQuery, InstanceListQuery, Page, ProgressGetQuery, ResolveQuery,
+    SecretListQuery, SecretWriteQuery, WaitQuery,
 };
 pub use ready::{Alive, Readiness, ReadyCheck};
 pub use rollout::{Changed, Revision, RevisionOutcome, RolloutStatus, RolloutUndo, Upgrade, Upgraded};

@@ -18,6 +18,7 @@ pub struct Node {
     /// Why the runtime does not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_error: Option<String>,
+    /// Of the fleets that whoever asks can see, as `running`.
     pub instances: u32,
     pub running: u32,
     /// What it is and uses; none if it cannot be read.

@@ -90,3 +90,18 @@ pub struct WaitQuery {
     #[schemars(regex(pattern = r"^([0-9]{1,5}ms|[0-9]{1,2}s?|[0-4]m)$"))]
     pub wait: Option<String>,
 }
+
+/// What it is asked of how far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProgressGetQuery {
+    pub fleet: FleetName,
+    /// One agent, or several with commas between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(
+        pattern = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?(,[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?)*$"
+    ))]
+    pub agent: Option<String>,
+    /// Only with one agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+}

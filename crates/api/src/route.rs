@@ -87,11 +87,13 @@ impl Route {
     }
 }
 
-/// Whether an operation takes an `Idempotency-Key`: all do that make or change something by a POST.
+/// Whether an operation takes an `Idempotency-Key`: all do that make something, or change something by a POST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keyed {
     No,
     Yes,
+    /// Its request holds a secret, of which nothing may be kept that tells what it is.
+    OfSecret,
     /// Its answer holds a secret, and is never kept: the repeated request is told that it was carried out.
     WithoutAnswer,
 }
@@ -101,6 +103,7 @@ impl Keyed {
         match operation {
             "fleet_create" | "fleet_apply" | "fleet_scale" | "agent_upgrade" | "rollout_undo"
             | "rollout_pause" | "rollout_resume" | "instance_change" => Keyed::Yes,
+            "secret_write" => Keyed::OfSecret,
             "api_key_create" => Keyed::WithoutAnswer,
             _ => Keyed::No,
         }

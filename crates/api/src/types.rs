@@ -15,9 +15,12 @@ pub struct ServerInfo {
     pub version: String,
     /// The name of its state, which the containers carry in a label.
     pub id: String,
-    pub pid: u32,
+    /// As all that is optional here and not about the runtime, for those with a role over all fleets only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
     pub started_at: Timestamp,
-    pub data_dir: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<String>,
     /// `docker` or `sim`.
     pub runtime: String,
     /// The engine's version; none while it does not answer.

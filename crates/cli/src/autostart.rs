@@ -45,7 +45,7 @@ pub(crate) async fn start(data_dir: &DataDir, terminal: Terminal) -> Result<Clie
         match Client::connect(address.clone()).await {
             Ok(client) => {
                 // It may be the server of another command that was faster.
-                if client.server_get().await?.pid == server.id() {
+                if client.server_get().await?.pid == Some(server.id()) {
                     terminal.say(&format!(
                         "started a server in the background (pid {}; `chassis server stop` ends it)",
                         server.id()

@@ -25,6 +25,12 @@ pub(crate) fn days(text: &str) -> Result<SignedDuration, String> {
     Ok(SignedDuration::from_hours(24 * days * i64::from(count)))
 }
 
+/// As [`days`], of what is not to be gone at once by a slip.
+pub(crate) fn days_at_least_one(text: &str) -> Result<SignedDuration, String> {
+    let kept = days(text)?;
+    if kept < SignedDuration::from_hours(24) { Err("write at least 1d".to_owned()) } else { Ok(kept) }
+}
+
 /// A time, or how long ago it was.
 pub(crate) fn since(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse::<Timestamp>() {

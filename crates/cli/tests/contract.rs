@@ -2,6 +2,8 @@
 
 mod common;
 mod http;
+#[path = "contract/strict.rs"]
+mod strict;
 
 use chassis_api::route::{ROUTES, Route};
 use common::Server;
@@ -260,7 +262,7 @@ fn every_list_comes_in_parts() {
             ask_json(&server, "POST", "/api/v1/api-keys", &json!({ "name": name, "role": "viewer" })).status,
             201
         );
-        assert_eq!(ask(&server, "PUT", &format!("/api/v1/secrets/web/{name}"), &[], b"x").status, 200);
+        assert_eq!(ask(&server, "PUT", &format!("/api/v1/secrets/web/{name}"), &[], b"x").status, 201);
     }
     for (path, least) in [
         ("/api/v1/nodes?", 1),
@@ -435,7 +437,12 @@ fn slow_work_is_waited_for_if_that_is_asked() {
     let agent = json!({ "createFleet": true, "agents": [{ "name": "crawler", "image": "crawler:1", "replicas": 2 }] });
     let noted = ask_json(&server, "POST", "/api/v1/fleets/web/apply", &agent);
     let place = noted.header("location").unwrap_or_default().to_owned();
-    assert_eq!((noted.status, place.as_str()), (202, "/api/v1/progress?fleet=web"), "{}", noted.body);
+    assert_eq!(
+        (noted.status, place.as_str()),
+        (202, "/api/v1/progress?fleet=web&agent=crawler"),
+        "{}",
+        noted.body
+    );
     common::wait_until("all is as wanted", || {
         ask(&server, "GET", &place, &[], b"").json()["state"] == "done"
     });

@@ -192,6 +192,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         replace: bool,
         expected: Option<u64>,
     ) -> Result<SecretInfo>;
+    /// The same for the same text, as long as the secrets' key is the same; tells nobody without that key what the text is.
+    async fn secret_mark(&self, text: Zeroizing<Vec<u8>>) -> Result<Vec<u8>>;
     async fn secret_read(&self, fleet: &FleetName, name: &SecretName) -> Result<Zeroizing<Vec<u8>>>;
     /// Names and versions, never values; of all fleets without `fleet`.
     async fn secret_list(&self, fleet: Option<&FleetName>) -> Result<Vec<SecretInfo>>;

@@ -340,6 +340,10 @@ impl Store for SqlStore {
         self.writer.write(move |change| secret::write(change, &fleet, &name, value, replace, expected)).await
     }
 
+    async fn secret_mark(&self, text: Zeroizing<Vec<u8>>) -> Result<Vec<u8>> {
+        self.writer.write(move |change| secret::mark(change, &text)).await
+    }
+
     // On the writer's thread, because that is where the key is.
     async fn secret_read(&self, fleet: &FleetName, name: &SecretName) -> Result<Zeroizing<Vec<u8>>> {
         let (fleet, name) = (fleet.clone(), name.clone());

@@ -6,6 +6,8 @@
 mod operation;
 mod operations;
 
+use std::collections::BTreeMap;
+
 use chassis_core::Need;
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
@@ -37,6 +39,7 @@ const PROBLEMS: &[(u16, &str)] = &[
     (422, "The body can be read, but cannot be what is wanted"),
     (426, "This route speaks WebSocket"),
     (429, "Too many requests; `Retry-After` says when to ask again"),
+    (431, "The headers and the address are larger than 32 KiB together"),
     (500, "The server failed at it; its log has the request id"),
     (501, "The runtime cannot do this"),
     (502, "The runtime failed at it"),
@@ -46,9 +49,7 @@ const PROBLEMS: &[(u16, &str)] = &[
 
 /// The whole document.
 pub fn openapi() -> Value {
-    let settings = SchemaSettings::draft2020_12()
-        .with(|settings| settings.definitions_path = "/components/schemas".into());
-    let mut generator = settings.into_generator();
+    let mut generator = generator();
     let mut paths = Map::new();
     for route in ROUTES {
         let Some(described) = operations::describe(route.operation) else { continue };
@@ -87,6 +88,26 @@ pub fn openapi() -> Value {
             "schemas": generator.take_definitions(true),
         },
     })
+}
+
+/// What each operation takes after the question mark.
+pub fn query_names() -> BTreeMap<&'static str, Vec<String>> {
+    let mut generator = generator();
+    let described =
+        ROUTES.iter().filter_map(|route| Some((route.operation, operations::describe(route.operation)?)));
+    described
+        .map(|(name, operation)| {
+            let parameters = queries(&mut generator, &operation);
+            let names = parameters.iter().filter_map(|parameter| parameter["name"].as_str());
+            (name, names.map(str::to_owned).collect())
+        })
+        .collect()
+}
+
+fn generator() -> SchemaGenerator {
+    let settings = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into());
+    settings.into_generator()
 }
 
 fn headers() -> Value {
@@ -138,12 +159,7 @@ fn tag(route: &Route) -> &'static str {
 fn parameters(generator: &mut SchemaGenerator, route: &Route, described: &Operation) -> Vec<Value> {
     let mut parameters: Vec<Value> =
         path_parameters(route.path).map(|name| path_parameter(generator, route, name)).collect();
-    for query in &described.queries {
-        parameters.extend(query_parameters(query(generator)));
-    }
-    if described.paged {
-        parameters.extend(query_parameters(<Page as schemars::JsonSchema>::json_schema(generator)));
-    }
+    parameters.extend(queries(generator, described));
     let mut header = |is_there: bool, name: &str, schema: Value, description: &str| {
         if is_there {
             let header =
@@ -179,6 +195,12 @@ fn path_parameter(generator: &mut SchemaGenerator, route: &Route, name: &str) ->
         _ => json!({ "type": "string", "minLength": 1 }),
     };
     json!({ "name": name, "in": "path", "required": true, "schema": schema })
+}
+
+fn queries(generator: &mut SchemaGenerator, described: &Operation) -> Vec<Value> {
+    let page = <Page as schemars::JsonSchema>::json_schema as fn(&mut SchemaGenerator) -> Schema;
+    let types = described.queries.iter().copied().chain(described.paged.then_some(page));
+    types.flat_map(|query| query_parameters(query(generator))).collect()
 }
 
 /// The fields of a query's type, each a parameter.
@@ -233,7 +255,7 @@ fn responses(generator: &mut SchemaGenerator, route: &Route, described: &Operati
         });
         responses.insert("304".to_owned(), same);
     }
-    let mut problems = vec![400, 500, 503, 504];
+    let mut problems = vec![400, 431, 500, 503, 504];
     if route.need != Need::Nothing {
         problems.extend([401, 403, 429]);
     }

@@ -4,15 +4,15 @@ use serde_json::json;
 
 use super::operation::{Content, Operation, operation, schema_of};
 use crate::query::{
-    AgentListQuery, DeleteQuery, FleetListQuery, InstanceListQuery, ResolveQuery, SecretListQuery,
-    SecretWriteQuery,
+    AgentListQuery, DeleteQuery, FleetListQuery, InstanceListQuery, ProgressGetQuery, ResolveQuery,
+    SecretListQuery, SecretWriteQuery,
 };
 use crate::{
     Agent, AgentOutcome, Alive, ApiKey, ApiKeyCreate, ApiKeyCreated, Applied, Apply, AuditLogQuery,
     AuditQuery, AuditRecord, AuditVerified, AuditVerifyQuery, Change, Changed, Event, EventQuery, ExitRecord,
     Fleet, FleetCreate, HealthReport, Instance, InstanceAudit, InstanceDetail, KeyRotate, KeyRotated,
-    LogQuery, Node, Progress, ProgressQuery, Readiness, Revision, RolloutStatus, RolloutUndo, Scale, Scope,
-    Secret, SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
+    LogQuery, Node, Progress, ProgressQuery, Readiness, Revision, RolloutStatus, RolloutUndo, Scale, Secret,
+    SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
 };
 
 type Parameters = &'static [(&'static str, &'static str)];
@@ -201,7 +201,7 @@ fn instance(name: &str) -> Option<Operation> {
 fn rest(name: &str) -> Option<Operation> {
     Some(match name {
         "progress_get" => operation("How far instances are on the way to what is wanted, just now")
-            .query::<Scope>()
+            .query::<ProgressGetQuery>()
             .answer::<Progress>(200, "How far, and what is in the way")
             .problems(&[422]),
         "progress_follow" => {
@@ -252,7 +252,9 @@ fn rest(name: &str) -> Option<Operation> {
         "secret_write" => operation("Keep a secret, encrypted; the body is its value")
             .query::<SecretWriteQuery>()
             .raw_body()
-            .answer::<Secret>(200, "Its name and version")
+            .answer::<Secret>(201, "It is new: its name and version")
+            .link("secret_delete", WRITTEN_SECRET)
+            .answer::<Secret>(200, "It was there, and has another value")
             .link("secret_delete", WRITTEN_SECRET)
             .versioned()
             .guarded()

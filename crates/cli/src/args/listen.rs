@@ -1,6 +1,7 @@
 //! Where `chassis serve` listens besides its unix socket.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use chassis_server::{Role, SocketGroup};
@@ -43,10 +44,10 @@ pub(crate) struct Listen {
     pub(crate) socket_group: Option<SocketGroup>,
     /// Connections over the network, at most [default: 2048]
     #[arg(long, value_name = "COUNT")]
-    pub(crate) max_connections: Option<usize>,
+    pub(crate) max_connections: Option<NonZeroUsize>,
     /// Connections from one address, at most [default: 512]
     #[arg(long, value_name = "COUNT")]
-    pub(crate) max_connections_per_address: Option<usize>,
+    pub(crate) max_connections_per_address: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -65,14 +65,14 @@ pub(crate) struct Serve {
         default_value_t = 200
     )]
     pub(crate) rate_limit: u32,
-    /// How long rows of the audit log are kept
+    /// How long rows of the audit log are kept; at least 1d
     #[arg(
         long,
         env = "CHASSIS_AUDIT_LOG_KEEP",
         hide_env_values = true,
         value_name = "DURATION",
         default_value = "365d",
-        value_parser = parse::days
+        value_parser = parse::days_at_least_one
     )]
     pub(crate) audit_log_keep: SignedDuration,
     #[command(flatten)]

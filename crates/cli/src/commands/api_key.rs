@@ -99,6 +99,8 @@ fn table(terminal: Terminal, keys: &[Stored], wide: bool) -> String {
 fn fleets(key: &Stored) -> String {
     match &key.fleets {
         None => "all fleets".to_owned(),
+        // Each that it was for is gone.
+        Some(fleets) if fleets.is_empty() => "no fleet".to_owned(),
         Some(fleets) => fleets.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
     }
 }

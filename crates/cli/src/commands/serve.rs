@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -97,6 +98,15 @@ pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
 }
 
 fn listen(flags: args::Listen) -> Result<Listen, Failure> {
+    let does_nothing = |flag: &str, without: &str| {
+        Err(Failure::Usage(format!("{flag} does nothing without {without}; add that, or leave it out")))
+    };
+    if flags.insecure && flags.tls == TlsMode::On {
+        return does_nothing("--insecure-listen", "--tls off");
+    }
+    if flags.tls == TlsMode::Off && flags.addresses.is_empty() {
+        return does_nothing("--tls off", "--listen ADDRESS:PORT");
+    }
     let tls = match (flags.tls, flags.tls_cert, flags.tls_key) {
         (TlsMode::Off, None, None) => TlsFiles::Off,
         (TlsMode::Off, ..) => {
@@ -112,8 +122,8 @@ fn listen(flags: args::Listen) -> Result<Listen, Failure> {
         tls,
         insecure: flags.insecure,
         group: flags.socket_group,
-        max_connections: flags.max_connections,
-        max_connections_per_address: flags.max_connections_per_address,
+        max_connections: flags.max_connections.map(NonZeroUsize::get),
+        max_connections_per_address: flags.max_connections_per_address.map(NonZeroUsize::get),
     })
 }
 

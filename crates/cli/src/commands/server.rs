@@ -37,6 +37,11 @@ async fn status(context: &Context, format: Format) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Not everybody is shown it.
+fn process(info: &ServerInfo) -> String {
+    info.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())
+}
+
 fn list(words: &[String]) -> String {
     if words.is_empty() { "none".to_owned() } else { clean(&words.join(", ")) }
 }
@@ -54,12 +59,12 @@ fn table(terminal: Terminal, info: &ServerInfo) -> String {
             "Process:",
             format!(
                 "{} ({})",
-                info.pid,
+                process(info),
                 if info.background { "in the background" } else { "in the foreground" }
             ),
         ),
         ("Up:", age(info.started_at, Timestamp::now())),
-        ("Data directory:", info.data_dir.clone()),
+        ("Data directory:", info.data_dir.clone().unwrap_or_else(|| "-".to_owned())),
         ("Runtime:", runtime),
         ("State id:", info.id.clone()),
         ("State in:", store(&info.state)),
@@ -120,7 +125,7 @@ async fn stop(context: &Context) -> Result<Exit, Failure> {
     // The connection would keep the server waiting for another request.
     drop(client);
     wait_for_end(context, &info).await?;
-    context.terminal.done(&format!("stopped the server (pid {}); agents go on running", info.pid))?;
+    context.terminal.done(&format!("stopped the server (pid {}); agents go on running", process(&info)))?;
     Ok(Exit::Done)
 }
 
@@ -128,7 +133,7 @@ async fn stop(context: &Context) -> Result<Exit, Failure> {
 async fn wait_for_end(context: &Context, info: &ServerInfo) -> Result<(), Failure> {
     let begin = Instant::now();
     let local = matches!(context.address()?, ServerAddress::Unix(_));
-    let pid = i32::try_from(info.pid).ok().and_then(Pid::from_raw).filter(|_| local);
+    let pid = info.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).filter(|_| local);
     loop {
         let gone = match pid {
             Some(pid) => has_ended(pid),
@@ -140,7 +145,7 @@ async fn wait_for_end(context: &Context, info: &ServerInfo) -> Result<(), Failur
         if begin.elapsed() > PATIENCE {
             return Err(Failure::TimedOut(format!(
                 "the server (pid {}) was asked to end, and still runs",
-                info.pid
+                process(info)
             )));
         }
         tokio::time::sleep(POLL).await;

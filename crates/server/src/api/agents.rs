@@ -8,6 +8,7 @@ use axum::{Extension, Json};
 use chassis_api::{Agent, AgentChange, AgentListQuery, AgentOutcome, Applied, Apply, DeleteQuery, Scope};
 use chassis_core::{AgentKey, Role};
 use chassis_spec::{AgentName, AgentSpec, FleetName};
+use chassis_store::AgentChange as StoredChange;
 
 use super::admission::{check_labels, check_specs};
 use super::condition::{Expected, Versioned};
@@ -40,6 +41,10 @@ pub(crate) async fn apply(
     check_specs(&shared, &caller, &fleet, &apply.agents).await?;
     // A fleet is made by an admin. For others it is as if they had not asked for it.
     let create_fleet = apply.create_fleet && caller.is(Role::Admin, &fleet);
+    if create_fleet {
+        // As when a fleet is made by itself.
+        shared.auth.keys_refresh(&*shared.store).await;
+    }
     let request = chassis_store::Apply {
         fleet: fleet.clone(),
         create_fleet: create_fleet.then_some(apply.labels),
@@ -58,13 +63,15 @@ pub(crate) async fn apply(
             failpoint("apply:stored");
             agents_changed(&shared, changed_keys(&fleet, &applied)).await;
         }
-        let scope = Scope { fleet: fleet.clone(), agent: None, number: None };
+        // What else the fleet has is none of this request's business.
+        let declared = applied.agents.iter().filter(|outcome| outcome.change != StoredChange::Undeclared);
+        let awaited = Awaited::agents(&fleet, declared.map(|outcome| outcome.agent.clone()));
         let applied = Applied {
             fleet,
             fleet_created: applied.fleet_created,
             agents: applied.agents.into_iter().map(outcome_wire).collect(),
         };
-        Ok(((!request.dry_run).then_some(Extension(Awaited(scope))), Json(applied)))
+        Ok(((!request.dry_run).then_some(Extension(awaited)), Json(applied)))
     })
     .await
 }
@@ -116,7 +123,7 @@ pub(crate) async fn remove(
         failpoint("agent_delete:stored");
         let scope = Scope { fleet: key.fleet.clone(), agent: Some(key.agent.clone()), number: None };
         agents_changed(&shared, vec![key]).await;
-        Ok((StatusCode::ACCEPTED, Extension(Awaited(scope))))
+        Ok((StatusCode::ACCEPTED, Extension(Awaited::of(scope))))
     })
     .await
 }
@@ -140,11 +147,10 @@ fn changed_keys(fleet: &FleetName, applied: &chassis_store::Applied) -> Vec<Agen
     changed.map(|outcome| AgentKey { fleet: fleet.clone(), agent: outcome.agent.clone() }).collect()
 }
 
-fn changes(change: chassis_store::AgentChange) -> bool {
-    use chassis_store::AgentChange as Change;
+fn changes(change: StoredChange) -> bool {
     match change {
-        Change::Created | Change::Updated | Change::Scaled | Change::Deleted => true,
-        Change::Unchanged | Change::Undeclared => false,
+        StoredChange::Created | StoredChange::Updated | StoredChange::Scaled | StoredChange::Deleted => true,
+        StoredChange::Unchanged | StoredChange::Undeclared => false,
     }
 }
 
@@ -169,16 +175,15 @@ fn wire(shared: &Shared, agent: &AgentController) -> Agent {
 }
 
 pub(crate) fn outcome_wire(outcome: chassis_store::AgentOutcome) -> AgentOutcome {
-    use chassis_store::AgentChange as Change;
     AgentOutcome {
         agent: outcome.agent,
         change: match outcome.change {
-            Change::Created => AgentChange::Created,
-            Change::Updated => AgentChange::Updated,
-            Change::Scaled => AgentChange::Scaled,
-            Change::Unchanged => AgentChange::Unchanged,
-            Change::Deleted => AgentChange::Deleted,
-            Change::Undeclared => AgentChange::Undeclared,
+            StoredChange::Created => AgentChange::Created,
+            StoredChange::Updated => AgentChange::Updated,
+            StoredChange::Scaled => AgentChange::Scaled,
+            StoredChange::Unchanged => AgentChange::Unchanged,
+            StoredChange::Deleted => AgentChange::Deleted,
+            StoredChange::Undeclared => AgentChange::Undeclared,
         },
         revision: outcome.revision,
         replicas_before: outcome.replicas.0,

@@ -16,9 +16,10 @@ use futures_util::FutureExt;
 
 use super::condition::unless_same;
 use super::failure::Failure;
+use crate::listen::is_head_large;
 use crate::request_id::RequestId;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a library says of an error is a sentence; more of it is not taken.
 const LONGEST_SENTENCE: usize = 4 << 10;
 /// Seconds after which to ask again, where the part that refused does not know better.
@@ -32,7 +33,13 @@ pub(crate) async fn complete(mut request: Request, next: Next) -> Response {
     let asked = request.headers().clone();
     let is_read = request.method() == Method::GET;
     let matched = request.extensions().get::<MatchedPath>().cloned();
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let answered = if is_head_large(&request) {
+        let detail = "the headers and the address of the request are too large together; 32 KiB is the limit";
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Ok(Failure::new(status, "head_too_large", detail).into_response())
+    } else {
+        AssertUnwindSafe(next.run(request)).catch_unwind().await
+    };
     let response = answered.unwrap_or_else(|_| {
         let detail = "the server failed at this request; look at what is there before you repeat it";
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", detail).into_response()

@@ -1,20 +1,23 @@
 //! API keys: made, listed, revoked. A key itself is in one answer only.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use chassis_api::{ApiKey, ApiKeyCreate, ApiKeyCreated};
-use chassis_core::{Grant, Reach};
-use chassis_spec::ApiKeyName;
+use chassis_core::{Grant, Reach, Role};
+use chassis_spec::{ApiKeyName, FleetName};
 use jiff::Timestamp;
 
 use super::extract::{Body, Path};
 use super::failure::{Failure, Result};
 use super::page::{Paging, Part};
+use super::targets::nearest;
 use super::{SharedState, to_end};
 use crate::auth::{Caller, KeyFailure};
+use crate::shared::Shared;
 
 /// A key for more fleets than this is one for all.
 const FLEETS_MOST: usize = 64;
@@ -35,6 +38,9 @@ pub(crate) async fn create(
         }
         Some(fleets) => Reach::Fleets(fleets.into_iter().collect()),
     };
+    if let (Reach::Fleets(fleets), true) = (&reach, create.role < Role::Admin) {
+        check_fleets(&shared, fleets).await?;
+    }
     if create.expires_at.is_some_and(|at| at <= Timestamp::now()) {
         return Err(Failure::invalid("expired_already", "`expiresAt` is in the past; give a time to come"));
     }
@@ -64,6 +70,20 @@ pub(crate) async fn list(State(shared): SharedState, paging: Paging) -> Result<P
         }
     }
     Ok(part)
+}
+
+/// A key for a fleet that is not there is a slip, unless it may make the fleet.
+async fn check_fleets(shared: &Shared, fleets: &BTreeSet<FleetName>) -> Result<()> {
+    let known: Vec<String> =
+        shared.fleet_list().await?.into_iter().map(|fleet| fleet.name.to_string()).collect();
+    let Some(absent) = fleets.iter().find(|fleet| !known.iter().any(|known| known == fleet.as_str())) else {
+        return Ok(());
+    };
+    let next = match nearest(absent.as_str(), &known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("make it first, with `chassis create fleet {absent}`"),
+    };
+    Err(Failure::invalid("fleets_wrong", format!("there is no fleet `{absent}`; {next}")))
 }
 
 pub(crate) async fn revoke(State(shared): SharedState, Path(name): Path<ApiKeyName>) -> Result<StatusCode> {

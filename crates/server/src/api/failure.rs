@@ -1,11 +1,12 @@
 //! From errors to problems on the wire, in one place.
 
 use axum::Extension;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use chassis_api::{PROBLEM_JSON, Problem};
 use chassis_store::ErrorKind;
 
+use super::answer::REQUEST_ID;
 use crate::error::chain;
 
 /// A request that was refused or failed.
@@ -25,6 +26,15 @@ impl Failure {
 
     pub(crate) fn not_found(code: &str, detail: impl Into<String>) -> Self {
         Failure::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    /// The same to a request that had an answer already, with the id that it had.
+    pub(crate) fn in_place_of(self, answered: &HeaderMap) -> Response {
+        let Some(id) = answered.get(REQUEST_ID) else { return self.into_response() };
+        let problem = self.0.with_request_id(id.to_str().unwrap_or_default());
+        let mut response = Failure(problem).into_response();
+        response.headers_mut().insert(REQUEST_ID, id.clone());
+        response
     }
 }
 

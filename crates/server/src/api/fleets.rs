@@ -32,6 +32,8 @@ pub(crate) async fn create(
     caller.require(&create.name)?;
     caller.tell(create.name.as_str());
     check_labels(&create.labels)?;
+    // A fleet of this name may have gone a moment ago, and with it what keys could do there.
+    shared.auth.keys_refresh(&*shared.store).await;
     failpoint("fleet_create:before");
     let fleet = shared.store.fleet_create(&create.name, &create.labels).await?;
     failpoint("fleet_create:stored");
@@ -83,7 +85,7 @@ pub(crate) async fn remove(
         agents_changed(&shared, agent_keys(&shared, &name)).await;
         fleet_finish_if_deleting(&shared, &name).await;
         let scope = Scope { fleet: name, agent: None, number: None };
-        Ok((StatusCode::ACCEPTED, Extension(Awaited(scope))))
+        Ok((StatusCode::ACCEPTED, Extension(Awaited::of(scope))))
     })
     .await
 }
@@ -125,7 +127,7 @@ pub(crate) async fn scale(
         failpoint("scale:stored");
         let scope = Scope { fleet: key.fleet.clone(), agent: Some(key.agent.clone()), number: None };
         agents_changed(&shared, vec![key]).await;
-        Ok((Extension(Awaited(scope)), Json(wire(&shared, fleet))))
+        Ok((Extension(Awaited::of(scope)), Json(wire(&shared, fleet))))
     })
     .await
 }

@@ -144,7 +144,7 @@ pub(crate) async fn remove(
         failpoint("instance_delete:stored");
         agents_changed(&shared, vec![key.agent_key()]).await;
         let scope = chassis_api::Scope { fleet: key.fleet, agent: Some(key.agent), number: Some(key.number) };
-        Ok((StatusCode::ACCEPTED, Extension(Awaited(scope))))
+        Ok((StatusCode::ACCEPTED, Extension(Awaited::of(scope))))
     })
     .await
 }
@@ -175,7 +175,7 @@ pub(crate) async fn change(
         let agents = shared.store.instance_change(&scope, change, expected).await?;
         failpoint("change:stored");
         agents_changed(&shared, agents).await;
-        Ok((StatusCode::ACCEPTED, Extension(Awaited(asked))))
+        Ok((StatusCode::ACCEPTED, Extension(Awaited::of(asked))))
     })
     .await
 }

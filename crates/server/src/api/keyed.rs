@@ -6,7 +6,8 @@
 //! - Both, but the server died before it had kept the answer: `idempotency_unknown`, which says that the change was made.
 //!
 //! A request that changed nothing keeps no key. A key is its caller's own, and is forgotten after [`KEPT_FOR`]. No secret is
-//! kept: where the answer holds one, the repeated request is told that it was shown once.
+//! kept: where the answer holds one, the repeated request is told that it was shown once; of a request that holds one, what is
+//! compared is made with the secrets' key.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,7 @@ use chassis_api::route::{Keyed, route_find};
 use chassis_store::{KeptAnswer, KeptRequest, KeyedRequest};
 use jiff::{SignedDuration, Timestamp};
 use tracing::Instrument as _;
+use zeroize::Zeroizing;
 
 use super::BODY_LIMIT;
 use super::failure::{Failure, Result};
@@ -95,7 +97,7 @@ async fn answer(shared: Arc<Shared>, keyed: Keyed, request: Request, next: Next)
     let caller =
         request.extensions.get::<Caller>().map(|caller| caller.name().to_owned()).unwrap_or_default();
     let target = request.uri.path_and_query().map_or("", |target| target.as_str());
-    let fingerprint = fingerprint(request.method.as_str(), target, &body);
+    let fingerprint = fingerprint(&shared, keyed, request.method.as_str(), target, &body).await?;
     let keyed_request = KeyedRequest::new(caller, key_of(&request.headers)?, fingerprint);
     let flight = Flight::begin(&shared, &keyed_request).ok_or_else(in_flight)?;
     if let Some(kept) = shared.store.keyed_find(&keyed_request.caller, &keyed_request.key).await? {
@@ -126,9 +128,20 @@ fn key_of(headers: &HeaderMap) -> Result<String> {
     Err(Failure::new(StatusCode::BAD_REQUEST, "invalid_header", detail))
 }
 
-fn fingerprint(method: &str, target: &str, body: &[u8]) -> String {
+async fn fingerprint(
+    shared: &Shared,
+    keyed: Keyed,
+    method: &str,
+    target: &str,
+    body: &[u8],
+) -> Result<String> {
     let asked = [method.as_bytes(), b"\0", target.as_bytes(), b"\0", body].concat();
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, &asked))
+    let asked = Zeroizing::new(asked);
+    if keyed == Keyed::OfSecret {
+        // From a plain hash in the database a secret that is a mere word could be guessed.
+        return Ok(URL_SAFE_NO_PAD.encode(shared.store.secret_mark(asked).await?));
+    }
+    Ok(URL_SAFE_NO_PAD.encode(digest(&SHA256, &asked)))
 }
 
 fn in_flight() -> Failure {
@@ -171,7 +184,7 @@ async fn keep(shared: &Shared, keyed: Keyed, request: &KeyedRequest, response: R
     }
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_else(|_| Bytes::new());
-    let may_keep = keyed == Keyed::Yes && body.len() <= LARGEST_ANSWER;
+    let may_keep = keyed != Keyed::WithoutAnswer && body.len() <= LARGEST_ANSWER;
     let text = may_keep.then(|| String::from_utf8_lossy(&body).into_owned());
     let answer = KeptAnswer { status: parts.status.as_u16(), body: text };
     if let Err(error) = shared.store.keyed_answer(&request.caller, &request.key, answer).await {

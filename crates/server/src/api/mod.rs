@@ -25,6 +25,7 @@ mod logs;
 mod nodes;
 mod observe;
 mod page;
+mod parameters;
 mod progress;
 mod reach;
 mod rollout;
@@ -129,6 +130,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(from_fn_with_state(Arc::clone(&shared), wait::until_done))
         .layer(from_fn_with_state(Arc::clone(&shared), keyed::once))
+        .layer(from_fn(parameters::known))
         .layer(from_fn_with_state(Arc::clone(&shared), stale::tell))
         .layer(from_fn_with_state(Arc::clone(&shared), end_streams))
         .layer(from_fn_with_state(Arc::clone(&shared), guard))

@@ -5,10 +5,11 @@ use chassis_api::Node;
 
 use super::SharedState;
 use super::page::{Paging, Part};
+use crate::auth::Caller;
 use crate::node_stats;
 use crate::shared::Health;
 
-pub(crate) async fn list(State(shared): SharedState, paging: Paging) -> Part<Node> {
+pub(crate) async fn list(State(shared): SharedState, caller: Caller, paging: Paging) -> Part<Node> {
     let health = shared.health.borrow().clone();
     let (runtime_version, runtime_error) = match health {
         Health::Unknown => (None, None),
@@ -17,7 +18,7 @@ pub(crate) async fn list(State(shared): SharedState, paging: Paging) -> Part<Nod
     };
     let is_up = runtime_error.is_none();
     let (mut instances, mut running) = (0, 0);
-    for agent in shared.agents() {
+    for agent in shared.agents().iter().filter(|agent| caller.reaches(&agent.key().fleet)) {
         let (all, _, run) = agent.state().counts();
         instances += all;
         running += if is_up { run } else { 0 };

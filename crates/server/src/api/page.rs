@@ -1,8 +1,9 @@
 //! Lists in parts.
 //!
 //! A cursor is the place of the last item that was given, in the order of the list: what is added or taken away meanwhile
-//! neither doubles nor hides another item.
+//! neither doubles nor hides another item. It is good for the list that gave it, whatever its filters.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
@@ -17,6 +18,8 @@ use super::failure::Failure;
 
 const LIMIT: u32 = 1000;
 const LONGEST: u32 = 5000;
+/// Bytes of a cursor that say of which list it is.
+const SEAL: usize = 6;
 
 /// Which part of a list is asked for.
 pub(crate) struct Paging {
@@ -43,7 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
             let detail = format!("a list has 1 to {LONGEST} items in one part, not {limit}");
             return Err(Failure::new(StatusCode::BAD_REQUEST, "invalid_query", detail));
         }
-        let after = page.cursor.as_deref().map(cursor_read).transpose()?;
+        let after = page.cursor.as_deref().map(|cursor| cursor_read(parts.uri.path(), cursor)).transpose()?;
         Ok(Paging { after, limit: limit as usize, uri: parts.uri.clone() })
     }
 }
@@ -81,7 +84,7 @@ impl<T> Part<T> {
     }
 
     fn link(&self) -> Option<HeaderValue> {
-        let cursor = || URL_SAFE_NO_PAD.encode(&self.last);
+        let cursor = || cursor(self.paging.uri.path(), &self.last);
         self.has_more.then(|| link_next(&self.paging.uri, "cursor", &cursor())).flatten()
     }
 }
@@ -145,10 +148,27 @@ pub(crate) fn digits(number: impl Into<u64>) -> String {
     format!("{:020}", number.into())
 }
 
-fn cursor_read(cursor: &str) -> Result<String, Failure> {
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
-    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(|| {
-        let detail = "this cursor is none that a list gave";
+/// A place, and before it what tells that it is one, and of this list.
+fn cursor(list: &str, place: &str) -> String {
+    URL_SAFE_NO_PAD.encode([&seal(list, place)[..], place.as_bytes()].concat())
+}
+
+/// Not against those who mean to deceive, who would see no more than the list: against what was cut off or mixed up.
+fn seal(list: &str, place: &str) -> [u8; SEAL] {
+    let digest = digest(&SHA256, &[list.as_bytes(), b"\0", place.as_bytes()].concat());
+    let mut seal = [0; SEAL];
+    seal.copy_from_slice(&digest.as_ref()[..SEAL]);
+    seal
+}
+
+fn cursor_read(list: &str, cursor: &str) -> Result<String, Failure> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).unwrap_or_default();
+    let place = bytes.split_at_checked(SEAL).and_then(|(sealed, place)| {
+        let place = std::str::from_utf8(place).ok()?;
+        (sealed == seal(list, place)).then(|| place.to_owned())
+    });
+    place.ok_or_else(|| {
+        let detail = "this cursor is none that this list gave; take it from the `Link` of its last part";
         Failure::new(StatusCode::BAD_REQUEST, "invalid_cursor", detail)
     })
 }

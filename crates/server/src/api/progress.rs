@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use chassis_api::{FleetStuck, Progress, ProgressQuery, ProgressState, Pull, Scope, Stuck};
+use chassis_api::{FleetStuck, Progress, ProgressGetQuery, ProgressQuery, ProgressState, Pull, Scope, Stuck};
 use chassis_core::{HealthState, InstanceKey, Phase, RunState, Wanted};
-use chassis_spec::{AgentSpec, FleetName};
+use chassis_spec::{AgentName, AgentSpec, FleetName};
 use futures_util::stream::{self, Stream};
 use jiff::{SignedDuration, Timestamp};
 
@@ -78,14 +79,24 @@ pub(crate) async fn follow(
 pub(crate) async fn show(
     State(shared): SharedState,
     caller: Caller,
-    Query(scope): Query<Scope>,
+    Query(asked): Query<ProgressGetQuery>,
 ) -> Result<Json<Progress>> {
-    caller.require(&scope.fleet)?;
-    if scope.number.is_some() && scope.agent.is_none() {
+    let ProgressGetQuery { fleet, agent, number } = asked;
+    caller.require(&fleet)?;
+    let names: Vec<&str> = agent.iter().flat_map(|names| names.split(',')).collect();
+    if number.is_some() && names.len() != 1 {
         let detail = "a number names an instance only together with its agent";
         return Err(Failure::invalid("agent_needed", detail));
     }
-    Ok(Json(progress(&shared, &caller, &[scope])))
+    let agents = names.into_iter().map(str::parse::<AgentName>).collect::<std::result::Result<Vec<_>, _>>();
+    let agents =
+        agents.map_err(|error| Failure::new(StatusCode::BAD_REQUEST, "invalid_query", error.to_string()))?;
+    let scope = |agent| Scope { fleet: fleet.clone(), agent, number };
+    let scopes = match agents.as_slice() {
+        [] => vec![scope(None)],
+        _ => agents.into_iter().map(|agent| scope(Some(agent))).collect(),
+    };
+    Ok(Json(progress(&shared, &caller, &scopes)))
 }
 
 pub(super) fn progress(shared: &Arc<Shared>, caller: &Caller, scopes: &[Scope]) -> Progress {

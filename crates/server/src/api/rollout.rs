@@ -183,7 +183,7 @@ pub(crate) async fn resume(
 }
 
 fn awaited(key: AgentKey) -> Extension<Awaited> {
-    Extension(Awaited(Scope { fleet: key.fleet, agent: Some(key.agent), number: None }))
+    Extension(Awaited::of(Scope { fleet: key.fleet, agent: Some(key.agent), number: None }))
 }
 
 async fn set_paused(

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use chassis_api::{KeyRotate, KeyRotated, Secret, SecretDeleted, SecretListQuery, SecretWriteQuery};
 use chassis_spec::{AgentName, FleetName, SecretName};
 use zeroize::Zeroizing;
@@ -44,7 +45,7 @@ pub(crate) async fn write(
     Query(query): Query<SecretWriteQuery>,
     Expected(expected): Expected,
     Raw(body): Raw,
-) -> Result<Versioned<Secret>> {
+) -> Result<(StatusCode, Versioned<Secret>)> {
     failpoint("secret_write:before");
     let value = Zeroizing::new(body.to_vec());
     let info = match shared.store.secret_write(&fleet, &name, value, query.replace, expected).await {
@@ -59,7 +60,8 @@ pub(crate) async fn write(
             agent.wake();
         }
     }
-    Ok(Versioned(info.version, wire(&shared, info)))
+    let status = if info.version == 1 { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Versioned(info.version, wire(&shared, info))))
 }
 
 pub(crate) async fn remove(

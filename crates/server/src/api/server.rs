@@ -8,12 +8,16 @@ use axum::http::StatusCode;
 use chassis_api::{ServerInfo, StateInfo};
 
 use super::SharedState;
+use crate::auth::Caller;
 use crate::shared::{Health, Shared};
 
 /// How long the database may take to list the servers.
 const LIST_LIMIT: Duration = Duration::from_secs(1);
 
-pub(crate) async fn info(State(shared): SharedState) -> Json<ServerInfo> {
+pub(crate) async fn info(State(shared): SharedState, caller: Caller) -> Json<ServerInfo> {
+    // Whoever has a few fleets deploys into them, and has nothing to do with the machine.
+    let sees_all = caller.only_fleets().is_none();
+    let host_paths = shared.allowed_host_paths.iter().filter(|_| sees_all);
     let health = shared.health.borrow().clone();
     let (runtime_version, runtime_error) = match health {
         Health::Unknown => (None, None),
@@ -24,16 +28,16 @@ pub(crate) async fn info(State(shared): SharedState) -> Json<ServerInfo> {
     Json(ServerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         id: shared.store.server_id().to_owned(),
-        pid: std::process::id(),
+        pid: sees_all.then(std::process::id),
         started_at: shared.started_at,
-        data_dir: shared.data_dir.root().display().to_string(),
+        data_dir: sees_all.then(|| shared.data_dir.root().display().to_string()),
         runtime: shared.runtime_name.to_owned(),
         runtime_version,
         runtime_error,
         background: shared.background,
         allowed: shared.allowed.iter().map(ToString::to_string).collect(),
-        allowed_host_paths: shared.allowed_host_paths.iter().map(|path| path.display().to_string()).collect(),
-        listening: shared.doors.describe(),
+        allowed_host_paths: host_paths.map(|path| path.display().to_string()).collect(),
+        listening: if sees_all { shared.doors.describe() } else { Vec::new() },
         state,
     })
 }

@@ -11,6 +11,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chassis_api::{ProgressState, Scope, WaitQuery};
+use chassis_spec::{AgentName, FleetName};
 
 use super::extract::Query;
 use super::failure::Failure;
@@ -23,9 +24,27 @@ const LONGEST: Duration = Duration::from_mins(5);
 const RECHECK: Duration = Duration::from_millis(500);
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// What a handler's change is about: put into its answer, where the change takes time.
+/// A list of agents in `Location` is no longer; what has more is asked about as a whole.
+const LONGEST_PLACE: usize = 4 << 10;
+
+/// What a handler's change is about: put into its answer, where the change takes time. All are of one fleet.
 #[derive(Debug, Clone)]
-pub(crate) struct Awaited(pub(crate) Scope);
+pub(crate) struct Awaited {
+    fleet: FleetName,
+    scopes: Vec<Scope>,
+}
+
+impl Awaited {
+    pub(crate) fn of(scope: Scope) -> Awaited {
+        Awaited { fleet: scope.fleet.clone(), scopes: vec![scope] }
+    }
+
+    /// Agents of a fleet, and nothing else of it.
+    pub(crate) fn agents(fleet: &FleetName, agents: impl Iterator<Item = AgentName>) -> Awaited {
+        let scope = |agent| Scope { fleet: fleet.clone(), agent: Some(agent), number: None };
+        Awaited { fleet: fleet.clone(), scopes: agents.map(scope).collect() }
+    }
+}
 
 /// The layer around handlers.
 pub(crate) async fn until_done(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
@@ -40,11 +59,11 @@ pub(crate) async fn until_done(State(shared): State<Arc<Shared>>, request: Reque
     };
     let caller = parts.extensions.get::<Caller>().cloned();
     let mut response = next.run(Request::from_parts(parts, body)).await;
-    let (Some(Awaited(scope)), Some(caller)) = (response.extensions_mut().remove(), caller) else {
+    let (Some(awaited), Some(caller)) = (response.extensions_mut().remove::<Awaited>(), caller) else {
         return response;
     };
     let is_done = match wait {
-        Some(wait) => come_about(&shared, &caller, &scope, wait).await,
+        Some(wait) => come_about(&shared, &caller, &awaited.scopes, wait).await,
         None => false,
     };
     if let Some(asked) = asked
@@ -53,19 +72,19 @@ pub(crate) async fn until_done(State(shared): State<Arc<Shared>>, request: Reque
         response.headers_mut().insert(PREFERENCE_APPLIED, applied);
     }
     *response.status_mut() = if is_done { StatusCode::OK } else { StatusCode::ACCEPTED };
-    if let Ok(place) = HeaderValue::try_from(place_of(&scope)) {
+    if let Ok(place) = HeaderValue::try_from(place_of(&awaited)) {
         response.headers_mut().insert(header::LOCATION, place);
     }
     response
 }
 
 /// True once all is as wanted; false when that cannot be, or not in time.
-async fn come_about(shared: &Arc<Shared>, caller: &Caller, scope: &Scope, wait: Duration) -> bool {
+async fn come_about(shared: &Arc<Shared>, caller: &Caller, scopes: &[Scope], wait: Duration) -> bool {
     let mut changed = shared.changed.subscribe();
     let settled = async {
         loop {
             changed.mark_unchanged();
-            match progress(shared, caller, std::slice::from_ref(scope)).state {
+            match progress(shared, caller, scopes).state {
                 ProgressState::Done => return true,
                 ProgressState::Stuck => return false,
                 ProgressState::Working => {}
@@ -103,8 +122,16 @@ fn duration(text: &str) -> Result<Duration, Failure> {
     })
 }
 
-fn place_of(scope: &Scope) -> String {
-    let agent = scope.agent.as_ref().map(|agent| format!("&agent={agent}")).unwrap_or_default();
-    let number = scope.number.map(|number| format!("&number={number}")).unwrap_or_default();
-    format!("/api/v1/progress?fleet={}{agent}{number}", scope.fleet)
+fn place_of(awaited: &Awaited) -> String {
+    let fleet = &awaited.fleet;
+    let agents: Vec<&str> =
+        awaited.scopes.iter().filter_map(|scope| scope.agent.as_ref()).map(AgentName::as_str).collect();
+    let agents = agents.join(",");
+    let agents = match agents.len() {
+        1..=LONGEST_PLACE => format!("&agent={agents}"),
+        _ => String::new(),
+    };
+    let number = awaited.scopes.iter().find_map(|scope| scope.number);
+    let number = number.map(|number| format!("&number={number}")).unwrap_or_default();
+    format!("/api/v1/progress?fleet={fleet}{agents}{number}")
 }

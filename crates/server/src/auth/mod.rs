@@ -133,6 +133,11 @@ impl Auth {
         Ok((key, token))
     }
 
+    /// Reads again what keys may do, before there is something that they may not.
+    pub(crate) async fn keys_refresh(&self, store: &dyn Store) {
+        self.keys.refresh(store).await;
+    }
+
     /// Revokes a key. When this returns nobody is let in with it, and what was opened with it ends.
     pub(crate) async fn key_revoke(&self, store: &dyn Store, name: &ApiKeyName) -> chassis_store::Result<()> {
         store.api_key_delete(name).await?;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderValue, StatusCode, Version, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::server::conn::{http1, http2};
@@ -140,7 +140,7 @@ async fn answer(
     request.extensions_mut().insert(ConnectInfo(peer));
     let mut response = router.call(request).await?;
     if late.load(Ordering::Relaxed) {
-        response = too_slow();
+        response = too_slow(response.headers());
         if is_http1 {
             // What else of the body comes is not waited for.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -149,10 +149,11 @@ async fn answer(
     Ok(response.map(|body| Answer::new(body, guard)))
 }
 
-fn too_slow() -> Response {
+/// In place of an answer to what came of the request, whose id stays.
+fn too_slow(answered: &HeaderMap) -> Response {
     let detail = format!(
         "the body of the request came too slowly, or paused for {} s; look at the network between, and try again",
         BODY_PAUSE.as_secs()
     );
-    Failure::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail).into_response()
+    Failure::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail).in_place_of(answered)
 }

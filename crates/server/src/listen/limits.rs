@@ -32,6 +32,14 @@ pub(super) const OVERALL: usize = 2048;
 /// Connections from one address; of IPv6, from one network of 64 bits, which is what one machine gets.
 pub(super) const PER_ADDRESS: usize = 512;
 
+/// True if the head of a request is larger than [`HEAD_SIZE`], of which HTTP/1 takes some more before it is parsed.
+pub(crate) fn is_head_large<B>(request: &hyper::Request<B>) -> bool {
+    let uri = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let headers = request.headers().iter();
+    let size: usize = headers.map(|(name, value)| name.as_str().len() + value.len()).sum();
+    uri + size > HEAD_SIZE as usize
+}
+
 /// How long a large body may take beyond [`BODY_TIME`].
 pub(crate) fn body_time(bytes: u64) -> Duration {
     Duration::from_secs(bytes / BODY_RATE)

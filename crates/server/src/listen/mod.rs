@@ -36,7 +36,7 @@ use crate::options::{Listen, TlsFiles};
 
 pub(crate) use accept::Serving;
 use group::GroupDoor;
-pub(crate) use limits::body_time;
+pub(crate) use limits::{body_time, is_head_large};
 pub(crate) use tls::Certificates;
 
 /// Everything that the server listens on, which nobody is served at yet.

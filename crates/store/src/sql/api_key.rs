@@ -48,6 +48,19 @@ pub(crate) fn delete(change: &mut Change<'_>, name: &ApiKeyName) -> Result<()> {
     }
 }
 
+/// Takes a fleet that is no more out of what keys are for: another of its name may be somebody else's. Those who may make it
+/// again keep it.
+pub(crate) fn fleet_gone(change: &Change<'_>, fleet: &FleetName) -> Result<()> {
+    for key in list(change.connection)? {
+        let Reach::Fleets(mut fleets) = key.grant.reach else { continue };
+        if key.grant.role < Role::Admin && fleets.remove(fleet) {
+            let sql = "UPDATE api_keys SET fleets = ?2 WHERE name = ?1";
+            change.connection.execute(sql, params![key.name.as_str(), Json(&fleets)])?;
+        }
+    }
+    Ok(())
+}
+
 /// Notes when keys were last used; of keys that are gone nothing.
 pub(crate) fn used(change: &mut Change<'_>, uses: &[ApiKeyUse]) -> Result<()> {
     for ApiKeyUse { name, at } in uses {

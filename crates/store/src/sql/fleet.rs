@@ -3,10 +3,10 @@
 use chassis_core::{AgentKey, EventKind};
 use chassis_spec::{AgentName, FleetName, Labels};
 
-use super::agent;
 use super::column::{Json, Name, Time};
 use super::connection::{Connection, Outcome, Row, params};
 use super::worker::Change;
+use super::{agent, api_key};
 use crate::error::{Error, Result};
 use crate::types::Fleet;
 
@@ -77,6 +77,7 @@ pub(crate) fn forget(change: &Change<'_>, name: &FleetName) -> Result<()> {
         return Err(Error::NotEmpty { what: what(), holds: "agents" });
     }
     change.connection.send("DELETE FROM fleets WHERE name = ?1", params![name.as_str()])?;
+    api_key::fleet_gone(change, name)?;
     change.fleet_event(name, EventKind::FleetDeleted)
 }
 

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use zeroize::Zeroizing;
 
 use super::connection::{Connection, Outcome, params};
@@ -39,6 +40,7 @@ pub(crate) struct Keys {
 /// A key that is ready for use.
 pub(crate) struct Key {
     cipher: LessSafeKey,
+    marker: hmac::Key,
     /// Tells keys apart without giving anything away.
     pub id: String,
 }
@@ -155,7 +157,16 @@ impl Key {
         hash.update(&bytes[..]);
         let id = hex(&hash.finish().as_ref()[..8]).to_string();
         let cipher = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &bytes[..]).map_err(|_| malformed())?);
-        Ok(Key { cipher, id })
+        let mut hash = Context::new(&SHA256);
+        hash.update(b"chassis-mark");
+        hash.update(&bytes[..]);
+        let marker = hmac::Key::new(HMAC_SHA256, hash.finish().as_ref());
+        Ok(Key { cipher, marker, id })
+    }
+
+    /// Tells whether two texts are the same, and to nobody without the key what they are.
+    pub(crate) fn mark(&self, text: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.marker, text).as_ref().to_vec()
     }
 
     /// Encrypts in place; `context` must be the same when it is opened.

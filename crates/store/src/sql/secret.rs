@@ -58,6 +58,11 @@ pub(crate) fn write(
     find(connection, fleet, name)?.ok_or_else(|| not_found(connection, fleet, name))
 }
 
+/// What is kept of a text that holds a secret, to know it again.
+pub(crate) fn mark(change: &mut Change<'_>, text: &[u8]) -> Result<Vec<u8>> {
+    Ok(change.keys.for_writing(change.connection)?.mark(text))
+}
+
 pub(crate) fn read(
     change: &mut Change<'_>,
     fleet: &FleetName,

@@ -27,7 +27,10 @@ const UNIT_DIRECTORIES: [&str; 4] = [
 
 fn server(facts: &Facts) -> Finding {
     match (&facts.server, &facts.holder) {
-        (Ok(Some(info)), _) => Finding::ok(format!("pid {}, up since {:.0}", info.pid, info.started_at)),
+        (Ok(Some(info)), _) => {
+            let pid = info.pid.map(|pid| format!("pid {pid}, ")).unwrap_or_default();
+            Finding::ok(format!("{pid}up since {:.0}", info.started_at))
+        }
         (Ok(None), None) => Finding::ok(format!("{NO_SERVER}; a command that needs one starts it")),
         (Ok(None), Some(pid)) => Finding::problem(
             format!(
@@ -72,7 +75,7 @@ fn runtime(facts: &Facts) -> Finding {
 
 fn open_files(facts: &Facts) -> Finding {
     let Ok(Some(info)) = &facts.server else { return Finding::skipped(NO_SERVER) };
-    let process = format!("/proc/{}", info.pid);
+    let process = format!("/proc/{}", info.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()));
     let limit = fs::read_to_string(format!("{process}/limits")).ok().and_then(|limits| {
         let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
         line.split_whitespace().next()?.parse::<usize>().ok()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocketUpgrade};
+use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocketUpgrade, close_code};
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
 use chassis_api::hands::{CONTROL, ExecAnswer, ExecRequest, ExecStart, STDERR, STDIN, STDOUT};
@@ -22,10 +22,14 @@ use crate::api::extract::Path;
 use crate::api::failure::{Failure, Result};
 use crate::auth::Caller;
 use crate::closing::stream_end;
+use crate::error::chain;
 use crate::shared::Shared;
 
 /// How long a client may take to hear how its command ended.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of a reason in a Close frame.
+const REASON: usize = 123;
+const ONLY_BINARY: &str = "messages here are binary; see docs/api.md";
 
 pub(crate) async fn open(
     State(shared): SharedState,
@@ -39,7 +43,10 @@ pub(crate) async fn open(
         let carried = async {
             let (mut sender, mut receiver) = socket.split();
             let why = tokio::select! {
-                () = serve(&shared, &id, &mut sender, &mut receiver) => return,
+                ended = serve(&shared, &id, &mut sender, &mut receiver) => match ended {
+                    Ok(()) => return,
+                    Err(why) => why,
+                },
                 why = stream_end(&shared, &caller) => why,
             };
             say_why(sender, receiver, why).await;
@@ -48,28 +55,41 @@ pub(crate) async fn open(
     }))
 }
 
-async fn serve(shared: &Shared, id: &str, sender: &mut Sender, receiver: &mut Receiver) {
-    let Some(options) = start(receiver).await else { return };
+/// Fails with what the client did wrong.
+async fn serve(
+    shared: &Shared,
+    id: &str,
+    sender: &mut Sender,
+    receiver: &mut Receiver,
+) -> std::result::Result<(), CloseFrame> {
+    let Some(options) = start(receiver).await? else { return Ok(()) };
     match shared.runtime.exec(id, &options).await {
         Ok(exec) => carry(exec, sender, receiver).await,
         Err(error) => {
             if answer(sender, &ExecAnswer::Failed(refused(&error).into())).await.is_ok() {
                 goodbye(receiver, PATIENCE).await;
             }
+            Ok(())
         }
     }
 }
 
-/// The first message, which says what is run.
-async fn start(receiver: &mut Receiver) -> Option<ExecOptions> {
+/// The first message, which says what is run; none if the client went away instead.
+async fn start(receiver: &mut Receiver) -> std::result::Result<Option<ExecOptions>, CloseFrame> {
     loop {
-        return match receiver.next().await?.ok()? {
+        let message = match receiver.next().await {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(broken(&error)),
+            None => return Ok(None),
+        };
+        return match message {
             Message::Ping(_) | Message::Pong(_) => continue,
+            Message::Close(_) => Ok(None),
+            Message::Text(_) => Err(wrong(close_code::UNSUPPORTED, ONLY_BINARY)),
             Message::Binary(message) => match request(&message)? {
-                ExecRequest::Start(start) => Some(options(start)),
-                _ => None,
+                ExecRequest::Start(start) => Ok(Some(options(start))),
+                _ => Err(wrong(close_code::PROTOCOL, "the first message must be `start`")),
             },
-            _ => None,
         };
     }
 }
@@ -88,13 +108,31 @@ fn size(size: chassis_api::hands::TerminalSize) -> TerminalSize {
     TerminalSize { columns: size.columns, rows: size.rows }
 }
 
-fn request(message: &[u8]) -> Option<ExecRequest> {
-    let (channel, json) = message.split_first()?;
-    if *channel == CONTROL { serde_json::from_slice(json).ok() } else { None }
+fn request(message: &[u8]) -> std::result::Result<ExecRequest, CloseFrame> {
+    let Some((&CONTROL, json)) = message.split_first() else {
+        let why = "a message begins with a byte: 0 for input, 3 for JSON, of which `start` comes first";
+        return Err(wrong(close_code::PROTOCOL, why));
+    };
+    serde_json::from_slice(json)
+        .map_err(|error| wrong(close_code::INVALID, &format!("the JSON after byte 3: {error}")))
+}
+
+fn wrong(code: CloseCode, why: &str) -> CloseFrame {
+    // A control frame holds no more.
+    CloseFrame { code, reason: why.chars().filter(char::is_ascii).take(REASON).collect::<String>().into() }
+}
+
+/// What the WebSocket itself does not take, such as a message that is too large.
+fn broken(error: &axum::Error) -> CloseFrame {
+    wrong(close_code::PROTOCOL, &chain(error))
 }
 
 /// Until the command ends or its client goes away, with which it is dropped and so ended.
-async fn carry(exec: Exec, sender: &mut Sender, receiver: &mut Receiver) {
+async fn carry(
+    exec: Exec,
+    sender: &mut Sender,
+    receiver: &mut Receiver,
+) -> std::result::Result<(), CloseFrame> {
     let Exec { mut output, mut input, control } = exec;
     let outward = async {
         let mut ping = interval(PING);
@@ -123,23 +161,33 @@ async fn carry(exec: Exec, sender: &mut Sender, receiver: &mut Receiver) {
         .await
     };
     let inward = async {
-        while let Some(Ok(message)) = receiver.next().await {
-            if take(message, &mut input, &*control).await.is_break() {
-                return;
+        while let Some(message) = receiver.next().await {
+            let message = message.map_err(|error| broken(&error))?;
+            if take(message, &mut input, &*control).await?.is_break() {
+                break;
             }
         }
+        Ok(())
     };
     let client_stays = tokio::select! {
         answered = outward => answered.is_ok(),
-        () = inward => false,
+        ended = inward => {
+            ended?;
+            false
+        }
     };
     if client_stays {
         goodbye(receiver, PATIENCE).await;
     }
+    Ok(())
 }
 
 /// Takes one message of the client's.
-async fn take(message: Message, input: &mut Option<ExecInput>, control: &dyn ExecControl) -> ControlFlow<()> {
+async fn take(
+    message: Message,
+    input: &mut Option<ExecInput>,
+    control: &dyn ExecControl,
+) -> std::result::Result<ControlFlow<()>, CloseFrame> {
     match message {
         Message::Binary(message) if message.first() == Some(&STDIN) => {
             // A command that reads no more still runs on: what it does not want is dropped.
@@ -149,20 +197,23 @@ async fn take(message: Message, input: &mut Option<ExecInput>, control: &dyn Exe
                 *input = None;
             }
         }
-        Message::Binary(message) => match request(&message) {
-            Some(ExecRequest::Eof) => {
+        Message::Binary(message) => match request(&message)? {
+            ExecRequest::Eof => {
                 if let Some(mut open) = input.take() {
                     let _ = open.shutdown().await;
                 }
             }
             // A command that has just ended has no terminal any more.
-            Some(ExecRequest::Resize(to)) => drop(control.resize(size(to)).await),
-            Some(ExecRequest::Start(_)) | None => return ControlFlow::Break(()),
+            ExecRequest::Resize(to) => drop(control.resize(size(to)).await),
+            ExecRequest::Start(_) => {
+                return Err(wrong(close_code::PROTOCOL, "the command was started already"));
+            }
         },
-        Message::Close(_) => return ControlFlow::Break(()),
-        Message::Text(_) | Message::Ping(_) | Message::Pong(_) => {}
+        Message::Close(_) => return Ok(ControlFlow::Break(())),
+        Message::Text(_) => return Err(wrong(close_code::UNSUPPORTED, ONLY_BINARY)),
+        Message::Ping(_) | Message::Pong(_) => {}
     }
-    ControlFlow::Continue(())
+    Ok(ControlFlow::Continue(()))
 }
 
 fn framed(channel: u8, bytes: &[u8]) -> Bytes {
