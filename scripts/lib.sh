@@ -6,6 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target_dir=${CARGO_TARGET_DIR:-$PWD/target}
 schemathesis_version=4.32.5
 openapi_spec_validator_version=0.9.0
+fuse_client_version=0.37.1
 nextest_version=0.9.143
 
 say() { printf '\n==> %s\n' "$*" >&2; }
@@ -101,6 +102,17 @@ promtool_prepare() {
     mv "$work/usr/bin/promtool" "$target_dir/tools/"
   fi
   rm -r "$work"
+}
+
+# Fuse's own client, as it is published, in an environment of its own: it drives a life in tests/fuse.
+fuse_client_prepare() {
+  local client=$target_dir/tools/fuse-client
+  if [ -x "$client/bin/python" ] || ! has python3; then return; fi
+  say "fetching folsom-fuse $fuse_client_version"
+  mkdir -p "$target_dir/tools"
+  if ! { python3 -m venv "$client" && "$client/bin/pip" -q install "folsom-fuse==$fuse_client_version"; }; then
+    rm -rf "$client"
+  fi
 }
 
 # What reads the API's description: it is held against the server by schemathesis.

@@ -1,5 +1,7 @@
 //! What server and client share: the paths, the types on the wire, the error document.
 //!
+//! What is said here is about the native API, `/api/v1`; beside it there is that of environments, [`fuse`].
+//!
 //! Everything is JSON over HTTP/1.1. Lists are arrays; `…/events` and `…/progress` are server-sent events; `…/logs` is
 //! too if that is accepted, and one JSON object to a line otherwise. Errors are RFC 9457 problems.
 //!
@@ -57,6 +59,7 @@
 mod api_key;
 mod audit;
 mod audit_log;
+pub mod fuse;
 pub mod hands;
 mod health;
 mod listening;

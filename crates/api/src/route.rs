@@ -2,6 +2,22 @@
 
 use chassis_core::{Need, Place, Role};
 
+/// How requests and errors are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    Native,
+    /// See [`crate::fuse`].
+    Fuse,
+}
+
+impl Dialect {
+    /// That of a path, whether or not there is something at it.
+    pub fn of(path: &str) -> Dialect {
+        let is_fuse = path.starts_with("/v1/") || matches!(path, "/v1" | "/login" | "/logout");
+        if is_fuse { Dialect::Fuse } else { Dialect::Native }
+    }
+}
+
 /// One method of one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
@@ -77,9 +93,42 @@ pub const ROUTES: &[Route] = &[
     route("DELETE", "/api/v1/api-keys/{name}", "api_key_revoke", ADMIN_OF_SERVER),
     route("GET", "/api/v1/audit-log", "audit_log_read", ADMIN_OF_SERVER),
     route("GET", "/api/v1/audit-log/verify", "audit_log_verify", ADMIN_OF_SERVER),
+    // Those of Fuse's dialect are about the fleet of environments, though no path names it.
+    route("GET", "/v1/version", "fuse_version", Need::Nothing),
+    route("POST", "/v1/environments", "environment_create", OPERATOR_OF_FLEET),
+    route("GET", "/v1/environments", "environment_list", VIEWER_OF_FLEET),
+    route("GET", "/v1/environments/{id}", "environment_get", VIEWER_OF_FLEET),
+    route("DELETE", "/v1/environments/{id}", "environment_destroy", OPERATOR_OF_FLEET),
+    // To run a command takes more, which its handler asks for.
+    route("POST", "/v1/environments/{id}", "environment_act", OPERATOR_OF_FLEET),
+    route("GET", "/v1/environments/{id}/events", "environment_follow", VIEWER_OF_FLEET),
+    route("GET", "/v1/environments/{id}/computer", "computer_get", VIEWER_OF_FLEET),
+    route("POST", "/v1/environments/{id}/computer", "computer_act", OPERATOR_OF_FLEET),
+    route("POST", "/v1/environments/{id}/snapshots", "snapshot_create", OPERATOR_OF_FLEET),
+    route("GET", "/v1/snapshots", "snapshot_list", VIEWER_OF_FLEET),
+    route("GET", "/v1/snapshots/resolve", "snapshot_resolve", VIEWER_OF_FLEET),
+    route("GET", "/v1/snapshots/{id}", "snapshot_get", VIEWER_OF_FLEET),
+    route("POST", "/v1/snapshots/{id}", "snapshot_act", OPERATOR_OF_FLEET),
+    route("DELETE", "/v1/snapshots/{id}", "snapshot_delete", OPERATOR_OF_FLEET),
+    route("GET", "/v1/hosts", "host_list", VIEWER_OF_FLEET),
+    route("POST", "/v1/hosts", "host_register", ADMIN_OF_SERVER),
+    route("GET", "/v1/hosts/{id}", "host_get", VIEWER_OF_FLEET),
+    route("POST", "/v1/hosts/{id}", "host_act", ADMIN_OF_SERVER),
+    route("DELETE", "/v1/hosts/{id}", "host_remove", ADMIN_OF_SERVER),
+    route("GET", "/v1/dead-letters", "dead_letter_list", VIEWER_OF_FLEET),
+    route("DELETE", "/v1/dead-letters/{kind}/{id}", "dead_letter_delete", OPERATOR_OF_FLEET),
+    route("GET", "/v1/api-keys", "fuse_key_list", ADMIN_OF_SERVER),
+    route("POST", "/v1/api-keys", "fuse_key_create", ADMIN_OF_SERVER),
+    route("DELETE", "/v1/api-keys/{id}", "fuse_key_revoke", ADMIN_OF_SERVER),
+    route("POST", "/login", "session_open", Need::Nothing),
+    route("POST", "/logout", "session_close", Need::Nothing),
 ];
 
 impl Route {
+    pub fn dialect(&self) -> Dialect {
+        Dialect::of(self.path)
+    }
+
     /// Whether the audit log has every request: whatever changes something, and what enters an instance.
     pub fn is_recorded(&self) -> bool {
         let enters = matches!(self.operation, "exec_open" | "port_open");
@@ -102,9 +151,9 @@ impl Keyed {
     pub fn of(operation: &str) -> Keyed {
         match operation {
             "fleet_create" | "fleet_apply" | "fleet_scale" | "agent_upgrade" | "rollout_undo"
-            | "rollout_pause" | "rollout_resume" | "instance_change" => Keyed::Yes,
+            | "rollout_pause" | "rollout_resume" | "instance_change" | "environment_create" => Keyed::Yes,
             "secret_write" => Keyed::OfSecret,
-            "api_key_create" => Keyed::WithoutAnswer,
+            "api_key_create" | "fuse_key_create" => Keyed::WithoutAnswer,
             _ => Keyed::No,
         }
     }

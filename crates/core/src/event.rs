@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::environment::Told;
 use crate::instance::{Exit, Reason};
 
 /// One line of the history.
@@ -119,6 +120,15 @@ pub enum EventKind {
     KeyRotated {
         secrets: u32,
     },
+    /// An environment is in another state.
+    Environment {
+        id: String,
+        state: Told,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// An environment has a new token, and the one before is refused.
+    TokenRotated,
 }
 
 impl fmt::Display for EventKind {
@@ -188,6 +198,13 @@ impl fmt::Display for EventKind {
             EventKind::KeyRotated { secrets } => {
                 write!(formatter, "encryption key rotated, {secrets} secrets rewritten")
             }
+            EventKind::Environment { id, state, error: None } => {
+                write!(formatter, "environment {id} {}", state.word())
+            }
+            EventKind::Environment { id, state, error: Some(error) } => {
+                write!(formatter, "environment {id} {}: {error}", state.word())
+            }
+            EventKind::TokenRotated => write!(formatter, "token rotated"),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod audit_log;
 pub mod backoff;
 pub mod budget;
 pub mod cidr;
+pub mod environment;
 pub mod event;
 pub mod exit_record;
 pub mod health;

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::controller::AgentController;
 use crate::error::chain;
 use crate::failpoint::failpoint;
+use crate::fuse::given::given;
 use crate::kept_logs;
 use crate::lead::NotActing;
 use crate::policy::spec_refused;
@@ -102,7 +103,10 @@ async fn try_act(
         Action::Start { number, id } => {
             let spec = start_spec(shared, agent, *number).await?;
             check_allowed(shared, &spec)?;
-            let secrets = secrets_gather(shared, &spec).await?;
+            let secrets = match given(shared, agent.key(), &spec).await? {
+                Some(given) => given,
+                None => secrets_gather(shared, &spec).await?,
+            };
             let _slot = slot_take(shared).await?;
             failpoint("start:before");
             metrics.step("start", shared.hands(term)?.instance_start(id, secrets)).await?;

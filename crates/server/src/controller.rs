@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::act;
+use crate::environment::{self, Tended};
 use crate::error::chain;
 use crate::failpoint::failpoint;
 use crate::fleet;
@@ -33,6 +34,8 @@ pub(crate) struct AgentController {
     pub(crate) pinning: tokio::sync::Mutex<()>,
     /// Slots for checks that run a command.
     pub(crate) probing: Semaphore,
+    /// What is known of the environment that it is, if it is one.
+    pub(crate) environment: Option<Box<Tended>>,
 }
 
 /// Reloads several agents. One that fails does not keep the others from hearing of their change.
@@ -104,14 +107,16 @@ pub(crate) async fn agent_take(shared: &Arc<Shared>, record: AgentRecord) {
 
 impl AgentController {
     pub(crate) fn new(state: AgentState) -> Self {
+        let key = state.key.clone();
         AgentController {
-            key: state.key.clone(),
+            key: key.clone(),
             state: Mutex::new(state),
             wake: Notify::new(),
             woken: Mutex::default(),
             loading: tokio::sync::Mutex::default(),
             pinning: tokio::sync::Mutex::default(),
             probing: prober::slots(),
+            environment: Tended::of(&key),
         }
     }
 
@@ -128,6 +133,12 @@ impl AgentController {
         self.wake.notify_one();
     }
 
+    fn environment_gone(&self) {
+        if let Some(tended) = &self.environment {
+            tended.gone();
+        }
+    }
+
     fn take(&self, shared: &Shared, record: AgentRecord) {
         if self.state().take(record, shared.lead.term()) {
             // Their containers may have been seen before they were known.
@@ -140,6 +151,7 @@ impl AgentController {
     /// The agent is no more, by the doing of another server.
     fn end(self: &Arc<Self>, shared: &Shared) {
         self.state().gone = true;
+        self.environment_gone();
         shared.agent_remove(self);
         self.wake();
     }
@@ -169,6 +181,8 @@ impl AgentController {
                     return;
                 }
             }
+            let tend_at = environment::tend(&shared, &self).await;
+            let wake_at = wake_at.into_iter().chain(tend_at).min();
             tokio::select! {
                 () = self.wake.notified() => {}
                 () = sleep_until(wake_at) => {}
@@ -248,6 +262,7 @@ impl AgentController {
             return false;
         }
         shared.agent_remove(self);
+        self.environment_gone();
         // Somebody may have deployed it again since: that found this controller, which ends now.
         if let Err(error) = agent_reload(shared, &self.key).await {
             tracing::debug!(agent = %self.key, %error, "gone");

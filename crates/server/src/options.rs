@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use chassis_core::{Opening, Role};
+use chassis_spec::ImageName;
 use chassis_store::PostgresOptions;
 use zeroize::Zeroizing;
 
@@ -30,6 +31,8 @@ pub struct Options {
     pub allowed: BTreeSet<Opening>,
     /// Where the seccomp profiles are that a YAML may name.
     pub seccomp_dir: PathBuf,
+    /// What environments run that name no image.
+    pub environment_image: Option<ImageName>,
     /// What the output of containers that are no more may take, in bytes; without it 2 GiB, or a twentieth of the file
     /// system if that is less.
     pub kept_logs_max: Option<u64>,

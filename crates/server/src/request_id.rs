@@ -21,6 +21,16 @@ impl RequestId {
         RequestId(parts.join("-"))
     }
 
+    /// As Fuse's clients know it: `req_` and 32 hex digits.
+    pub(crate) fn new_fuse() -> Self {
+        RequestId(format!("req_{:032x}", rand::random::<u128>()))
+    }
+
+    /// What they may send themselves.
+    pub(crate) fn parse_fuse(text: &str) -> Option<Self> {
+        RequestId::parse(text).filter(|_| !text.contains(['.', ':']))
+    }
+
     /// Only what cannot forge a line of a log.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);

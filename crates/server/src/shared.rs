@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use chassis_api::Pull;
 use chassis_core::{AgentKey, Opening, RestartBudget};
 use chassis_runtime::Runtime;
-use chassis_spec::FleetName;
+use chassis_spec::{FleetName, ImageName};
 use chassis_store::{AgentRecord, Store};
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     /// What a YAML may open beyond its agent's sandbox, and which paths of the host.
     pub(crate) allowed: BTreeSet<Opening>,
     pub(crate) allowed_host_paths: Vec<PathBuf>,
+    /// What environments run that name no image.
+    pub(crate) environment_image: Option<ImageName>,
     pub(crate) node: String,
     pub(crate) doors: DoorPlates,
     /// What this server is called where there are several.
@@ -121,6 +123,7 @@ impl Shared {
             runtime_name: options.runtime.name(),
             allowed: options.allowed.clone(),
             allowed_host_paths: options.allowed_host_paths.clone(),
+            environment_image: options.environment_image.clone(),
             node: node_name(),
             doors,
             server_name: options.server_name.clone(),

@@ -18,6 +18,10 @@ pub struct ApiKey {
     pub created_by: String,
     pub expires_at: Option<Timestamp>,
     pub last_used_at: Option<Timestamp>,
+    /// What it is for, in the words of whoever made it.
+    pub label: Option<String>,
+    /// Since when nobody is let in with it.
+    pub revoked_at: Option<Timestamp>,
 }
 
 /// When a key was last used.

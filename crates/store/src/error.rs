@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis_core::environment::State;
 use chassis_core::{AgentKey, InstanceKey};
 use chassis_spec::{AgentName, ApiKeyName, FleetName, SecretName, SecretRef};
 
@@ -74,6 +75,22 @@ pub enum Error {
     ApiKeyExists(ApiKeyName),
     #[error("there is no API key `{0}`; `chassis api-key list` shows those that exist")]
     ApiKeyNotFound(ApiKeyName),
+    #[error(
+        "the fleet `{0}` is for what is made at /v1/environments; make one there, or choose another fleet for your agents"
+    )]
+    FleetReserved(FleetName),
+    #[error("there is no environment `{0}`")]
+    EnvironmentNotFound(String),
+    #[error("task already assigned: `{0}` has an environment")]
+    EnvironmentExists(String),
+    #[error("environment `{id}` is {state}, not running")]
+    EnvironmentNotRunning { id: String, state: State },
+    #[error(
+        "the secrets of environment `{0}` cannot be decrypted: its record was altered or damaged; destroy it"
+    )]
+    EnvironmentDamaged(String),
+    #[error("there is no dead letter `{kind}` of `{entity}`")]
+    DeadLetterNotFound { kind: String, entity: String },
     #[error("a secret cannot be empty")]
     SecretEmpty,
     #[error("the secret has {0} bytes; the most is {most}", most = crate::MAX_SECRET_BYTES)]
@@ -209,6 +226,12 @@ impl Error {
             Error::SecretForeign { .. } => ("secret_foreign", Invalid),
             Error::ApiKeyExists(_) => ("api_key_exists", Conflict),
             Error::ApiKeyNotFound(_) => ("api_key_not_found", NotFound),
+            Error::FleetReserved(_) => ("fleet_reserved", Invalid),
+            Error::EnvironmentNotFound(_) => ("environment_not_found", NotFound),
+            Error::EnvironmentExists(_) => ("environment_exists", Conflict),
+            Error::EnvironmentNotRunning { .. } => ("environment_not_running", Conflict),
+            Error::EnvironmentDamaged(_) => ("environment_damaged", Internal),
+            Error::DeadLetterNotFound { .. } => ("dead_letter_not_found", NotFound),
             Error::SecretEmpty => ("secret_empty", Invalid),
             Error::SecretTooLarge(_) => ("secret_too_large", Invalid),
             Error::SecretDamaged { .. } => ("secret_damaged", Internal),

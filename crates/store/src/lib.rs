@@ -10,6 +10,7 @@
 
 mod access;
 mod copy;
+mod environment;
 mod error;
 mod file;
 mod keyed;
@@ -20,6 +21,7 @@ mod types;
 
 pub use access::{ApiKey, ApiKeyUse, AuditChain, AuditEnd, AuditFilter, AuditRow};
 pub use copy::{Copied, copy_to_postgres};
+pub use environment::{DeadLetter, Environment, EnvironmentEnd, EnvironmentFilter, EnvironmentNew};
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use keyed::{KeptAnswer, KeptRequest, KeyedRequest, inherit_keyed};
 pub use postgres::{PostgresOptions, migrate_postgres};
@@ -78,6 +80,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn node_get(&self) -> Result<Option<String>>;
     /// Keeps on which node the instances run. Unless `replace`, what was kept first stays; returns what is kept.
     async fn node_claim(&self, term: Term, node: &str, replace: bool) -> Result<String>;
+    /// Whether new environments are put on it.
+    async fn node_is_cordoned(&self) -> Result<bool>;
+    async fn node_cordon(&self, cordoned: bool) -> Result<()>;
 
     /// Makes an empty fleet. Fails with [`Error::FleetExists`].
     async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet>;
@@ -202,11 +207,40 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// fresh key in the key file. Returns how many were rewritten.
     async fn secret_rotate(&self, new_key: Option<Zeroizing<String>>) -> Result<u32>;
 
+    /// Makes an environment with its agent and instance, and the fleet of all environments if there is none. Fails with
+    /// [`Error::EnvironmentExists`].
+    async fn environment_create(&self, new: EnvironmentNew) -> Result<Environment>;
+    async fn environment_get(&self, id: &str) -> Result<Environment>;
+    /// The environment of an agent, if it is one's.
+    async fn environment_find(&self, key: &AgentKey) -> Result<Option<Environment>>;
+    /// By id.
+    async fn environment_list(&self, filter: &EnvironmentFilter) -> Result<Vec<Environment>>;
+    /// Its token, secrets and files.
+    async fn environment_private(&self, id: &str) -> Result<Zeroizing<Vec<u8>>>;
+    /// Keeps others; only of one that runs or drains.
+    async fn environment_private_write(&self, id: &str, private: Zeroizing<Vec<u8>>) -> Result<()>;
+    /// It runs from now on. False if it is not being provisioned any more.
+    async fn environment_run(&self, term: Term, id: &str) -> Result<bool>;
+    /// It takes nothing new from now on, and its instance is to stop. Fails with [`Error::EnvironmentNotRunning`].
+    async fn environment_drain(&self, id: &str) -> Result<Environment>;
+    /// Keeps what went wrong with it, or that nothing is wrong any more.
+    async fn environment_note(&self, id: &str, error: Option<&str>) -> Result<Environment>;
+    /// Ends it, with its instance and all its data.
+    async fn environment_end(&self, id: &str) -> Result<Environment>;
+    /// The same though nobody asked for it.
+    async fn environment_expire(&self, term: Term, id: &str, why: EnvironmentEnd) -> Result<Environment>;
+
+    /// The newest first.
+    async fn dead_letter_list(&self) -> Result<Vec<DeadLetter>>;
+    async fn dead_letter_delete(&self, kind: &str, entity: &str) -> Result<()>;
+
     /// Keeps a key of the API. Fails with [`Error::ApiKeyExists`].
     async fn api_key_create(&self, key: &ApiKey) -> Result<()>;
-    /// All keys by name, also those that have expired.
+    /// All keys by name, also those that have expired or were revoked.
     async fn api_key_list(&self) -> Result<Vec<ApiKey>>;
     async fn api_key_delete(&self, name: &ApiKeyName) -> Result<()>;
+    /// Lets nobody in with it from now on, and keeps it in the list. One that is revoked already stays so.
+    async fn api_key_revoke(&self, name: &ApiKeyName) -> Result<()>;
     /// Notes when keys were last used.
     async fn api_key_used(&self, uses: Vec<ApiKeyUse>) -> Result<()>;
 

@@ -11,6 +11,8 @@ mod apply;
 pub(crate) mod audit_log;
 pub(crate) mod column;
 pub(crate) mod connection;
+mod dead_letter;
+mod environment;
 pub(crate) mod event;
 mod exit;
 mod fleet;
@@ -34,6 +36,7 @@ use zeroize::Zeroizing;
 
 use crate::Store;
 use crate::access::{ApiKey, ApiKeyUse, AuditChain, AuditFilter, AuditRow};
+use crate::environment::{DeadLetter, Environment, EnvironmentEnd, EnvironmentFilter, EnvironmentNew};
 use crate::error::{Error, Result};
 use crate::keyed::{KeptAnswer, KeptRequest};
 use crate::types::{
@@ -140,7 +143,16 @@ impl Store for SqlStore {
         self.writer.act(term, move |change| node::claim(change, &node, replace)).await
     }
 
+    async fn node_is_cordoned(&self) -> Result<bool> {
+        self.reader.read(node::is_cordoned).await
+    }
+
+    async fn node_cordon(&self, cordoned: bool) -> Result<()> {
+        self.writer.write(move |change| node::cordon(change, cordoned)).await
+    }
+
     async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet> {
+        environment::check_not_reserved(name)?;
         let (name, labels) = (name.clone(), labels.clone());
         self.writer.write(move |change| fleet::create(change, &name, &labels)).await
     }
@@ -364,6 +376,69 @@ impl Store for SqlStore {
         self.writer.alone(move |state| secret::rotate(state, new_key)).await
     }
 
+    async fn environment_create(&self, new: EnvironmentNew) -> Result<Environment> {
+        self.writer.write(move |change| environment::create(change, new)).await
+    }
+
+    async fn environment_get(&self, id: &str) -> Result<Environment> {
+        let id = id.to_owned();
+        self.reader.read(move |connection| environment::get(connection, &id)).await
+    }
+
+    async fn environment_find(&self, key: &AgentKey) -> Result<Option<Environment>> {
+        let key = key.clone();
+        self.reader.read(move |connection| environment::find(connection, &key)).await
+    }
+
+    async fn environment_list(&self, filter: &EnvironmentFilter) -> Result<Vec<Environment>> {
+        let filter = filter.clone();
+        self.reader.read(move |connection| environment::list(connection, &filter)).await
+    }
+
+    async fn environment_private(&self, id: &str) -> Result<Zeroizing<Vec<u8>>> {
+        let id = id.to_owned();
+        self.writer.write(move |change| environment::private_read(change, &id)).await
+    }
+
+    async fn environment_private_write(&self, id: &str, private: Zeroizing<Vec<u8>>) -> Result<()> {
+        let id = id.to_owned();
+        self.writer.write(move |change| environment::private_write(change, &id, private)).await
+    }
+
+    async fn environment_run(&self, term: Term, id: &str) -> Result<bool> {
+        let id = id.to_owned();
+        self.writer.act(term, move |change| environment::run(change, &id)).await
+    }
+
+    async fn environment_drain(&self, id: &str) -> Result<Environment> {
+        let id = id.to_owned();
+        self.writer.write(move |change| environment::drain(change, &id)).await
+    }
+
+    async fn environment_note(&self, id: &str, error: Option<&str>) -> Result<Environment> {
+        let (id, error) = (id.to_owned(), error.map(str::to_owned));
+        self.writer.write(move |change| environment::note(change, &id, error.as_deref())).await
+    }
+
+    async fn environment_end(&self, id: &str) -> Result<Environment> {
+        let id = id.to_owned();
+        self.writer.write(move |change| environment::end(change, &id, None)).await
+    }
+
+    async fn environment_expire(&self, term: Term, id: &str, why: EnvironmentEnd) -> Result<Environment> {
+        let id = id.to_owned();
+        self.writer.act(term, move |change| environment::end(change, &id, Some(&why))).await
+    }
+
+    async fn dead_letter_list(&self) -> Result<Vec<DeadLetter>> {
+        self.reader.read(dead_letter::list).await
+    }
+
+    async fn dead_letter_delete(&self, kind: &str, entity: &str) -> Result<()> {
+        let (kind, entity) = (kind.to_owned(), entity.to_owned());
+        self.writer.write(move |change| dead_letter::delete(change, &kind, &entity)).await
+    }
+
     async fn api_key_create(&self, key: &ApiKey) -> Result<()> {
         let key = key.clone();
         self.writer.write(move |change| api_key::create(change, &key)).await
@@ -376,6 +451,11 @@ impl Store for SqlStore {
     async fn api_key_delete(&self, name: &ApiKeyName) -> Result<()> {
         let name = name.clone();
         self.writer.write(move |change| api_key::delete(change, &name)).await
+    }
+
+    async fn api_key_revoke(&self, name: &ApiKeyName) -> Result<()> {
+        let name = name.clone();
+        self.writer.write(move |change| api_key::revoke(change, &name)).await
     }
 
     async fn api_key_used(&self, uses: Vec<ApiKeyUse>) -> Result<()> {

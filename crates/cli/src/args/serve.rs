@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use chassis_server::{Cidr, Opening};
-use chassis_spec::Bytes;
+use chassis_spec::{Bytes, ImageName};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
@@ -41,6 +41,9 @@ pub(crate) struct Serve {
         default_value = "/etc/chassis/seccomp"
     )]
     pub(crate) seccomp_dir: PathBuf,
+    /// What environments run that are made at /v1/environments and name no image
+    #[arg(long, env = "CHASSIS_ENVIRONMENT_IMAGE", hide_env_values = true, value_name = "IMAGE")]
+    pub(crate) environment_image: Option<ImageName>,
     /// What the output of containers that are no more may take on the disk [default: 2Gi, or 5 % of the file system]
     #[arg(long, value_name = "SIZE")]
     pub(crate) kept_logs_max: Option<Bytes>,

@@ -52,6 +52,7 @@ pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
         allowed_host_paths: allowed_host_paths(serve.allow_host_path)?,
         allowed: allowed(serve.allow)?,
         seccomp_dir: serve.seccomp_dir,
+        environment_image: serve.environment_image,
         kept_logs_max: serve.kept_logs_max.map(|bytes| bytes.0),
         encryption_key: encryption_key()?,
         access: AccessOptions {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bollard::models::{
     Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountType, MountVolumeOptions,
 };
-use chassis_core::InstanceKey;
+use chassis_core::{InstanceKey, environment};
 use chassis_spec::{AgentSpec, HostPath, MountPath};
 
 use super::volumes;
@@ -46,7 +46,7 @@ pub(crate) fn binds(key: &InstanceKey, spec: &AgentSpec, sources: &Sources) -> V
     std::iter::once(own).chain(volumes).collect()
 }
 
-/// Tier 2: memory at `/tmpfs` and `/tmp`, and over the scratch paths of volumes. Without `exec`, which is Docker's own
+/// Tier 2: memory at `/tmpfs` and `/tmp`, in an environment where its own files are, and over the scratch paths of volumes. Without `exec`, which is Docker's own
 /// default: programs that an agent brings along belong into a volume.
 ///
 /// runc before 1.1.8 gives a tmpfs the mode of the directory below it when a container is started again. So the memory
@@ -54,14 +54,17 @@ pub(crate) fn binds(key: &InstanceKey, spec: &AgentSpec, sources: &Sources) -> V
 pub(crate) fn memory(spec: &AgentSpec, owner: Owner) -> HashMap<String, String> {
     let Owner { user, group } = owner;
     let options = |size: u64| format!("rw,nosuid,nodev,noexec,size={size},mode=1777,uid={user},gid={group}");
-    let shared = ["/tmpfs", "/tmp"].map(|path| (path.to_owned(), options(spec.tmpfs.size.0)));
+    let is_environment = spec.fleet.as_ref().is_some_and(environment::is_fleet);
+    let own = is_environment.then_some(environment::DIRECTORY);
+    let shared = ["/tmpfs", "/tmp"].into_iter().chain(own);
+    let shared = shared.map(|path| (path.to_owned(), options(spec.tmpfs.size.0)));
     let scratch = spec.volumes.iter().filter(|volume| is_tier1(volume)).flat_map(|volume| {
         volume
             .scratch
             .iter()
             .map(|scratch| (format!("{}/{}", volume.mount_path, scratch.path), options(scratch.size.0)))
     });
-    shared.into_iter().chain(scratch).collect()
+    shared.chain(scratch).collect()
 }
 
 /// A volume of Docker's, as it is: nothing of the image is copied into it.

@@ -10,12 +10,13 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use chassis_api::route::ROUTES;
+use chassis_api::route::{Dialect, ROUTES};
 use chassis_api::{PROBLEM_JSON, Problem};
 use futures_util::FutureExt;
 
 use super::condition::unless_same;
 use super::failure::Failure;
+use crate::fuse::answer as fuse;
 use crate::listen::is_head_large;
 use crate::request_id::RequestId;
 
@@ -26,7 +27,8 @@ const LONGEST_SENTENCE: usize = 4 << 10;
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 pub(crate) async fn complete(mut request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
+    let dialect = Dialect::of(request.uri().path());
+    let id = request_id(request.headers(), dialect);
     request.extensions_mut().insert(id.clone());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
@@ -49,7 +51,13 @@ pub(crate) async fn complete(mut request: Request, next: Next) -> Response {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
     if is_error && !is_own_answer(response.headers()) {
-        response = explained(response, &id).await;
+        response = match dialect {
+            Dialect::Native => explained(response, &id).await,
+            Dialect::Fuse => enveloped(response).await,
+        };
+    }
+    if dialect == Dialect::Fuse {
+        response.headers_mut().insert(header::SERVER, fuse::server_header());
     }
     if status == StatusCode::METHOD_NOT_ALLOWED
         && let Some(allowed) = matched.and_then(|matched| methods_of(matched.as_str()))
@@ -72,14 +80,38 @@ fn methods_of(path: &str) -> Option<HeaderValue> {
 }
 
 /// The caller's own id, if it is one that may stand in logs; else a new one.
-fn request_id(headers: &HeaderMap) -> RequestId {
+fn request_id(headers: &HeaderMap, dialect: Dialect) -> RequestId {
     let given = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok());
-    given.and_then(RequestId::parse).unwrap_or_else(RequestId::new)
+    match dialect {
+        Dialect::Native => given.and_then(RequestId::parse).unwrap_or_else(RequestId::new),
+        Dialect::Fuse => given.and_then(RequestId::parse_fuse).unwrap_or_else(RequestId::new_fuse),
+    }
 }
 
 /// A route that says in a form of its own that something is not so: `/ready`.
 fn is_own_answer(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json")
+}
+
+/// The same answer in Fuse's dialect. A method that a path does not take has no body there.
+async fn enveloped(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.remove(header::CONTENT_TYPE);
+    if parts.status == StatusCode::METHOD_NOT_ALLOWED {
+        return Response::from_parts(parts, Body::empty());
+    }
+    let problem = match parts.extensions.remove::<Problem>() {
+        Some(problem) => problem,
+        None => problem_of(parts.status, &parts.headers, body).await,
+    };
+    let (status, envelope) = fuse::envelope(&problem);
+    parts.status = status;
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        parts.headers.entry(header::RETRY_AFTER).or_insert(RETRY_AFTER);
+    }
+    Response::from_parts(parts, Body::from(serde_json::to_vec(&envelope).unwrap_or_default()))
 }
 
 /// The same answer as a problem that says to which request it belongs.

@@ -64,7 +64,8 @@ pub(crate) async fn create(
 
 pub(crate) async fn list(State(shared): SharedState, paging: Paging) -> Result<Part<ApiKey>> {
     let mut part = paging.part();
-    for key in shared.store.api_key_list().await? {
+    let keys = shared.store.api_key_list().await?.into_iter();
+    for key in keys.filter(|key| key.revoked_at.is_none()) {
         if !part.offer(key.name.to_string(), || wire(key)) {
             break;
         }

@@ -1,8 +1,9 @@
 //! From errors to problems on the wire, in one place.
 
 use axum::Extension;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use chassis_api::route::Dialect;
 use chassis_api::{PROBLEM_JSON, Problem};
 use chassis_store::ErrorKind;
 
@@ -18,6 +19,12 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 impl Failure {
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         Failure(Problem::new(status.as_u16(), status.canonical_reason().unwrap_or("Error"), code, detail))
+    }
+
+    /// The same in other words.
+    pub(crate) fn map_detail(mut self, words: impl FnOnce(&str) -> String) -> Self {
+        self.0.detail = words(&self.0.detail);
+        self
     }
 
     pub(crate) fn invalid(code: &str, detail: impl Into<String>) -> Self {
@@ -78,7 +85,10 @@ impl From<chassis_runtime::Error> for Failure {
     }
 }
 
-pub(crate) async fn no_route(uri: Uri) -> Failure {
+pub(crate) async fn no_route(method: Method, uri: Uri) -> Failure {
+    if Dialect::of(uri.path()) == Dialect::Fuse {
+        return Failure::not_found("route_not_found", format!("no such route: {method} {}", uri.path()));
+    }
     Failure::not_found("no_route", format!("there is nothing at {}", uri.path()))
 }
 

@@ -10,7 +10,7 @@ mod audit_log;
 mod condition;
 mod describe;
 mod events;
-mod extract;
+pub(crate) mod extract;
 pub(crate) mod failure;
 mod fleets;
 mod hands;
@@ -51,16 +51,17 @@ use chassis_store::inherit_keyed;
 
 use crate::auth::guard;
 use crate::closing::end_streams;
+use crate::fuse;
 use crate::metrics::{self, Page};
 use crate::shared::Shared;
 
 /// A fleet of many agents, written out, is far below this.
 const BODY_LIMIT: usize = 4 << 20;
 
-type SharedState = axum::extract::State<Arc<Shared>>;
+pub(crate) type SharedState = axum::extract::State<Arc<Shared>>;
 
 /// Runs a change to its end also when whoever asked for it has gone: what is stored must reach its controllers.
-async fn to_end<T: Send + 'static>(
+pub(crate) async fn to_end<T: Send + 'static>(
     change: impl Future<Output = failure::Result<T>> + Send + 'static,
 ) -> failure::Result<T> {
     tokio::spawn(inherit_keyed(change.in_current_span())).await.unwrap_or_else(|error| {
@@ -125,6 +126,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/api-keys/{name}", delete(api_keys::revoke))
         .route("/api/v1/audit-log", get(audit_log::list))
         .route("/api/v1/audit-log/verify", get(audit_log::verified))
+        .merge(fuse::routes())
         .fallback(failure::no_route)
         .method_not_allowed_fallback(failure::no_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

@@ -14,10 +14,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use chassis_api::route::{ROUTES, Route, route_find};
+use chassis_api::route::{Dialect, ROUTES, Route, route_find};
 use chassis_core::access::allows;
 use chassis_core::cidr::{client_address, household};
-use chassis_core::{AuditEntry, AuditStep, Need};
+use chassis_core::{AuditEntry, AuditStep, Need, environment};
 use chassis_spec::FleetName;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
@@ -26,13 +26,16 @@ use tracing::Instrument as _;
 use super::caller::{Caller, Identity, forbidden};
 use super::keys::Key;
 use super::refusal::{too_many, unauthenticated};
-use super::{Auth, Peer, Whose};
+use super::{Auth, Peer, Whose, session};
 use crate::api::failure::{self, Failure};
 use crate::request_id::RequestId;
 use crate::shared::Shared;
 
 /// As much of a path is kept in the audit log.
 const PATH_KEPT: usize = 256;
+
+/// What Fuse's clients are told who say nothing of who they are.
+const NO_CREDENTIALS: &str = "missing or malformed credentials";
 
 /// Where a request goes.
 #[derive(Clone, Copy)]
@@ -52,7 +55,7 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
     };
     let route = match destination {
         Destination::OtherMethod => return failure::no_method(parts.uri).await.into_response(),
-        Destination::Nowhere => return failure::no_route(parts.uri).await.into_response(),
+        Destination::Nowhere => return failure::no_route(parts.method, parts.uri).await.into_response(),
         Destination::Route(route) => route,
     };
     let Some(caller) = caller else { return next.run(Request::from_parts(parts, body)).await };
@@ -114,6 +117,11 @@ async fn admit(shared: &Shared, parts: &mut Parts) -> Result<(Destination, Optio
         return Err(Failure::new(StatusCode::FORBIDDEN, "address_refused", detail).into_response());
     }
     let destination = destination(parts);
+    let dialect = Dialect::of(parts.uri.path());
+    if dialect == Dialect::Fuse && !matches!(destination, Destination::Route(_)) {
+        // What there is of this dialect is known to everybody.
+        return Ok((destination, None));
+    }
     let (need, operation) = match destination {
         Destination::Route(route) if route.need == Need::Nothing => return Ok((destination, None)),
         Destination::Route(route) => (Some(route.need), route.operation),
@@ -128,7 +136,10 @@ async fn admit(shared: &Shared, parts: &mut Parts) -> Result<(Destination, Optio
             .map_err(|wait| too_many(wait, &format!("{} makes too many requests", identity.name)))?;
     }
     let Some(need) = need else { return Ok((destination, None)) };
-    let fleet = fleet_named(parts).await;
+    let fleet = match dialect {
+        Dialect::Native => fleet_named(parts).await,
+        Dialect::Fuse => Some(environment::fleet()),
+    };
     if !allows(&identity.grant, need, fleet.as_ref()) {
         denied(auth, parts, operation, &identity.name, address, StatusCode::FORBIDDEN, now);
         return Err(forbidden(&identity, need, fleet.as_ref()).into_response());
@@ -138,7 +149,7 @@ async fn admit(shared: &Shared, parts: &mut Parts) -> Result<(Destination, Optio
     Ok((destination, Some(caller)))
 }
 
-fn real_address(auth: &Auth, peer: Peer, headers: &HeaderMap) -> Option<IpAddr> {
+pub(super) fn real_address(auth: &Auth, peer: Peer, headers: &HeaderMap) -> Option<IpAddr> {
     let Peer::Tcp { address } = peer else { return None };
     // A line that is no text ends what is believed, as a hop that is no address does.
     let lines = headers.get_all("x-forwarded-for").iter();
@@ -172,12 +183,14 @@ async fn identify(
     now: Timestamp,
 ) -> Result<Identity, Response> {
     let auth = &shared.auth;
+    let dialect = Dialect::of(parts.uri.path());
     if let Some(credentials) = parts.headers.get(header::AUTHORIZATION) {
         let household = address.map(household);
         if let Some(wait) = household.and_then(|household| auth.failures.wait(&household, now)) {
             return Err(too_many(wait, "too many wrong tokens came from this address"));
         }
-        let whose = match credentials.to_str().ok().and_then(bearer) {
+        let token = credentials.to_str().ok().and_then(bearer);
+        let whose = match token {
             Some(token) => auth.identify(&*shared.store, token, now).await,
             None => Whose::Nobody,
         };
@@ -193,9 +206,17 @@ async fn identify(
         }
         denied(auth, parts, operation, "somebody unknown", address, StatusCode::UNAUTHORIZED, now);
         return Err(unauthenticated(match whose {
+            _ if dialect == Dialect::Fuse && token.is_none() => NO_CREDENTIALS,
+            _ if dialect == Dialect::Fuse => "invalid token",
             Whose::Former => "this API key was revoked or has expired; ask an admin for a new one",
             _ => "the token is not one of this server's, or no longer; ask an admin for a new one",
         }));
+    }
+    if dialect == Dialect::Fuse && session::word(&parts.headers).is_some() {
+        return auth.session_identify(&parts.headers, now).ok_or_else(|| {
+            denied(auth, parts, operation, "somebody unknown", address, StatusCode::UNAUTHORIZED, now);
+            unauthenticated("invalid token")
+        });
     }
     match peer {
         Peer::Unix { uid: Some(uid), .. } if uid == 0 || uid == auth.own_uid => Ok(Identity::local(uid)),
@@ -210,6 +231,7 @@ async fn identify(
             );
             Err(Failure::new(StatusCode::FORBIDDEN, "peer_refused", detail).into_response())
         }
+        Peer::Tcp { .. } if dialect == Dialect::Fuse => Err(unauthenticated(NO_CREDENTIALS)),
         Peer::Tcp { .. } => Err(unauthenticated(
             "send `Authorization: Bearer` with an API key or the server's token; the command line takes it from \
              CHASSIS_TOKEN",

@@ -137,7 +137,7 @@ impl KeyRing {
         let now = Timestamp::now();
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *keys);
-        for record in records {
+        for record in records.into_iter().filter(|record| record.revoked_at.is_none()) {
             let Some(digest) = Digest::from_bytes(&record.hash) else { continue };
             let key = match before.remove(&record.hash) {
                 Some(known) if known.record.grant == record.grant => known,

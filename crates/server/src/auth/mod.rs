@@ -12,6 +12,7 @@ mod limit;
 mod options;
 mod peer;
 mod refusal;
+mod session;
 mod token;
 mod trail;
 mod verify;
@@ -32,6 +33,7 @@ pub(crate) use caller::{Caller, Identity};
 pub(crate) use guard::guard;
 pub use options::AccessOptions;
 pub(crate) use peer::Peer;
+pub(crate) use session::{SESSION_COOKIE, SESSION_SECONDS};
 pub(crate) use verify::verify;
 
 use crate::api::failure::Failure;
@@ -39,7 +41,9 @@ use crate::error::Result;
 use crate::shared::Shared;
 use keys::{Found, KeyRing};
 use limit::Limiter;
+use session::Sessions;
 use token::Digest;
+pub(crate) use token::generate as generate_token;
 use trail::Trail;
 
 /// So many wrong tokens from one address, and then one in each period.
@@ -56,6 +60,7 @@ pub(crate) struct Auth {
     allow_from: Vec<Cidr>,
     trusted_proxies: Vec<Cidr>,
     keys: KeyRing,
+    sessions: Sessions,
     failures: Limiter<IpAddr>,
     /// None if keys may call as often as they like.
     rates: Option<Limiter<ApiKeyName>>,
@@ -82,6 +87,7 @@ impl Auth {
             allow_from: options.allow_from.clone(),
             trusted_proxies: options.trusted_proxies.clone(),
             keys,
+            sessions: Sessions::default(),
             failures: Limiter::new(FAILURES),
             rates: rate.map(Limiter::new),
             trail: Trail::new(Arc::clone(store)),
@@ -93,8 +99,7 @@ impl Auth {
     async fn identify(&self, store: &dyn Store, token: &str, now: Timestamp) -> Whose {
         let digest = Digest::of(token);
         if self.master.as_ref().is_some_and(|master| *master == digest) {
-            let name = "the master token".to_owned();
-            return Whose::Caller(Identity { name, grant: Grant::FULL, key: None });
+            return Whose::Caller(Identity::master("the master token"));
         }
         match self.keys.find(store, digest, now).await {
             Found::Valid(key) => Whose::Caller(Identity {
@@ -117,16 +122,43 @@ impl Auth {
         expires_at: Option<Timestamp>,
         created_by: &str,
     ) -> std::result::Result<(ApiKey, Zeroizing<String>), KeyFailure> {
-        let (token, prefix) = token::generate_key().map_err(|_| KeyFailure::NoRandomness)?;
+        let key = NewKey { name, label: None, grant, expires_at, created_by };
+        self.key_keep(store, token::KEY_MARK, key).await
+    }
+
+    /// Makes a key for programs of Fuse's, with a name of its own.
+    pub(crate) async fn key_create_labelled(
+        &self,
+        store: &dyn Store,
+        label: Option<String>,
+        grant: Grant,
+        expires_at: Option<Timestamp>,
+        created_by: &str,
+    ) -> std::result::Result<(ApiKey, Zeroizing<String>), KeyFailure> {
+        let name = format!("ak-{:016x}", rand::random::<u64>());
+        let name = name.parse().map_err(|_| KeyFailure::NoRandomness)?;
+        let key = NewKey { name, label, grant, expires_at, created_by };
+        self.key_keep(store, token::FUSE_KEY_MARK, key).await
+    }
+
+    async fn key_keep(
+        &self,
+        store: &dyn Store,
+        mark: &str,
+        new: NewKey<'_>,
+    ) -> std::result::Result<(ApiKey, Zeroizing<String>), KeyFailure> {
+        let (token, prefix) = token::generate_key(mark).map_err(|_| KeyFailure::NoRandomness)?;
         let key = ApiKey {
-            name,
+            name: new.name,
             prefix,
             hash: Digest::of(&token).as_bytes().to_vec(),
-            grant,
+            grant: new.grant,
             created_at: Timestamp::now(),
-            created_by: created_by.to_owned(),
-            expires_at,
+            created_by: new.created_by.to_owned(),
+            expires_at: new.expires_at,
             last_used_at: None,
+            label: new.label,
+            revoked_at: None,
         };
         store.api_key_create(&key).await.map_err(KeyFailure::Store)?;
         self.keys.refresh(store).await;
@@ -136,6 +168,17 @@ impl Auth {
     /// Reads again what keys may do, before there is something that they may not.
     pub(crate) async fn keys_refresh(&self, store: &dyn Store) {
         self.keys.refresh(store).await;
+    }
+
+    /// As [`Auth::key_revoke`], and it stays in the list.
+    pub(crate) async fn key_revoke_listed(
+        &self,
+        store: &dyn Store,
+        name: &ApiKeyName,
+    ) -> chassis_store::Result<()> {
+        store.api_key_revoke(name).await?;
+        self.keys.refresh(store).await;
+        Ok(())
     }
 
     /// Revokes a key. When this returns nobody is let in with it, and what was opened with it ends.
@@ -156,6 +199,15 @@ enum Whose {
     Perhaps(Failure),
 }
 
+/// A key that is to be.
+struct NewKey<'a> {
+    name: ApiKeyName,
+    label: Option<String>,
+    grant: Grant,
+    expires_at: Option<Timestamp>,
+    created_by: &'a str,
+}
+
 /// Why a key was not made.
 #[derive(Debug)]
 pub(crate) enum KeyFailure {
@@ -164,6 +216,11 @@ pub(crate) enum KeyFailure {
 }
 
 impl Identity {
+    /// Whoever knows the master token.
+    fn master(name: &str) -> Identity {
+        Identity { name: name.to_owned(), grant: Grant::FULL, key: None }
+    }
+
     /// A process of the server's own user, or of root.
     fn local(uid: u32) -> Identity {
         Identity { name: format!("uid {uid}"), grant: Grant::FULL, key: None }

@@ -15,9 +15,11 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Result};
 
 /// What keys of the API begin with, so that people and scanners know one when they see it.
-const KEY_MARK: &str = "chs_";
-/// So many characters of a key are shown in lists: 48 of its 256 bits.
-const KEY_SHOWN: usize = KEY_MARK.len() + 8;
+pub(super) const KEY_MARK: &str = "chs_";
+/// What those begin with that programs of Fuse's know.
+pub(super) const FUSE_KEY_MARK: &str = "fuse_sk_";
+/// So many characters of a key are shown in lists, after its mark: 48 of its 256 bits.
+const KEY_SHOWN: usize = 8;
 /// Fewer characters than this can be guessed.
 const SHORTEST: usize = 32;
 
@@ -54,14 +56,14 @@ impl PartialEq for Digest {
 impl Eq for Digest {}
 
 /// A new key of the API, and how it begins.
-pub(super) fn generate_key() -> Result<(Zeroizing<String>, String)> {
-    let key = Zeroizing::new(format!("{KEY_MARK}{}", *generate()?));
-    let shown = key[..KEY_SHOWN].to_owned();
+pub(super) fn generate_key(mark: &str) -> Result<(Zeroizing<String>, String)> {
+    let key = Zeroizing::new(format!("{mark}{}", *generate()?));
+    let shown = key[..mark.len() + KEY_SHOWN].to_owned();
     Ok((key, shown))
 }
 
 /// 256 random bits in letters, digits, `-` and `_`.
-fn generate() -> Result<Zeroizing<String>> {
+pub(crate) fn generate() -> Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0; 32]);
     rand::fill(&mut bytes[..]).map_err(|_| Error::NoRandomness)?;
     Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&bytes[..])))

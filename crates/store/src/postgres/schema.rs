@@ -12,6 +12,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0003_exits.sql"),
     include_str!("../../migrations/postgres/0004_access.sql"),
     include_str!("../../migrations/postgres/0005_keyed.sql"),
+    include_str!("../../migrations/postgres/0006_environments.sql"),
 ];
 
 /// Refuses what is not ours or newer, and makes what is missing. Servers that start together wait for each other.

@@ -10,7 +10,7 @@ use chassis_spec::{AgentName, AgentSpec, FleetName};
 use super::column::{Json, Name, Numbers, Time};
 use super::connection::{Connection, Outcome, Row, params};
 use super::worker::Change;
-use super::{fleet, instance, revision};
+use super::{environment, fleet, instance, revision};
 use crate::MAX_INSTANCES;
 use crate::error::{Error, Result};
 use crate::types::{Agent, AgentRecord, InstanceRecord};
@@ -77,6 +77,7 @@ pub(crate) fn scale_to(
     count: u32,
     expected: Option<u64>,
 ) -> Result<AgentRecord> {
+    environment::check_not_reserved(&key.fleet)?;
     let agent = get(change.connection, key)?;
     super::check_version(|| format!("agent `{key}`"), expected, agent.version)?;
     if agent.deleting {
@@ -141,6 +142,7 @@ pub(crate) fn delete(
 ) -> Result<AgentRecord> {
     let agent = get(change.connection, key)?;
     super::check_version(|| format!("agent `{key}`"), expected, agent.version)?;
+    environment::agent_deleting(change, key)?;
     let removed = instance::remove_all(change, key, cleanup)?;
     if removed > 0 || !agent.deleting || cleanup && !agent.cleanup {
         let sql = "UPDATE agents SET deleting = TRUE, cleanup = cleanup OR ?3 WHERE fleet = ?1 AND name = ?2";
@@ -162,7 +164,8 @@ pub(crate) fn forget(change: &Change<'_>, key: &AgentKey) -> Result<()> {
     }
     let sql = "DELETE FROM agents WHERE fleet = ?1 AND name = ?2";
     change.connection.send(sql, params![key.fleet.as_str(), key.agent.as_str()])?;
-    change.agent_event(key, EventKind::AgentDeleted)
+    change.agent_event(key, EventKind::AgentDeleted)?;
+    environment::agent_forgotten(change, key)
 }
 
 fn from_row(row: &Row<'_>) -> Outcome<Agent> {

@@ -1,6 +1,6 @@
 //! API keys: what they may do, and never the keys themselves.
 
-use chassis_core::{Grant, Reach, Role};
+use chassis_core::{Grant, Reach, Role, environment};
 use chassis_spec::{ApiKeyName, FleetName};
 
 use super::column::{Json, Name, Time};
@@ -15,8 +15,8 @@ pub(crate) fn create(change: &mut Change<'_>, key: &ApiKey) -> Result<()> {
         Reach::Fleets(fleets) => Some(Json(fleets)),
     };
     let sql = "INSERT INTO api_keys
-               (name, prefix, hash, role, fleets, created_at, created_by, expires_at, last_used_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (name) DO NOTHING";
+               (name, prefix, hash, role, fleets, created_at, created_by, expires_at, last_used_at, label)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (name) DO NOTHING";
     let made = change.connection.execute(
         sql,
         params![
@@ -29,14 +29,16 @@ pub(crate) fn create(change: &mut Change<'_>, key: &ApiKey) -> Result<()> {
             key.created_by,
             key.expires_at.map(Time),
             key.last_used_at.map(Time),
+            key.label,
         ],
     )?;
     if made == 0 { Err(Error::ApiKeyExists(key.name.clone())) } else { Ok(()) }
 }
 
-/// All keys by name, also those that have expired.
+/// All keys by name, also those that have expired or were revoked.
 pub(crate) fn list(connection: &dyn Connection) -> Result<Vec<ApiKey>> {
-    let sql = "SELECT name, prefix, hash, role, fleets, created_at, created_by, expires_at, last_used_at
+    let sql = "SELECT name, prefix, hash, role, fleets, created_at, created_by, expires_at, last_used_at,
+                   label, revoked_at
                FROM api_keys ORDER BY name";
     Ok(connection.list(sql, params![], from_row)?)
 }
@@ -51,6 +53,10 @@ pub(crate) fn delete(change: &mut Change<'_>, name: &ApiKeyName) -> Result<()> {
 /// Takes a fleet that is no more out of what keys are for: another of its name may be somebody else's. Those who may make it
 /// again keep it.
 pub(crate) fn fleet_gone(change: &Change<'_>, fleet: &FleetName) -> Result<()> {
+    if environment::is_fleet(fleet) {
+        // The next environment makes it again, and it is nobody's own.
+        return Ok(());
+    }
     for key in list(change.connection)? {
         let Reach::Fleets(mut fleets) = key.grant.reach else { continue };
         if key.grant.role < Role::Admin && fleets.remove(fleet) {
@@ -59,6 +65,14 @@ pub(crate) fn fleet_gone(change: &Change<'_>, fleet: &FleetName) -> Result<()> {
         }
     }
     Ok(())
+}
+
+pub(crate) fn revoke(change: &mut Change<'_>, name: &ApiKeyName) -> Result<()> {
+    let sql = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?2) WHERE name = ?1";
+    match change.connection.execute(sql, params![name.as_str(), Time(change.now)])? {
+        0 => Err(Error::ApiKeyNotFound(name.clone())),
+        _ => Ok(()),
+    }
 }
 
 /// Notes when keys were last used; of keys that are gone nothing.
@@ -87,5 +101,7 @@ fn from_row(row: &Row<'_>) -> Outcome<ApiKey> {
         created_by: row.get(6)?,
         expires_at: row.get::<Option<Time>>(7)?.map(|time| time.0),
         last_used_at: row.get::<Option<Time>>(8)?.map(|time| time.0),
+        label: row.get(9)?,
+        revoked_at: row.get::<Option<Time>>(10)?.map(|time| time.0),
     })
 }

@@ -9,11 +9,12 @@ use chassis_spec::{AgentName, AgentSpec, FleetName};
 use super::column::Name;
 use super::connection::{Connection, params};
 use super::worker::Change;
-use super::{agent, fleet, instance, revision, secret};
+use super::{agent, environment, fleet, instance, revision, secret};
 use crate::error::{Error, Result};
 use crate::types::{Agent, AgentChange, AgentOutcome, Applied, Apply};
 
 pub(crate) fn apply(change: &Change<'_>, apply: &Apply) -> Result<Applied> {
+    environment::check_not_reserved(&apply.fleet)?;
     perhaps(change, apply.dry_run, |change| declare_all(change, apply))
 }
 

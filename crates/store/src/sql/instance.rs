@@ -1,5 +1,6 @@
 //! Instances: what is wanted of each and what is remembered of it.
 
+use chassis_core::environment;
 use chassis_core::{AgentKey, Desired, EventKind, InstanceKey, Memory, Wanted};
 
 use super::column::{Json, Time, WantedColumn};
@@ -193,6 +194,10 @@ pub(crate) fn delete(
     let agent = key.agent_key();
     let version = agent::get(change.connection, &agent)?.version;
     super::check_version(|| format!("agent `{agent}`"), expected, version)?;
+    if environment::is_fleet(&agent.fleet) {
+        // An environment is its one instance.
+        return agent::delete(change, &agent, cleanup, None);
+    }
     let wanted = get(change.connection, key)?.desired.wanted;
     // One that is going can still be told to take its data along.
     if wanted.is_absent() && (!cleanup || wanted == (Wanted::Absent { cleanup: true })) {

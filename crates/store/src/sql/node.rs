@@ -20,6 +20,21 @@ pub(crate) fn claim(change: &Change<'_>, node: &str, replace: bool) -> Result<St
     Ok(change.connection.value("SELECT value FROM meta WHERE name = 'node'", params![])?)
 }
 
+pub(crate) fn is_cordoned(connection: &dyn Connection) -> Result<bool> {
+    let sql = "SELECT value FROM meta WHERE name = 'node_cordoned'";
+    Ok(connection.find(sql, params![], |row| row.get::<String>(0))?.is_some())
+}
+
+pub(crate) fn cordon(change: &Change<'_>, cordoned: bool) -> Result<()> {
+    let sql = if cordoned {
+        "INSERT INTO meta (name, value) VALUES ('node_cordoned', 'true') ON CONFLICT (name) DO NOTHING"
+    } else {
+        "DELETE FROM meta WHERE name = 'node_cordoned'"
+    };
+    change.connection.execute(sql, params![])?;
+    Ok(())
+}
+
 /// `sql` finds names, and times in microseconds.
 pub(crate) fn servers(connection: &dyn Connection, sql: &str) -> Result<Vec<Server>> {
     let servers = connection.list(sql, params![], |row| {

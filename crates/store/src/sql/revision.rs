@@ -9,6 +9,7 @@ use super::agent;
 use super::apply;
 use super::column::{Json, Time};
 use super::connection::{Connection, Outcome, Row, params};
+use super::environment;
 use super::worker::Change;
 use crate::error::{Error, Result};
 use crate::types::{Agent, AgentChange, AgentOutcome, InstanceRecord, Revision, RevisionOutcome};
@@ -246,6 +247,7 @@ pub(crate) fn pause(
 }
 
 fn usable(change: &Change<'_>, key: &AgentKey, expected: Option<u64>) -> Result<Agent> {
+    environment::check_not_reserved(&key.fleet)?;
     let agent = agent::get(change.connection, key)?;
     super::check_version(|| format!("agent `{key}`"), expected, agent.version)?;
     if agent.deleting {

@@ -7,9 +7,9 @@ use zeroize::Zeroizing;
 
 use super::column::{Name, Time};
 use super::connection::{Connection, Outcome, Row, params};
-use super::fleet;
 use super::key::{self, Key};
 use super::worker::{Change, WriterState};
+use super::{environment, fleet};
 use crate::MAX_SECRET_BYTES;
 use crate::error::{Error, Result};
 use crate::types::SecretInfo;
@@ -160,6 +160,7 @@ fn reencrypt(change: &mut Change<'_>, new: &Key) -> Result<u32> {
         }
         all += secrets;
     }
+    all += environment::reencrypt(change, new)?;
     key::set_known_id(connection, &new.id)?;
     Ok(all)
 }

@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0003_exits.sql"),
     include_str!("../../migrations/0004_access.sql"),
     include_str!("../../migrations/0005_keyed.sql"),
+    include_str!("../../migrations/0006_environments.sql"),
 ];
 
 /// `chas`: tells our databases from others'.

@@ -9,6 +9,8 @@ mod access;
 mod copy;
 #[path = "../store/declare.rs"]
 mod declare;
+#[path = "../store/environments.rs"]
+mod environments;
 mod home;
 #[path = "../store/instances.rs"]
 mod instances;

@@ -17,6 +17,8 @@ fn key(name: &str, first: u8, reach: Reach) -> ApiKey {
         created_by: "uid 0".to_owned(),
         expires_at: Some(now + SignedDuration::from_hours(1)),
         last_used_at: None,
+        label: None,
+        revoked_at: None,
     }
 }
 

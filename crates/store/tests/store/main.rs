@@ -5,6 +5,7 @@
 mod access;
 mod declare;
 mod durability;
+mod environments;
 mod file;
 mod history;
 mod home;

@@ -1,0 +1,259 @@
+//! What becomes of environments: carries out what `chassis_core::environment` decides.
+//!
+//! There is no loop of its own: the controller of an environment's agent tends it after each of its own rounds, so that
+//! whatever wakes the agent is seen, and one environment that is slow holds up no other. The store is the truth; what is
+//! known here is read again whenever the agent's version says that it changed.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chassis_core::environment::{self, Decision, Life, NUMBER, Seen, State, decide};
+use chassis_core::{AgentKey, Phase, Reason};
+use chassis_store::{Environment, EnvironmentEnd};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::controller::{AgentController, agents_changed};
+use crate::error::chain;
+use crate::failpoint::failpoint;
+use crate::fuse;
+use crate::shared::{Shared, lock};
+
+/// Before the store is asked again that did not answer.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What the controller of an agent knows of its environment.
+#[derive(Debug)]
+pub(crate) struct Tended {
+    known: watch::Sender<Known>,
+    /// The agent's version when that was read.
+    version: Mutex<Option<u64>>,
+    usage: Mutex<Usage>,
+    startup: Mutex<Startup>,
+}
+
+/// How far the startup script of its run is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Startup {
+    #[default]
+    Unknown,
+    /// Somebody waits for its end.
+    Awaited,
+    Done,
+}
+
+/// How it is used, in memory: a server that starts anew counts idleness from then on.
+#[derive(Debug)]
+struct Usage {
+    /// Those that use it now.
+    users: u32,
+    last: Timestamp,
+}
+
+/// Somebody uses an environment, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct InUse(Arc<AgentController>);
+
+impl InUse {
+    pub(crate) fn begin(agent: Arc<AgentController>) -> InUse {
+        if let Some(tended) = &agent.environment {
+            lock(&tended.usage).users += 1;
+        }
+        InUse(agent)
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if let Some(tended) = &self.0.environment {
+            let mut usage = lock(&tended.usage);
+            usage.users = usage.users.saturating_sub(1);
+            usage.last = Timestamp::now();
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Known {
+    /// Not read yet.
+    Nothing,
+    Is(Arc<Environment>),
+    /// It is no more.
+    Gone,
+}
+
+impl Known {
+    /// True until it is known whether it will run.
+    pub(crate) fn is_coming(&self) -> bool {
+        match self {
+            Known::Nothing => true,
+            Known::Is(environment) => environment.state == State::Provisioning,
+            Known::Gone => false,
+        }
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Known::Gone)
+    }
+
+    pub(crate) fn environment(&self) -> Option<Environment> {
+        match self {
+            Known::Is(environment) => Some(Environment::clone(environment)),
+            Known::Nothing | Known::Gone => None,
+        }
+    }
+}
+
+impl Tended {
+    /// None for an agent that is no environment.
+    pub(crate) fn of(key: &AgentKey) -> Option<Box<Tended>> {
+        let tended = || Tended {
+            known: watch::Sender::new(Known::Nothing),
+            version: Mutex::default(),
+            usage: Mutex::new(Usage { users: 0, last: Timestamp::now() }),
+            startup: Mutex::default(),
+        };
+        environment::is_fleet(&key.fleet).then(|| Box::new(tended()))
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Known> {
+        self.known.subscribe()
+    }
+
+    fn used_at(&self, now: Timestamp) -> Timestamp {
+        let usage = lock(&self.usage);
+        if usage.users > 0 { now } else { usage.last }
+    }
+
+    pub(crate) fn gone(&self) {
+        self.known.send_replace(Known::Gone);
+    }
+
+    /// The environment as the store has it, read again if the agent is another than it was.
+    async fn read(&self, shared: &Shared, agent: &AgentController) -> chassis_store::Result<Known> {
+        let version = agent.state().version;
+        if *lock(&self.version) != Some(version) {
+            let found = shared.store.environment_find(agent.key()).await?;
+            // An agent that somebody deployed into this fleet before it was the environments' has none.
+            let known = found.map_or(Known::Gone, |found| Known::Is(Arc::new(found)));
+            *lock(&self.version) = Some(version);
+            self.known.send_replace(known);
+        }
+        Ok(self.known.borrow().clone())
+    }
+}
+
+/// Looks after the environment of an agent, if it is one. Returns when to look again.
+pub(crate) async fn tend(shared: &Arc<Shared>, agent: &Arc<AgentController>) -> Option<Timestamp> {
+    let tended = agent.environment.as_deref()?;
+    // Before anything is read: what is decided in a term rests on what was there in it.
+    let term = shared.lead.term();
+    let known = match tended.read(shared, agent).await {
+        Ok(known) => known,
+        Err(error) => return Some(again(agent, "cannot read the environment", &error)),
+    };
+    let (Known::Is(environment), Some(term)) = (known, term) else { return None };
+    let limits = fuse::limits(&environment.request);
+    let now = Timestamp::now();
+    let life = Life {
+        state: environment.state,
+        created_at: environment.created_at,
+        running_at: environment.running_at,
+        used_at: Some(tended.used_at(now)),
+    };
+    let id = environment.id.as_str();
+    let mut seen = seen(shared, agent);
+    if life.state == State::Provisioning && seen == Seen::Running && !has_started(shared, agent, tended) {
+        seen = Seen::Coming;
+    }
+    let stored = match decide(&life, &seen, limits, now) {
+        Decision::Wait(at) => return at,
+        Decision::Run => {
+            failpoint("environment_run:before");
+            shared.store.environment_run(term, id).await.map(drop)
+        }
+        Decision::End { cause, mut reason } => {
+            if let Seen::Ended(_) = seen {
+                reason += &last_words(shared, agent).await;
+            }
+            tracing::info!(environment = id, cause = cause.word(), reason, "the environment ends");
+            failpoint("environment_end:before");
+            shared.store.environment_expire(term, id, EnvironmentEnd { cause, reason }).await.map(drop)
+        }
+    };
+    if let Err(error) = stored {
+        if shared.is_fenced(term, &error) {
+            return None;
+        }
+        return Some(again(agent, "cannot store what became of the environment", &error));
+    }
+    agents_changed(shared, vec![agent.key().clone()]).await;
+    None
+}
+
+/// True once the startup script of an environment, if it has one, has ended well. Whoever asks first has it waited for.
+fn has_started(shared: &Arc<Shared>, agent: &Arc<AgentController>, tended: &Tended) -> bool {
+    let container = {
+        let state = agent.state();
+        if state.spec.startup.is_none() {
+            return true;
+        }
+        let slot = state.slots.get(&NUMBER);
+        slot.and_then(|slot| Some(slot.instance.observed.as_ref()?.id.clone()))
+    };
+    let mut startup = lock(&tended.startup);
+    if let (Startup::Unknown, Some(container)) = (*startup, container) {
+        *startup = Startup::Awaited;
+        let (shared, agent) = (Arc::clone(shared), Arc::clone(agent));
+        tokio::spawn(async move {
+            let ended = shared.runtime.instance_started(&container).await;
+            if let Some(tended) = &agent.environment {
+                // If it failed, the instance has ended; if it could not be asked, it is asked again.
+                *lock(&tended.startup) = if ended.is_ok() { Startup::Done } else { Startup::Unknown };
+            }
+            if ended.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            }
+            agent.wake();
+        });
+    }
+    *startup == Startup::Done
+}
+
+/// What its last run had to say in the end.
+async fn last_words(shared: &Shared, agent: &AgentController) -> String {
+    let exits = shared.store.instance_exits(&agent.key().instance(NUMBER)).await.unwrap_or_default();
+    let line = exits.first().and_then(|exit| exit.log.last()).map(|line| line.text.trim());
+    line.filter(|line| !line.is_empty()).map(|line| format!(": {line}")).unwrap_or_default()
+}
+
+fn again(agent: &AgentController, what: &str, error: &chassis_store::Error) -> Timestamp {
+    tracing::warn!(agent = %agent.key(), error = chain(error), "{what}, will try again");
+    Timestamp::now() + PAUSE
+}
+
+/// What its instance is like just now.
+fn seen(shared: &Shared, agent: &AgentController) -> Seen {
+    if !shared.is_up() {
+        return Seen::Unknown;
+    }
+    let state = agent.state();
+    let Some(slot) = state.slots.get(&NUMBER).filter(|_| !state.deleting) else { return Seen::Gone };
+    match slot.phase(&state.spec) {
+        Phase::Running => Seen::Running,
+        Phase::Pending | Phase::Starting => Seen::Coming,
+        Phase::Blocked => match &slot.instance.memory.blocked {
+            Some(blocked) if blocked.reason != Reason::RuntimeUnavailable => {
+                Seen::Blocked(blocked.message.clone())
+            }
+            _ => Seen::Coming,
+        },
+        Phase::Backoff | Phase::Completed | Phase::Failed => {
+            let exit = slot.instance.exit().map(|exit| chassis_core::EventKind::Exited(exit).to_string());
+            Seen::Ended(exit.unwrap_or_else(|| "it ended".to_owned()))
+        }
+        Phase::Stopping | Phase::Stopped => Seen::Stopped,
+        Phase::Removing => Seen::Gone,
+        Phase::Unknown => Seen::Unknown,
+    }
+}

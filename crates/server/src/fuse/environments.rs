@@ -1,0 +1,171 @@
+//! Environments: made, listed, shown, destroyed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use chassis_api::fuse::{Environment, EnvironmentCreate, EnvironmentList};
+use chassis_core::environment;
+use chassis_store::{EnvironmentFilter, EnvironmentNew};
+use serde::Deserialize;
+
+use super::body::{Body, LARGE};
+use super::request::{self, Asked, redacted};
+use super::{agent, cursor, view};
+use crate::api::extract::{Path, Query};
+use crate::api::failure::{Failure, Result};
+use crate::api::{SharedState, to_end};
+use crate::auth::{Caller, generate_token};
+use crate::controller::agents_changed;
+use crate::environment::Known;
+use crate::failpoint::failpoint;
+use crate::policy::specs_refused;
+use crate::shared::Shared;
+
+/// Begins the id of an environment, before its task's.
+const PREFIX: &str = "fuse-";
+/// Longer than the acting server takes to give one up.
+const PATIENCE: Duration = Duration::from_secs(58);
+/// What init says of a startup script that it killed: whoever sent it asked for too little time.
+const STARTUP_TOO_LONG: &str = "the startup script took longer";
+/// How long one that failed may take to be cleaned up before that is told.
+const CLEANING: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ListQuery {
+    task_id: Option<String>,
+    state: Option<String>,
+    host_id: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+/// Answers when the environment runs, or has failed and is cleaned up.
+pub(super) async fn create(
+    State(shared): SharedState,
+    caller: Caller,
+    Body(create): Body<EnvironmentCreate, LARGE>,
+) -> Result<(StatusCode, Json<Environment>)> {
+    let Asked { task_id, mut kept, mut private } = request::check(create, &shared.node)?;
+    caller.tell(task_id.as_str());
+    request::check_placement(&kept.spec)?;
+    if shared.store.node_is_cordoned().await? {
+        let message = "no capacity: every host is cordoned";
+        return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message));
+    }
+    let image = agent::image(&shared, &kept.spec.image)?;
+    agent::ports_choose(&shared, &mut kept)?;
+    let spec = agent::spec(&task_id, &kept, &image)?;
+    if let Some(reasons) = specs_refused(&shared, std::slice::from_ref(&spec)).await {
+        return Err(super::body::invalid(reasons));
+    }
+    private.token.clone_from(&*generate_token().map_err(no_randomness)?);
+    let new = EnvironmentNew {
+        id: format!("{PREFIX}{task_id}"),
+        task_id,
+        node: shared.node.clone(),
+        request: kept.to_json(),
+        private: private.to_json(),
+        spec,
+    };
+    to_end(async move {
+        failpoint("environment_create:before");
+        let made = shared.store.environment_create(new).await?;
+        failpoint("environment_create:stored");
+        agents_changed(&shared, vec![made.key.clone()]).await;
+        let made = running(&shared, &made)
+            .await
+            .map_err(|failure| failure.map_detail(|detail| redacted(detail, &private)))?;
+        Ok((StatusCode::CREATED, Json(view::environment(&shared, made))))
+    })
+    .await
+}
+
+/// Waits until it runs, or says why it does not.
+async fn running(
+    shared: &Arc<Shared>,
+    made: &chassis_store::Environment,
+) -> Result<chassis_store::Environment> {
+    let internal = |message: String| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message);
+    let gone = || internal(format!("environment {} was destroyed before it ran", made.id));
+    let Some(agent) = shared.agent(&made.key) else { return Err(gone()) };
+    let Some(tended) = &agent.environment else { return Err(gone()) };
+    let mut known = tended.subscribe();
+    let is_decided = |known: &Known| !known.is_coming();
+    let decided = tokio::time::timeout(PATIENCE, known.wait_for(is_decided)).await;
+    let decided = decided.ok().and_then(|known| Some(known.ok()?.environment()));
+    let Some(found) = decided else {
+        return Err(internal(format!("environment {} did not run in time; it is destroyed", made.id)));
+    };
+    let Some(found) = found else { return Err(gone()) };
+    if found.state != environment::State::Destroying {
+        return Ok(found);
+    }
+    let reason = found.error.clone().unwrap_or_else(|| "it was destroyed".to_owned());
+    let took_too_long = reason.contains(STARTUP_TOO_LONG);
+    // Its task may be given again at once.
+    let _ = tokio::time::timeout(CLEANING, known.wait_for(Known::is_gone)).await;
+    let message = format!("environment {} did not start: {reason}", made.id);
+    Err(if took_too_long { super::body::invalid(message) } else { internal(message) })
+}
+
+fn no_randomness(_: crate::error::Error) -> Failure {
+    let detail = "the random number generator of the system does not answer; nothing was made";
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+}
+
+pub(super) async fn list(
+    State(shared): SharedState,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<EnvironmentList>> {
+    let limit = cursor::limit(query.limit.as_deref());
+    let after = cursor::read(query.cursor.as_deref())?;
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let state = match given(query.state).map(|word| word.parse()) {
+        Some(Ok(state)) => Some(state),
+        // Nothing is ever in a state that there is not.
+        Some(Err(_)) => return Ok(Json(EnvironmentList { environments: Vec::new(), next_cursor: None })),
+        None => None,
+    };
+    let filter = EnvironmentFilter {
+        task_id: given(query.task_id),
+        state,
+        node: given(query.host_id),
+        after,
+        limit: limit + 1,
+    };
+    let mut found = shared.store.environment_list(&filter).await?;
+    let has_more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let next_cursor = found.last().filter(|_| has_more).map(|last| cursor::write(&last.id));
+    let environments = found.into_iter().map(|found| view::environment(&shared, found)).collect();
+    Ok(Json(EnvironmentList { environments, next_cursor }))
+}
+
+pub(super) async fn show(State(shared): SharedState, Path(id): Path<String>) -> Result<Json<Environment>> {
+    let found = shared.store.environment_get(&id).await?;
+    Ok(Json(view::environment(&shared, found)))
+}
+
+/// Answers when it is gone.
+pub(super) async fn destroy(State(shared): SharedState, Path(id): Path<String>) -> Result<StatusCode> {
+    to_end(async move {
+        failpoint("environment_destroy:before");
+        let ending = shared.store.environment_end(&id).await?;
+        failpoint("environment_destroy:stored");
+        // Subscribed to before it is told, so that its end is not missed.
+        let agent = shared.agent(&ending.key);
+        let known = agent.as_ref().and_then(|agent| Some(agent.environment.as_ref()?.subscribe()));
+        agents_changed(&shared, vec![ending.key.clone()]).await;
+        let Some(mut known) = known else { return Ok(StatusCode::NO_CONTENT) };
+        if tokio::time::timeout(PATIENCE, known.wait_for(Known::is_gone)).await.is_ok() {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        let message = format!("environment {id} is still being destroyed; it goes on by itself");
+        Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message))
+    })
+    .await
+}

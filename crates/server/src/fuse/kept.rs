@@ -1,0 +1,87 @@
+//! What is kept of a request that made an environment: what everybody may see, and what is encrypted.
+
+use std::collections::BTreeMap;
+
+use chassis_api::fuse::{GuestCheck, ResourceSpec};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+/// What everybody may see.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Kept {
+    pub(crate) spec: ResourceSpec,
+    pub(crate) workspace: String,
+    pub(crate) ports: Vec<KeptPort>,
+    pub(crate) healthcheck: Option<GuestCheck>,
+    pub(crate) gateway_url: String,
+    /// Seconds that the startup script may take; none if there is no script.
+    pub(crate) startup_timeout: Option<u32>,
+}
+
+/// A port that is published.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct KeptPort {
+    pub(crate) name: String,
+    pub(crate) port: u16,
+    pub(crate) host_port: u16,
+}
+
+/// What only the environment may see.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Private {
+    /// What its agent is called with.
+    #[serde(default)]
+    pub(crate) token: String,
+    #[serde(default)]
+    pub(crate) secrets: BTreeMap<String, String>,
+    /// Variables of its environment, from the manifest.
+    #[serde(default)]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Base64 by absolute path.
+    #[serde(default)]
+    pub(crate) files: BTreeMap<String, String>,
+    /// The document, as it was sent.
+    #[serde(default)]
+    pub(crate) manifest: String,
+    #[serde(default)]
+    pub(crate) startup_script: String,
+    #[serde(default)]
+    pub(crate) gateway_token: String,
+}
+
+impl Kept {
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What cannot be read is as good as nothing: the environment can still be seen, and destroyed.
+    pub(crate) fn from_json(text: &str) -> Kept {
+        serde_json::from_str(text).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what was asked of an environment cannot be read");
+            Kept::default()
+        })
+    }
+}
+
+impl Private {
+    pub(crate) fn to_json(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    pub(crate) fn from_json(bytes: &[u8]) -> serde_json::Result<Private> {
+        serde_json::from_slice(bytes)
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        for text in [&mut self.token, &mut self.manifest, &mut self.startup_script, &mut self.gateway_token] {
+            text.zeroize();
+        }
+        for values in [&mut self.secrets, &mut self.env, &mut self.files] {
+            values.values_mut().for_each(Zeroize::zeroize);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Environments as they are shown: what the store keeps, with what is seen of the instance.
+
+use chassis_api::fuse::{Endpoint, Environment, EnvironmentHealth};
+use chassis_core::environment::{NUMBER, State};
+use chassis_core::{CheckKind, Probe, Verdict};
+
+use super::kept::Kept;
+use crate::shared::Shared;
+use crate::state::AgentState;
+
+pub(super) fn environment(shared: &Shared, found: chassis_store::Environment) -> Environment {
+    let kept = Kept::from_json(&found.request);
+    let agent = shared.agent(&found.key);
+    let state = agent.as_ref().map(|agent| agent.state());
+    let container = state.as_ref().and_then(|state| {
+        let observed = state.slots.get(&NUMBER)?.instance.observed.as_ref()?;
+        Some(format!("{}://{}", shared.runtime_name, observed.id))
+    });
+    let endpoints = kept.ports.iter().map(|port| Endpoint {
+        name: port.name.clone(),
+        url: format!("127.0.0.1:{}", port.host_port),
+        port: port.port,
+    });
+    Environment {
+        state: found.state,
+        task_id: if found.state == State::Destroying { String::new() } else { found.task_id },
+        host_id: found.node,
+        url: container.unwrap_or_default(),
+        created_at: found.created_at,
+        updated_at: found.updated_at,
+        error: found.error,
+        endpoints: endpoints.collect(),
+        health: state.as_deref().and_then(health),
+        id: found.id,
+        spec: kept.spec,
+    }
+}
+
+/// What its check says, once it says anything.
+fn health(state: &AgentState) -> Option<EnvironmentHealth> {
+    let slot = state.slots.get(&NUMBER)?;
+    let reports = slot.checks.report(&state.spec, slot.instance.observed.as_ref());
+    let report = reports.into_iter().find(|report| report.kind == CheckKind::Readiness)?;
+    let word = match report.verdict? {
+        Verdict::Starting => "starting",
+        Verdict::Healthy => "passing",
+        Verdict::Unhealthy => "failing",
+    };
+    let last = report.probes.last()?;
+    // Since the first look in a row that said the same; older ones than are kept do not matter to anybody.
+    let same = |probe: &&Probe| probe.error.is_some() == last.error.is_some();
+    let since = report.probes.iter().rev().take_while(same).last().map_or(last.time, |probe| probe.time);
+    Some(EnvironmentHealth {
+        state: word.to_owned(),
+        since: report.healthy_since.unwrap_or(since),
+        failures: report.failures,
+        message: last.error.clone(),
+    })
+}

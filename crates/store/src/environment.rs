@@ -1,0 +1,74 @@
+//! What the store keeps of environments.
+
+use chassis_core::AgentKey;
+use chassis_core::environment::{Cause, State};
+use chassis_spec::AgentSpec;
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+/// An environment as it is kept; its secrets aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    pub id: String,
+    pub task_id: String,
+    /// Whose only instance it is.
+    pub key: AgentKey,
+    pub node: String,
+    pub state: State,
+    /// What was asked for, in JSON of the API's own; without secrets.
+    pub request: String,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Since when it runs; none if it never did.
+    pub running_at: Option<Timestamp>,
+    /// What went wrong last.
+    pub error: Option<String>,
+}
+
+/// An environment that is to be.
+#[derive(Debug, Clone)]
+pub struct EnvironmentNew {
+    pub id: String,
+    pub task_id: String,
+    pub node: String,
+    pub request: String,
+    /// Its token, secrets and files; kept encrypted.
+    pub private: Zeroizing<Vec<u8>>,
+    /// How its instance runs. Its name and fleet are the store's to give.
+    pub spec: AgentSpec,
+}
+
+/// Which environments to list, by id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EnvironmentFilter {
+    pub task_id: Option<String>,
+    pub state: Option<State>,
+    pub node: Option<String>,
+    /// Only those with a greater id.
+    pub after: Option<String>,
+    /// At most so many; 0 is none.
+    pub limit: u32,
+}
+
+/// Why an environment is ended though nobody asked for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvironmentEnd {
+    pub cause: Cause,
+    pub reason: String,
+}
+
+/// Something that an operator should look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Together with `entity`, its name.
+    pub kind: String,
+    pub entity: String,
+    pub task_id: String,
+    pub reason: String,
+    /// How often it came again.
+    pub retry_count: u32,
+    /// What there was to know, in JSON.
+    pub payload: String,
+    pub first_seen_at: Timestamp,
+    pub last_seen_at: Timestamp,
+}

@@ -1,0 +1,208 @@
+//! What happens in and to environments on real Docker: commands, limits, drains, events.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use chassis_testkit::{SOON, eventually, expect};
+use serde_json::{Value, json};
+
+use crate::world::{World, error, parse};
+
+fn exec(world: &World, id: &str, request: &Value) -> Value {
+    let answer = world.post(&format!("/v1/environments/{id}?action=exec"), request);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    parse(&answer)
+}
+
+#[test]
+fn a_command_is_bounded_in_time_and_output_and_loses_no_byte() {
+    let world = World::docker(&[]);
+    world.made("a", json!({}));
+    let shell = |line: &str| exec(&world, "fuse-a", &json!({ "shell": line }));
+    assert_eq!(shell("exit 255")["exit_code"], 255);
+    assert_eq!(shell("printf '\\377'")["stdout_b64"], "/w==");
+    assert_eq!(shell("printf text").get("stdout_b64"), None);
+    let much = shell("head -c 6000000 /dev/zero | tr '\\0' x; echo end >&2");
+    let kept = much["stdout"].as_str().map_or(0, str::len);
+    assert_eq!(
+        (kept, much["truncated"].as_bool(), much["stderr"].as_str()),
+        (4 << 20, Some(true), Some("end\n"))
+    );
+    let slow = exec(&world, "fuse-a", &json!({ "cmd": ["sleep", "1000"], "timeout_ms": 300 }));
+    assert_eq!((slow["exit_code"].as_i64(), slow["timed_out"].as_bool()), (Some(124), Some(true)));
+    eventually(SOON, || {
+        let left = shell("ps | grep -c '[s]leep 1000'");
+        expect(left["stdout"] == "0\n", || format!("what took too long still runs: {left}"))
+    });
+    let act = |body: Value| world.post("/v1/environments/fuse-a?action=exec", &body);
+    error(&act(json!({})), 400, "invalid_argument");
+    error(&act(json!({ "cmd": ["true"], "shell": "true" })), 400, "invalid_argument");
+    for action in ["", "?action=dance"] {
+        error(&world.post(&format!("/v1/environments/fuse-a{action}"), &json!({})), 400, "invalid_argument");
+    }
+    error(&world.post("/v1/environments/fuse-b?action=exec", &json!({ "shell": "true" })), 404, "not_found");
+    world.chassis.ok(&["stop", "fuse-a-1"]);
+    error(&act(json!({ "cmd": ["true"] })), 409, "conflict");
+}
+
+/// What is sent along is there before anything runs, for its user alone, and nowhere to be seen.
+#[test]
+fn secrets_files_and_variables_are_inside_and_nowhere_else() {
+    let world = World::docker(&[]);
+    let manifest = r#"{"machine":{"env":{"KEY":{"secret":"KEY"},"PLAIN":{"value":"yes"}}}}"#;
+    world.made(
+        "a",
+        json!({
+            "secrets": { "KEY": "needle-1" },
+            "manifest_inline": base64(manifest),
+            "files": { "/workspace/deep/file": base64("needle-2") },
+            "startup_script": "echo needle-3 > /workspace/prepared; echo $KEY > /workspace/key",
+            "gateway_url": "http://gateway", "gateway_token": "needle-4",
+        }),
+    );
+    let shell = |line: &str| exec(&world, "fuse-a", &json!({ "shell": line }))["stdout"].clone();
+    assert_eq!(shell("cat /workspace/deep/file /workspace/prepared"), "needle-2needle-3\n");
+    assert_eq!(shell("cat /fuse/secrets.json"), r#"{"KEY":"needle-1"}"#);
+    assert_eq!(shell("cat /fuse/manifest.json"), manifest);
+    assert_eq!(shell("cat /fuse/task-id"), "a");
+    assert_eq!(shell("stat -c %a /fuse/auth-token /fuse/secrets.json"), "600\n600\n");
+    // Of the startup script, and of every command.
+    assert_eq!(shell("cat /workspace/key; echo $KEY $PLAIN"), "needle-1\nneedle-1 yes\n");
+    let id = world.chassis.instance("environments/fuse-a-1").container_name;
+    let inspected = world.chassis.docker().inspect(&id).map_or_else(String::new, |found| found.to_string());
+    let described = world.chassis.ok(&["describe", "fuse-a-1"]).stdout;
+    let shown = world.ask("GET", "/v1/environments/fuse-a").body;
+    let events = world.chassis.ok(&["events", "environments"]).stdout;
+    for text in [&inspected, &described, &shown, &events] {
+        assert!(!text.contains("needle"), "{text}");
+    }
+}
+
+/// One whose script fails or takes too long never counts as running, and nothing of it is left.
+#[test]
+fn a_startup_script_that_fails_fails_its_environment() {
+    let world = World::docker(&[]);
+    let failed = world.create("a", json!({ "startup_script": "exit 7" }));
+    let message = error(&failed, 500, "internal");
+    assert!(message.contains("exit code 7"), "{message}");
+    let slow = json!({ "startup_script": "sleep 1000", "startup_script_timeout_seconds": 1 });
+    let message = error(&world.create("a", slow), 400, "invalid_argument");
+    assert!(message.contains("longer than 1 s"), "{message}");
+    assert_eq!(world.ask("GET", "/v1/environments/fuse-a").status, 404);
+    assert!(!world.chassis.ok(&["ps", "-o", "name"]).stdout.contains("fuse-a"));
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// Drain keeps its promise: what runs is asked to end and has ended, nothing new begins, and it stays to be looked at.
+#[test]
+fn a_drain_ends_what_runs_and_takes_nothing_new() {
+    let world = World::docker(&[]);
+    world.made("a", json!({}));
+    error(&world.ask("POST", "/v1/environments/fuse-x?action=drain"), 404, "not_found");
+    let drained = world.ask("POST", "/v1/environments/fuse-a?action=drain");
+    assert_eq!(drained.status, 200, "{}", drained.body);
+    assert_eq!(parse(&drained)["state"], "draining");
+    let phase = world.chassis.instance("environments/fuse-a-1").instance.phase;
+    assert_eq!(format!("{phase:?}"), "Stopped");
+    let exec = world.post("/v1/environments/fuse-a?action=exec", &json!({ "shell": "true" }));
+    error(&exec, 409, "conflict");
+    error(&world.ask("POST", "/v1/environments/fuse-a?action=rotate-token"), 409, "conflict");
+    assert_eq!(world.ask("DELETE", "/v1/environments/fuse-a").status, 204);
+}
+
+/// The lines of a stream of events, as they come.
+fn follow(world: &World, id: &str, headers: &str) -> BufReader<UnixStream> {
+    let mut stream = UnixStream::connect(world.chassis.socket()).expect("the server");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+    write!(stream, "GET /v1/environments/{id}/events HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n")
+        .expect("sent");
+    BufReader::new(stream)
+}
+
+/// The next event: its id and data.
+fn next(lines: &mut BufReader<UnixStream>) -> Option<(String, Value)> {
+    let mut id = String::new();
+    loop {
+        let mut line = String::new();
+        if lines.read_line(&mut line).expect("a line in time") == 0 {
+            return None;
+        }
+        if let Some(found) = line.strip_prefix("id: ") {
+            found.trim().clone_into(&mut id);
+        }
+        if let Some(data) = line.strip_prefix("data: ") {
+            return Some((id, serde_json::from_str(data).expect("JSON")));
+        }
+    }
+}
+
+/// Unlike Fuse's, whose followers lose what comes while they are away.
+#[test]
+fn events_are_replayed_to_whoever_comes_back() {
+    let world = World::sim(&[]);
+    error(&world.ask("GET", "/v1/environments/fuse-a/events"), 404, "not_found");
+    world.made("a", json!({}));
+    let mut lines = follow(&world, "fuse-a", "");
+    let (first, event) = next(&mut lines).expect("the present state");
+    assert_eq!((event["state"].as_str(), event["vm_id"].as_str()), (Some("running"), Some("fuse-a")));
+    assert_eq!((event["event"].as_str(), event["id"].as_str()), (Some("state"), Some(first.as_str())));
+    assert_eq!(first.len(), 32, "{first}");
+    assert!(event.get("error").is_none() && event["updated_at"].is_string(), "{event}");
+    drop(lines);
+    world.ask("POST", "/v1/environments/fuse-a?action=drain");
+    let mut lines = follow(&world, "fuse-a", &format!("Last-Event-ID: {first}\r\n"));
+    assert_eq!(next(&mut lines).expect("what was missed").1["state"], "draining");
+    assert_eq!(world.ask("DELETE", "/v1/environments/fuse-a").status, 204);
+    let mut rest = Vec::new();
+    while let Some((_, event)) = next(&mut lines) {
+        rest.push(event["state"].to_string());
+    }
+    assert_eq!(rest, ["\"destroying\"", "\"destroyed\""]);
+}
+
+/// What is too old is destroyed, and leaves a letter for the operator.
+#[test]
+fn one_that_is_too_old_is_destroyed() {
+    let world = World::sim(&[]);
+    world.made("old", json!({ "spec": { "max_runtime_seconds": 1 } }));
+    world.made("young", json!({}));
+    eventually(SOON, || {
+        let status = world.ask("GET", "/v1/environments/fuse-old").status;
+        expect(status == 404, || format!("answered {status}"))
+    });
+    assert_eq!(world.ask("GET", "/v1/environments/fuse-young").status, 200);
+    let letters = parse(&world.ask("GET", "/v1/dead-letters"));
+    let letter = &letters["dead_letters"][0];
+    assert_eq!(
+        (letter["kind"].as_str(), letter["entity_id"].as_str()),
+        (Some("stuck_task"), Some("fuse-old"))
+    );
+    assert_eq!(
+        (letter["task_id"].as_str(), letter["retry_count"].as_i64()),
+        (Some("old"), Some(0)),
+        "{letter}"
+    );
+    assert_eq!(world.ask("DELETE", "/v1/dead-letters/stuck_task/fuse-old").status, 204);
+    assert_eq!(parse(&world.ask("GET", "/v1/dead-letters"))["dead_letters"], json!([]));
+    error(&world.ask("DELETE", "/v1/dead-letters/stuck_task/fuse-old"), 404, "not_found");
+}
+
+/// A server that was killed finds its environments again, as they are.
+#[test]
+fn environments_outlive_their_server() {
+    let mut world = World::docker(&[]);
+    let made = world.made("a", json!({}));
+    world.kill_and_start();
+    let found = eventually(SOON, || {
+        let found = parse(&world.ask("GET", "/v1/environments/fuse-a"));
+        expect(found["url"] == made["url"], || format!("{found}"))?;
+        Ok::<_, String>(found)
+    });
+    assert_eq!(found["state"], "running");
+    assert_eq!(exec(&world, "fuse-a", &json!({ "shell": "echo here" }))["stdout"], "here\n");
+}

@@ -1,0 +1,8 @@
+//! Environments, through the API that Fuse's clients speak: on the simulation, and on real Docker.
+
+mod access;
+mod inside;
+mod life;
+mod published;
+mod wire;
+mod world;
