@@ -202,7 +202,7 @@ impl Client {
     ) -> Result<Changed, Error> {
         let what = if paused { "pause" } else { "resume" };
         let path = format!("/api/v1/fleets/{fleet}/agents/{agent}/rollout/{what}");
-        self.parse(&self.send_once(&path, Body::None).await?)
+        self.parse(&self.send_once(Method::POST, &path, Body::None).await?)
     }
 
     pub async fn instance_list(
@@ -236,7 +236,7 @@ impl Client {
     /// Starts, stops or restarts.
     pub async fn change(&self, change: &Change) -> Result<(), Error> {
         let body = self.json(change)?;
-        self.send_once("/api/v1/change", body).await.map(drop)
+        self.send_once(Method::POST, "/api/v1/change", body).await.map(drop)
     }
 
     /// How far a change has come, until it is done or stuck.
@@ -301,7 +301,7 @@ impl Client {
     ) -> Result<Secret, Error> {
         let path = format!("/api/v1/secrets/{}/{}?replace={replace}", secret.fleet, secret.name);
         let body = Body::Raw(Bytes::from_owner(value));
-        self.parse(&self.send(Method::PUT, &path, body).await?)
+        self.parse(&self.send_once(Method::PUT, &path, body).await?)
     }
 
     pub async fn secret_delete(&self, secret: &SecretRef) -> Result<SecretDeleted, Error> {
@@ -365,18 +365,18 @@ impl Client {
 
     async fn post_once<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
         let body = self.json(body)?;
-        self.parse(&self.send_once(path, body).await?)
+        self.parse(&self.send_once(Method::POST, path, body).await?)
     }
 
     /// Sends a change under a key of its own, so that it can be sent again if the connection breaks: it is made once.
-    async fn send_once(&self, path: &str, body: Body) -> Result<Bytes, Error> {
+    async fn send_once(&self, method: Method, path: &str, body: Body) -> Result<Bytes, Error> {
         let key = HeaderValue::try_from(format!("{:032x}", rand::random::<u128>()))
             .map_err(|error| self.not_understood(error.to_string()))?;
         let mut pauses = REPEATS.iter();
         let mut was_sent = false;
         let began = Instant::now();
         loop {
-            let mut request = self.request(Method::POST, path, body.clone())?;
+            let mut request = self.request(method.clone(), path, body.clone())?;
             request.headers_mut().insert("idempotency-key", key.clone());
             let sent = async {
                 let (connection, response) = self.exchange_request(request).await?;

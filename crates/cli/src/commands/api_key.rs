@@ -20,7 +20,15 @@ pub(super) async fn run(context: &Context, command: ApiKey) -> Result<Exit, Fail
             let fleets = (!fleet.is_empty()).then_some(fleet);
             let expires_at = expires.map(expiry).transpose()?;
             let key = ApiKeyCreate { name, role, fleets, expires_at };
-            created(context.terminal, output.output, &context.connect().await?.api_key_create(&key).await?)
+            let client = context.connect().await?;
+            let made = client.api_key_create(&key).await?;
+            let known = client.fleet_list().await?;
+            for fleet in made.key.fleets.iter().flatten() {
+                if !known.iter().any(|known| known.name == *fleet) {
+                    context.terminal.say(&format!("there is no fleet {fleet} yet; this key may make it"));
+                }
+            }
+            created(context.terminal, output.output, &made)
         }
         ApiKey::List { output } => {
             let keys = context.connect().await?.api_key_list().await?;

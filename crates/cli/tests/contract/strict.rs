@@ -1,5 +1,7 @@
 //! What is not understood is refused, and never passed over.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
@@ -138,6 +140,9 @@ fn a_key_is_for_fleets_that_are_there() {
     assert!(told["detail"].as_str().is_some_and(|detail| detail.contains("did you mean `web`?")), "{told}");
     let token =
         |made: &crate::http::Answer| format!("Bearer {}", made.json()["token"].as_str().unwrap_or_default());
+    let early = server.place.run("api-key create early --role admin --fleet later");
+    assert!(early.code == 0 && early.stderr.contains("there is no fleet later yet"), "{}", early.stderr);
+    server.place.ok("api-key revoke early");
     let (operator, admin) = (token(&key("bot", "operator", "web")), token(&key("boss", "admin", "web")));
     let sees = |who: &str| ask(&server, "GET", "/api/v1/fleets/web", &[("Authorization", who)], b"").status;
     assert_eq!((sees(&operator), sees(&admin)), (200, 200));

@@ -79,7 +79,7 @@ impl KeyRing {
     pub(super) async fn find(&self, store: &dyn Store, digest: Digest, now: Timestamp) -> Found {
         let arrived = Instant::now();
         if self.known(digest).is_none() {
-            if lock(&self.ended).contains(&digest.as_bytes()[..]) {
+            if lock(&self.ended).contains(digest.as_bytes()) {
                 return Found::Ended;
             }
             let mut refreshed = self.refreshed.lock().await;
@@ -95,7 +95,7 @@ impl KeyRing {
             }
         }
         let Some(key) = self.known(digest).filter(|key| key.digest == digest) else {
-            let was_one = lock(&self.ended).contains(&digest.as_bytes()[..]);
+            let was_one = lock(&self.ended).contains(digest.as_bytes());
             return if was_one { Found::Ended } else { Found::Unknown };
         };
         if key.has_expired(now) {
