@@ -31,6 +31,13 @@ fn api() {
 }
 
 #[test]
+fn environments() {
+    // Whatever it is for, their fleet has one name on the Engine.
+    let _turn = Turn::take("environments");
+    Session::new().run_file("docs/environments.md");
+}
+
+#[test]
 fn health() {
     Session::new().run_file("docs/health.md");
 }

@@ -1,6 +1,6 @@
 //! What happens in and to environments on real Docker: commands, limits, drains, events.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -96,6 +96,76 @@ fn a_startup_script_that_fails_fails_its_environment() {
 fn base64(text: &str) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// The next frame: what it is, and what it holds.
+fn frame(stream: &mut impl Read) -> (u8, Vec<u8>) {
+    let mut head = [0; 8];
+    stream.read_exact(&mut head).expect("a frame in time");
+    let mut content = vec![0; u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize];
+    stream.read_exact(&mut content).expect("a whole frame");
+    (head[0], content)
+}
+
+fn send_frame(stream: &mut UnixStream, kind: u8, content: &[u8]) {
+    let length = u32::try_from(content.len()).expect("a short frame").to_be_bytes();
+    stream.write_all(&[&[kind, 0, 0, 0], &length[..], content].concat()).expect("sent");
+}
+
+#[test]
+fn a_terminal_is_attached_over_frames() {
+    let world = World::docker(&[]);
+    world.made("a", json!({}));
+    let path = "/v1/environments/fuse-a/attach";
+    error(&world.ask("GET", &format!("{path}?tty=1")), 400, "invalid_argument");
+    let open = |query: &str| {
+        let mut stream = UnixStream::connect(world.chassis.socket()).expect("the server");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+        let upgrade = "Connection: Upgrade\r\nUpgrade: Fuse-Attach/1";
+        write!(stream, "GET {path}{query} HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n\r\n").expect("sent");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a head");
+            head.push(byte[0]);
+        }
+        (stream, String::from_utf8_lossy(&head).to_lowercase())
+    };
+    assert!(open("").1.starts_with("http/1.1 400"), "without a terminal there is `exec`");
+    let (mut stream, head) = open("?tty=1&rows=31&cols=97&rows=x");
+    assert!(head.starts_with("http/1.1 101") && head.contains("upgrade: fuse-attach/1"), "{head}");
+    send_frame(&mut stream, 9, b"what nobody knows");
+    send_frame(&mut stream, 0, b"stty size\n");
+    let mut seen = String::new();
+    let mut until = |stream: &mut UnixStream, words: &str| {
+        while !seen.contains(words) {
+            let (kind, content) = frame(stream);
+            assert_eq!(kind, 1, "{seen}");
+            seen += &String::from_utf8_lossy(&content);
+        }
+    };
+    until(&mut stream, "31 97");
+    send_frame(&mut stream, 3, br#"{"rows":41,"cols":99}"#);
+    send_frame(&mut stream, 0, b"stty size; echo e''nd; exit 5\n");
+    until(&mut stream, "41 99");
+    until(&mut stream, "end");
+    let last = loop {
+        match frame(&mut stream) {
+            (1, _) => {}
+            last => break last,
+        }
+    };
+    assert_eq!((last.0, String::from_utf8_lossy(&last.1).as_ref()), (4, r#"{"exit_code":5}"#));
+    assert_eq!(stream.read(&mut [0]).expect("the end"), 0);
+    // Who goes takes the command along.
+    let (stream, _) = open("?tty=true&cmd=sleep&cmd=4321");
+    let runs = |count: &str| {
+        let left = exec(&world, "fuse-a", &json!({ "shell": "ps | grep -c '[s]leep 4321'" }));
+        expect(left["stdout"] == count, || left.to_string())
+    };
+    eventually(SOON, || runs("1\n"));
+    drop(stream);
+    eventually(SOON, || runs("0\n"));
 }
 
 /// Drain keeps its promise: what runs is asked to end and has ended, nothing new begins, and it stays to be looked at.

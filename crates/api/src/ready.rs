@@ -17,6 +17,9 @@ pub struct Alive {
 #[serde(rename_all = "camelCase")]
 pub struct Readiness {
     pub ready: bool,
+    /// The same in a word: `ready` or `not_ready`.
+    #[serde(default)]
+    pub status: String,
     pub checks: Vec<ReadyCheck>,
 }
 

@@ -102,6 +102,7 @@ pub const ROUTES: &[Route] = &[
     // To run a command takes more, which its handler asks for.
     route("POST", "/v1/environments/{id}", "environment_act", OPERATOR_OF_FLEET),
     route("GET", "/v1/environments/{id}/events", "environment_follow", VIEWER_OF_FLEET),
+    route("GET", "/v1/environments/{id}/attach", "environment_attach", ADMIN_OF_FLEET),
     route("GET", "/v1/environments/{id}/computer", "computer_get", VIEWER_OF_FLEET),
     route("POST", "/v1/environments/{id}/computer", "computer_act", OPERATOR_OF_FLEET),
     route("POST", "/v1/environments/{id}/snapshots", "snapshot_create", OPERATOR_OF_FLEET),
@@ -131,7 +132,7 @@ impl Route {
 
     /// Whether the audit log has every request: whatever changes something, and what enters an instance.
     pub fn is_recorded(&self) -> bool {
-        let enters = matches!(self.operation, "exec_open" | "port_open");
+        let enters = matches!(self.operation, "exec_open" | "port_open" | "environment_attach");
         matches!(self.need, Need::Role(role, _) if role > Role::Viewer) && (self.method != "GET" || enters)
     }
 }

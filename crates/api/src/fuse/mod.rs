@@ -13,6 +13,7 @@
 //! | `POST /v1/environments/{id}?action=exec` | [`ExecRequest`] | [`ExecResult`] |
 //! | `POST /v1/environments/{id}?action=drain` | | [`Environment`], once its agent has ended |
 //! | `POST /v1/environments/{id}?action=rotate-token` | | 204 |
+//! | `GET /v1/environments/{id}/attach?tty=1&rows=&cols=&cmd=` | upgrade to `fuse-attach/1` | a command in a terminal |
 //! | `GET /v1/environments/{id}/events` | | server-sent [`StateEvent`] until it is gone |
 //! | `GET /v1/api-keys` | | [`KeyList`] |
 //! | `POST /v1/api-keys` | [`KeyCreate`], or none | 201 [`KeyCreated`] |

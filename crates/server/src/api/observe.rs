@@ -41,8 +41,9 @@ pub(crate) async fn ready(State(shared): SharedState) -> Response {
         }),
     ];
     let is_ready = checks.iter().all(|check| check.ok);
+    let word = if is_ready { "ready" } else { "not_ready" };
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready: is_ready, checks })).into_response()
+    (status, Json(Readiness { ready: is_ready, status: word.to_owned(), checks })).into_response()
 }
 
 pub(crate) fn metrics(page: &Page) -> Response {

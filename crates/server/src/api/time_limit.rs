@@ -11,6 +11,7 @@ use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use chassis_api::route::Dialect;
 use hyper::body::Body as _;
 
 use super::failure::Failure;
@@ -20,6 +21,9 @@ use crate::listen::body_time;
 
 /// Less than the minute after which clients go away.
 const ANSWER: Duration = Duration::from_secs(50);
+
+/// What programs of Fuse's ask for has limits of its own in its handlers: a command may take ten minutes.
+const FUSE: Duration = Duration::from_mins(11);
 
 /// The layer around everything that can wait.
 pub(crate) async fn in_time(request: Request, next: Next) -> Response {
@@ -36,7 +40,11 @@ fn limit(request: &Request) -> Duration {
     // Of a body in chunks it is not known how large it is.
     let length = request.body().size_hint().upper().unwrap_or(u64::MAX);
     let body = body_time(length.min(BODY_LIMIT as u64));
-    shortened(ANSWER) + body + wait::asked(request.uri())
+    let answer = match Dialect::of(request.uri().path()) {
+        Dialect::Native => shortened(ANSWER),
+        Dialect::Fuse => FUSE,
+    };
+    answer + body + wait::asked(request.uri())
 }
 
 fn late(limit: Duration, is_read: bool) -> Response {

@@ -7,6 +7,7 @@ mod actions;
 mod agent;
 pub(crate) mod answer;
 mod api_keys;
+mod attach;
 mod body;
 mod computer;
 mod cursor;
@@ -50,6 +51,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
             get(environments::show).delete(environments::destroy).post(actions::act),
         )
         .route("/v1/environments/{id}/events", get(events::follow))
+        .route("/v1/environments/{id}/attach", get(attach::open))
         .route("/v1/environments/{id}/computer", get(computer::show).post(computer::act))
         .route("/v1/environments/{id}/snapshots", post(snapshots::create))
         .route("/v1/snapshots", get(snapshots::list))
