@@ -33,6 +33,8 @@ pub struct Options {
     pub seccomp_dir: PathBuf,
     /// What environments run that name no image.
     pub environment_image: Option<ImageName>,
+    /// What the ids of environments begin with.
+    pub environment_prefix: String,
     /// What the output of containers that are no more may take, in bytes; without it 2 GiB, or a twentieth of the file
     /// system if that is less.
     pub kept_logs_max: Option<u64>,

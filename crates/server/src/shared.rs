@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) allowed_host_paths: Vec<PathBuf>,
     /// What environments run that name no image.
     pub(crate) environment_image: Option<ImageName>,
+    /// What the ids of environments begin with.
+    pub(crate) environment_prefix: String,
     pub(crate) node: String,
     pub(crate) doors: DoorPlates,
     /// What this server is called where there are several.
@@ -124,6 +126,7 @@ impl Shared {
             allowed: options.allowed.clone(),
             allowed_host_paths: options.allowed_host_paths.clone(),
             environment_image: options.environment_image.clone(),
+            environment_prefix: options.environment_prefix.clone(),
             node: node_name(),
             doors,
             server_name: options.server_name.clone(),

@@ -44,6 +44,15 @@ pub(crate) struct Serve {
     /// What environments run that are made at /v1/environments and name no image
     #[arg(long, env = "CHASSIS_ENVIRONMENT_IMAGE", hide_env_values = true, value_name = "IMAGE")]
     pub(crate) environment_image: Option<ImageName>,
+    /// What the ids of environments begin with, before their task's
+    #[arg(
+        long,
+        env = "ORCH_VM_PREFIX",
+        hide_env_values = true,
+        value_name = "TEXT",
+        default_value = "fuse-"
+    )]
+    pub(crate) vm_prefix: String,
     /// What the output of containers that are no more may take on the disk [default: 2Gi, or 5 % of the file system]
     #[arg(long, value_name = "SIZE")]
     pub(crate) kept_logs_max: Option<Bytes>,

@@ -16,6 +16,7 @@ mod diff;
 mod doctor;
 mod events;
 mod exec;
+mod fuse_settings;
 pub(crate) mod health;
 pub(crate) mod local;
 mod login;

@@ -17,6 +17,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use zeroize::Zeroizing;
 
 use crate::args::{self, Runtime, Serve, TlsMode};
+use crate::commands::fuse_settings;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 
@@ -30,7 +31,9 @@ const TRUSTED_PROXIES: &str = "CHASSIS_TRUSTED_PROXY";
 const LAST: Duration = Duration::from_secs(1);
 const LOG_FILTER: &str = "CHASSIS_LOG";
 
-pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
+pub(crate) fn run(context: &Context, mut serve: Serve) -> Result<Exit, Failure> {
+    let variable = |name: &str| std::env::var(name).ok();
+    fuse_settings::fill(&mut serve, variable(ALLOW_FROM).is_some(), variable)?;
     if serve.background {
         // Out of the terminal's session, so that closing it does not end the server. It fails only for a process that
         // leads a group already, and then that was done.
@@ -53,6 +56,7 @@ pub(crate) fn run(context: &Context, serve: Serve) -> Result<Exit, Failure> {
         allowed: allowed(serve.allow)?,
         seccomp_dir: serve.seccomp_dir,
         environment_image: serve.environment_image,
+        environment_prefix: serve.vm_prefix,
         kept_logs_max: serve.kept_logs_max.map(|bytes| bytes.0),
         encryption_key: encryption_key()?,
         access: AccessOptions {
@@ -161,7 +165,8 @@ fn blocks(variable: &str, mut blocks: Vec<Cidr>) -> Result<Vec<Cidr>, Failure> {
 
 fn master_token(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, Failure> {
     let Some(file) = file else {
-        let given = std::env::var_os(MASTER_TOKEN).filter(|token| !token.is_empty());
+        let variable = |name| std::env::var_os(name).filter(|token| !token.is_empty());
+        let given = variable(MASTER_TOKEN).or_else(|| variable(fuse_settings::AUTH_TOKEN));
         let wrong = |_: OsString| Failure::Usage(format!("{MASTER_TOKEN} is not a text"));
         return given.map(|token| token.into_string().map(Zeroizing::new).map_err(wrong)).transpose();
     };

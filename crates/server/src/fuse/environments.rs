@@ -24,8 +24,6 @@ use crate::failpoint::failpoint;
 use crate::policy::specs_refused;
 use crate::shared::Shared;
 
-/// Begins the id of an environment, before its task's.
-const PREFIX: &str = "fuse-";
 /// Longer than the acting server takes to give one up.
 const PATIENCE: Duration = Duration::from_secs(58);
 /// What init says of a startup script that it killed: whoever sent it asked for too little time.
@@ -64,7 +62,7 @@ pub(super) async fn create(
     }
     private.token.clone_from(&*generate_token().map_err(no_randomness)?);
     let new = EnvironmentNew {
-        id: format!("{PREFIX}{task_id}"),
+        id: format!("{}{task_id}", shared.environment_prefix),
         task_id,
         node: shared.node.clone(),
         request: kept.to_json(),
