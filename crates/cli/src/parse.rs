@@ -40,6 +40,14 @@ pub(crate) fn since(text: &str) -> Result<Timestamp, String> {
     Timestamp::now().checked_sub(ago).map_err(|_| "that is before all time".to_owned())
 }
 
+/// A row of the audit log and its hash, as `audit-log verify` prints its end.
+pub(crate) fn audit_head(text: &str) -> Result<String, String> {
+    let is_head = text.split_once(':').is_some_and(|(id, hash)| {
+        id.parse::<u64>().is_ok() && !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+    });
+    if is_head { Ok(text.to_owned()) } else { Err("write it as it was printed, like 17:3f…".to_owned()) }
+}
+
 /// `key=value`.
 pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

@@ -304,6 +304,10 @@ fn what_would_lose_a_key_or_look_elsewhere_is_refused() {
     let hidden = place.run("api-key create bot --role viewer -o name");
     assert!(hidden.code == 2 && hidden.stderr.contains("-o json"), "{hidden:?}");
     assert_eq!(place.ok("api-key list -o name"), "");
+    let empty = place.run_with_input("login https://127.0.0.1:1 --name far", "");
+    assert!(empty.code != 0 && !empty.stderr.contains("copy it again"), "{empty:?}");
+    let noted = place.run("audit-log verify --noted foo");
+    assert!(noted.code == 2 && noted.stderr.contains("17:3f"), "{noted:?}");
     let far = place.run("--server https://127.0.0.1:1 doctor");
     assert!(far.code == 2 && far.stderr.contains("run it there"), "{far:?}");
     let far = place.run("--server https://127.0.0.1:1 server status");

@@ -41,7 +41,7 @@ pub enum Error {
     MasterTokenWeak { length: usize, least: usize },
     #[error("the random number generator of the system does not answer")]
     NoRandomness,
-    #[error("cannot listen on {address}; `ss -ltnp` shows who does, and --listen takes another")]
+    #[error("cannot listen on {address}; {}", listen_hint(source))]
     ListenTcp { address: SocketAddr, source: io::Error },
     #[error(
         "{address} can be reached from other machines, and --tls off would show them everything, tokens too; leave out \
@@ -63,6 +63,16 @@ pub enum Error {
     CollectorTls(#[source] rustls::Error),
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
+}
+
+fn listen_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "ports below 1024 are root's: --listen takes another",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: `ip addr` shows those that it has"
+        }
+        _ => "`ss -ltnp` shows who does, and --listen takes another",
+    }
 }
 
 impl Error {

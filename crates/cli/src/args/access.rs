@@ -55,7 +55,7 @@ pub(crate) enum AuditLogCommand {
     /// Check that every row is as it was written; exits 1 and names the first that is not
     Verify {
         /// A head that this command printed earlier: proves that nothing up to it was written anew
-        #[arg(long, value_name = "ID:HASH")]
+        #[arg(long, value_name = "ID:HASH", value_parser = parse::audit_head)]
         noted: Option<String>,
     },
 }

@@ -143,6 +143,15 @@ fn token(file: Option<&Path>, name: &str) -> Result<Zeroizing<String>, Failure> 
             io::stdin().lock().take(LONGEST_TOKEN.into()).read_to_string(&mut text).map_err(failed)?;
         }
     }
+    if text.trim().is_empty() {
+        let from = match file {
+            Some(file) if file != Path::new("-") => format!("{} is empty", file.display()),
+            _ => "standard input was empty".to_owned(),
+        };
+        return Err(Failure::Usage(format!(
+            "{from}; give the token with --token-file, or type it in a terminal"
+        )));
+    }
     Ok(text)
 }
 
