@@ -62,6 +62,28 @@ fn nobody_is_let_in_who_says_nothing() {
     assert_eq!(ask(&world, "DELETE", "/v1/environments", &[], "").status, 405);
 }
 
+/// Whoever comes from elsewhere hears nothing else, not even what there is.
+#[test]
+fn addresses_come_before_everything() {
+    let world = World::sim(&["--listen", "127.0.0.1:0", "--tls", "off", "--allow-from", "10.0.0.0/8"]);
+    for path in ["/v1/version", "/v1/environments", "/v1/nothing"] {
+        ask(&world, "GET", path, &[], "").is_refused(403, "forbidden", "127.0.0.1");
+    }
+}
+
+/// One environment, however often a client asks that did not hear the answer.
+#[test]
+fn a_request_with_a_key_is_carried_out_once() {
+    let (world, token) = world();
+    let (bearer, key) = (format!("Authorization: Bearer {token}"), "Idempotency-Key: once");
+    let body = json!({ "task_id": "a" }).to_string();
+    let create = |body: &str| ask(&world, "POST", "/v1/environments", &[&bearer, key], body);
+    let (first, again) = (create(&body), create(&body));
+    assert_eq!((first.status, &first.body), (201, &again.body), "{}", again.body);
+    assert!(again.status == 201 && again.head.contains("idempotency-replayed: true"), "{}", again.head);
+    create(r#"{"task_id":"b"}"#).is_refused(400, "invalid_argument", "another request");
+}
+
 /// The cookie is no token: it ends with the session, and opens nothing beside this dialect.
 #[test]
 fn a_browser_has_a_session() {

@@ -98,6 +98,35 @@ fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
+/// A check is told, and nothing more: what runs in an environment is not started again behind its maker's back.
+#[test]
+fn a_failing_check_is_told_and_restarts_nothing() {
+    let world = World::docker(&[]);
+    let check = json!({ "exec": ["test", "-e", "/workspace/well"], "interval_seconds": 1, "retries": 1 });
+    let made = world.made("a", json!({ "healthcheck": check }));
+    let health = |state: &str| {
+        eventually(SOON, || {
+            let found = parse(&world.ask("GET", "/v1/environments/fuse-a"));
+            expect(found["health"]["state"] == state, || found.to_string())?;
+            Ok::<_, String>(found)
+        })
+    };
+    let failing = health("failing");
+    assert!(failing["health"]["failures"].as_u64() >= Some(1), "{failing}");
+    assert!(
+        failing["health"]["message"].as_str().is_some_and(|said| said.contains("exit code 1")),
+        "{failing}"
+    );
+    exec(&world, "fuse-a", &json!({ "cmd": ["touch", "/workspace/well"] }));
+    let passing = health("passing");
+    assert!(
+        passing["health"].get("message").is_none() && passing["health"]["since"].is_string(),
+        "{passing}"
+    );
+    assert_eq!((&passing["state"], &passing["url"]), (&made["state"], &made["url"]));
+    assert_eq!(world.chassis.instance("environments/fuse-a-1").instance.restarts, 0);
+}
+
 /// The next frame: what it is, and what it holds.
 fn frame(stream: &mut impl Read) -> (u8, Vec<u8>) {
     let mut head = [0; 8];

@@ -1,5 +1,7 @@
 //! What the store keeps of environments.
 
+use std::fmt;
+
 use chassis_core::AgentKey;
 use chassis_core::environment::{Cause, State};
 use chassis_spec::AgentSpec;
@@ -26,7 +28,7 @@ pub struct Environment {
 }
 
 /// An environment that is to be.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EnvironmentNew {
     pub id: String,
     pub task_id: String,
@@ -71,4 +73,11 @@ pub struct DeadLetter {
     pub payload: String,
     pub first_seen_at: Timestamp,
     pub last_seen_at: Timestamp,
+}
+
+impl fmt::Debug for EnvironmentNew {
+    /// Never what is private.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("EnvironmentNew").field("id", &self.id).finish_non_exhaustive()
+    }
 }
