@@ -1,6 +1,6 @@
 //! The API's description in `OpenAPI` 3.1, made from the table of routes and the types on the wire.
 //!
-//! [`ROUTES`] says what there is and what each route needs, [`operations`] what it is for, and the types' own schemas
+//! [`ROUTES`] says what there is and what each route needs, `operations` what it is for, and the types' own schemas
 //! (JSON Schema 2020-12, which 3.1 takes as it is) what travels. Nothing is written twice, so that it cannot differ.
 
 mod operation;
