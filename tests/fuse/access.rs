@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use chassis_api::route::{Dialect, ROUTES};
+use chassis_core::Need;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -60,6 +62,26 @@ fn nobody_is_let_in_who_says_nothing() {
     nowhere.is_refused(404, "route_not_found", "no such route: GET /v1/nothing");
     assert_eq!(ask(&world, "GET", "/v1/version", &[], "").status, 200);
     assert_eq!(ask(&world, "DELETE", "/v1/environments", &[], "").status, 405);
+}
+
+/// As `every_route_lets_in_whom_the_table_says` of the native API: nobody without a token, and a key for another fleet nowhere.
+#[test]
+fn every_route_asks_who_it_is() {
+    let (world, token) = world();
+    let body = json!({ "name": "foreign", "role": "admin", "fleets": ["other"] }).to_string();
+    let headers = [&*format!("Authorization: Bearer {token}"), "Content-Type: application/json"];
+    let made = ask(&world, "POST", "/api/v1/api-keys", &headers, &body);
+    let made: Value = serde_json::from_str(&made.body).unwrap_or_default();
+    let foreign = format!("Authorization: Bearer {}", made["token"].as_str().expect("a key"));
+    let mut asked = 0;
+    for route in ROUTES.iter().filter(|route| route.dialect() == Dialect::Fuse && route.need != Need::Nothing)
+    {
+        let path = route.path.replace("{id}", "x").replace("{kind}", "y");
+        ask(&world, route.method, &path, &[], "").is_refused(401, "unauthorized", "credentials");
+        ask(&world, route.method, &path, &[&foreign], "").is_refused(403, "unauthorized", "key foreign");
+        asked += 1;
+    }
+    assert!(asked >= 25, "{asked}");
 }
 
 /// Whoever comes from elsewhere hears nothing else, not even what there is.
