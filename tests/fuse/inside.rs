@@ -305,3 +305,25 @@ fn environments_outlive_their_server() {
     assert_eq!(found["state"], "running");
     assert_eq!(exec(&world, "fuse-a", &json!({ "shell": "echo here" }))["stdout"], "here\n");
 }
+
+/// Each is somebody else's: no connection, also to one whose address or name is known.
+#[test]
+fn environments_do_not_reach_one_another() {
+    let world = World::docker(&[]);
+    world.made("a", json!({}));
+    world.made("b", json!({}));
+    let shell = |id: &str, line: &str| exec(&world, id, &json!({ "shell": line, "timeout_ms": 20_000 }));
+    let serve =
+        "mkdir -p /tmp/www && echo page > /tmp/www/index.html && httpd -p 8000 -h /tmp/www; hostname -i";
+    let address = shell("fuse-b", serve)["stdout"].as_str().unwrap_or_default().trim().to_owned();
+    assert!(!address.is_empty());
+    let ask = |host: &str| format!("wget -T 3 -qO - http://{host}:8000/");
+    eventually(SOON, || {
+        let own = shell("fuse-b", &ask(&address));
+        expect(own["stdout"] == "page\n", || format!("it does not serve: {own}"))
+    });
+    for host in [address.as_str(), "fuse-b", "fuse-b-1"] {
+        let other = shell("fuse-a", &ask(host));
+        assert!(other["stdout"] == "" && other["exit_code"] != 0, "{host}: {other}");
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bollard::errors::Error as DockerError;
 use bollard::models::{Network, NetworkCreateRequest, NetworkDisconnectRequest};
 use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions};
+use chassis_core::environment;
 use chassis_spec::FleetName;
 
 use super::labels::{self, Labels};
@@ -16,6 +17,7 @@ use crate::{Error, Result};
 /// Begins the names of all bridges, so that a few rules of the firewall hold for every one.
 pub(crate) const BRIDGE_PREFIX: &str = "chs-";
 const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+const BETWEEN_CONTAINERS: &str = "com.docker.network.bridge.enable_icc";
 
 /// Makes the network unless it was there when this server last looked.
 pub(crate) async fn prepare_once(daemon: &Arc<Daemon>, link: &Link) -> Result<()> {
@@ -47,7 +49,7 @@ async fn make(daemon: &Daemon, link: &Link, name: &str) -> Result<()> {
     let request = NetworkCreateRequest {
         name: name.to_owned(),
         driver: Some("bridge".to_owned()),
-        options: Some(HashMap::from([(BRIDGE_NAME.to_owned(), link.bridge(&daemon.server_id))])),
+        options: Some(options(link, &daemon.server_id)),
         labels: Some(labels::of_network(&daemon.server_id, link)),
         ..NetworkCreateRequest::default()
     };
@@ -69,6 +71,16 @@ async fn make(daemon: &Daemon, link: &Link, name: &str) -> Result<()> {
         }
         Err(error) => Err(daemon.explain(error)),
     }
+}
+
+/// What the bridge is made with. Environments are strangers to one another: the Engine refuses to make their network
+/// where the kernel cannot keep them apart (`br_netfilter`).
+fn options(link: &Link, server_id: &str) -> HashMap<String, String> {
+    let mut options = HashMap::from([(BRIDGE_NAME.to_owned(), link.bridge(server_id))]);
+    if matches!(link, Link::Fleet(fleet) if environment::is_fleet(fleet)) {
+        options.insert(BETWEEN_CONTAINERS.to_owned(), "false".to_owned());
+    }
+    options
 }
 
 /// A network whose bridge has no name of ours, which an older chassis made, is replaced once nothing runs in it.
