@@ -405,7 +405,6 @@ fn api9_improper_inventory_management() {
         "/api",
         "/api/v1",
         "/api/v2/fleets",
-        "/v1/fleets",
         "/fleets",
         "/debug",
         "/debug/pprof",
@@ -423,6 +422,8 @@ fn api9_improper_inventory_management() {
         );
         assert_eq!(chassis.ask(Some(MASTER), "GET", path, &Value::Null).status, 404, "{path}");
     }
+    // Fuse's clients are told what there is not before they are asked who they are; its routes are no secret.
+    assert_eq!(chassis.ask(None, "GET", "/v1/fleets", &Value::Null).status, 404);
     for path in ["/health", "/ready"] {
         let answer = chassis.ask(None, "GET", path, &Value::Null);
         assert!(matches!(answer.status, 200 | 503), "{path}: {}", answer.status);
@@ -432,6 +433,7 @@ fn api9_improper_inventory_management() {
         let path = route.path.replace("{number}", "1").replace("{port}", "80").replace(['{', '}'], "");
         let status = chassis.ask(None, route.method, &path, &Value::Null).status;
         assert_eq!(status == 401, !is_open, "{} {path} without a token: {status}", route.method);
-        assert!(is_open || route.path.starts_with("/api/v1/") || route.path == "/metrics", "{}", route.path);
+        let is_named = ["/api/v1/", "/v1/", "/metrics"].iter().any(|known| route.path.starts_with(known));
+        assert!(is_open || is_named, "{}", route.path);
     }
 }
