@@ -4,6 +4,7 @@
 //!
 //! Every `failpoint("…")` in the server's source is hit, or the test fails.
 
+mod environments;
 mod scenario;
 mod world;
 
@@ -62,6 +63,7 @@ fn killed_at_every_step() {
             run(World::new("second", &hits).without_waiting(), |point| Some(Moment::Point(point, 2)));
         });
         scope.spawn(|| run_by_chance(World::new("chance", &hits)));
+        scope.spawn(|| environments::killed_at_every_step(&hits));
     });
     let hits = hits.into_inner().expect("no thread has panicked");
     let kills: u32 = hits.iter().filter(|(point, _)| *point != AT_REST).map(|(_, count)| count).sum();
