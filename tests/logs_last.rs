@@ -75,8 +75,10 @@ fn output_outlives_its_container() {
     let stay = "exec sleep 99999";
     ground.deploy("a", &format!("echo one; echo oops >&2; {stay}"), "replicas: 2");
     ground.until_it_said("a-1", "oops");
+    ground.until_it_said("a-2", "oops");
     ground.deploy("a", &format!("echo two; {stay}"), "replicas: 2");
     ground.until_it_said("a-1", "two");
+    ground.until_it_said("a-2", "two");
     assert_eq!(ground.logs("a-1", &[]), "two\n");
     let previous = ground.chassis.ok(&["logs", &ground.name("a-1"), "--previous"]);
     assert_eq!((previous.stdout.as_str(), previous.stderr.as_str()), ("one\n", "oops\n"));

@@ -209,6 +209,14 @@ fn stop_start_restart(chassis: &Chassis) {
     assert_eq!(running(chassis), [1, 2, 3, 4, 5]);
 }
 
+/// Waits for what an agent prints at its start: it runs before it has.
+fn until_it_says(chassis: &Chassis, number: u32, words: &str) {
+    eventually(SOON, || {
+        let said = chassis.ok(&["logs", &format!("data-collector-{number}")]).stdout;
+        expect(said.contains(words), || format!("number {number} has not said `{words}`: {said}"))
+    });
+}
+
 fn delete_and_find_again(chassis: &Chassis) {
     let directory = chassis.data_dir().join("collector/data-collector-5");
     chassis.ok(&["delete", "agent", "data-collector-5"]).shows(&["its data is kept"]);
@@ -216,7 +224,7 @@ fn delete_and_find_again(chassis: &Chassis) {
     let kept = readings(chassis, 5);
     assert!(kept > 0, "the data went with the instance");
     chassis.ok(&["scale", "fleet", "collector", "5"]);
-    chassis.ok(&["logs", "data-collector-5"]).shows(&[&format!("found {kept} readings from before")]);
+    until_it_says(chassis, 5, &format!("found {kept} readings from before"));
 
     // The lowest free numbers are filled.
     chassis.ok(&["delete", "agent", "data-collector-2", "--cleanup"]);
@@ -224,7 +232,7 @@ fn delete_and_find_again(chassis: &Chassis) {
     assert_eq!(running(chassis), [1, 3, 4, 5]);
     chassis.ok(&["scale", "fleet", "collector", "5"]);
     assert_eq!(running(chassis), [1, 2, 3, 4, 5]);
-    chassis.ok(&["logs", "data-collector-2"]).shows(&["found 0 readings from before"]);
+    until_it_says(chassis, 2, "found 0 readings from before");
     chassis.ok(&["scale", "agent", "data-collector", "1"]);
     assert_eq!(containers(chassis), names(&[1]));
     assert!(directory.join("data/readings.csv").exists(), "scaling down keeps the data");

@@ -27,8 +27,17 @@ impl Ground {
              volumes: [{{name: data, mountPath: /data}}]\n"
         );
         chassis.deploy(&yaml).exits(0);
-        chassis.ok(&["stop", &format!("{fleet}/a-3")]);
-        Ground { chassis, fleet, dockerd }
+        let ground = Ground { chassis, fleet, dockerd };
+        eventually(SOON, || {
+            let runs: Vec<usize> = (1..=REPLICAS).map(|number| ground.runs(number)).collect();
+            expect(runs.iter().all(|runs| *runs == 1), || format!("not all have noted their run: {runs:?}"))
+        });
+        ground.chassis.ok(&["stop", &format!("{}/a-3", ground.fleet)]);
+        ground
+    }
+
+    fn runs(&self, number: u32) -> usize {
+        self.chassis.read(&self.fleet, &format!("a-{number}"), "data/runs").lines().count()
     }
 
     fn until_nobody_knows(&self) {
@@ -49,8 +58,7 @@ impl Ground {
     fn until_healed(&self, runs: usize) {
         eventually(SOON, || {
             for number in 1..=REPLICAS {
-                let noted =
-                    self.chassis.read(&self.fleet, &format!("a-{number}"), "data/runs").lines().count();
+                let noted = self.runs(number);
                 let (wanted, phase) = if number == 3 { (1, Phase::Stopped) } else { (runs, Phase::Running) };
                 let found = self.chassis.instance(&format!("{}/a-{number}", self.fleet)).instance;
                 expect(found.phase == phase && noted == wanted, || {
@@ -116,7 +124,10 @@ fn it_is_killed_while_it_starts_a_container() {
             format!("{inits:?} run, and Docker had forgotten {forgotten:?}")
         })
     });
-    assert_eq!(ground.chassis.read(&ground.fleet, "a-1", "data/runs").lines().count(), 2);
+    eventually(SOON, || {
+        let runs = ground.runs(1);
+        expect(runs == 2, || format!("it has run {runs} times"))
+    });
 }
 
 #[test]

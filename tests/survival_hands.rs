@@ -32,10 +32,14 @@ impl Ground {
         let fleet = chassis.fleet("hands");
         let image = Image::busybox().build();
         chassis.ok(&["create", "fleet", &fleet]);
+        let ground = Ground { chassis, fleet, image };
         if replicas > 0 {
-            chassis.deploy(&agent(&fleet, &image, replicas)).exits(0);
+            ground.chassis.deploy(&agent(&ground.fleet, &ground.image, replicas)).exits(0);
         }
-        Ground { chassis, fleet, image }
+        for number in 1..=replicas {
+            ground.until_it_has_run(number, 1);
+        }
+        ground
     }
 
     fn docker(&self) -> &Docker {
@@ -58,6 +62,14 @@ impl Ground {
             expect(up && noted > runs, || format!("number {number} is not back; {noted} runs, up: {up}"))
         });
         self.chassis.until(&self.instance(number), Phase::Running);
+    }
+
+    /// An instance runs before its first command has: what that writes is to be waited for.
+    fn until_it_has_run(&self, number: u32, runs: usize) {
+        eventually(SOON, || {
+            let noted = self.runs(number);
+            expect(noted == runs, || format!("number {number} has run {noted} times, not {runs}"))
+        });
     }
 
     fn runs(&self, number: u32) -> usize {
@@ -103,7 +115,7 @@ fn a_stopped_instance_stays_stopped() {
     ground.docker().remove(&ground.container(1));
     ground.chassis.until(&ground.instance(1), Phase::Stopped);
     ground.chassis.ok(&["start", &ground.instance(1)]);
-    assert_eq!(ground.runs(1), 2);
+    ground.until_it_has_run(1, 2);
 }
 
 #[test]
