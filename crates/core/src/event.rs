@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::environment::Told;
 use crate::instance::{Exit, Reason};
+use crate::node::NodeName;
 
 /// One line of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,7 +17,9 @@ pub struct Event {
     /// Grows by one with each event; a reader resumes after the last id that it saw.
     pub id: u64,
     pub time: Timestamp,
-    pub fleet: FleetName,
+    /// None for what happened to a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,6 +132,55 @@ pub enum EventKind {
     },
     /// An environment has a new token, and the one before is refused.
     TokenRotated,
+    /// An instance has a place, for the first time or another one.
+    InstancePlaced {
+        node: NodeName,
+    },
+    /// A machine runs instances from now on, or is asked in another way.
+    NodeRegistered {
+        node: NodeName,
+        url: String,
+    },
+    /// It keeps what it has and gets nothing new.
+    NodeCordoned {
+        node: NodeName,
+    },
+    /// What it has is to go elsewhere.
+    NodeDraining {
+        node: NodeName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Timestamp>,
+    },
+    /// It takes instances again.
+    NodeOpened {
+        node: NodeName,
+    },
+    /// It has been silent for so long that what may move is placed elsewhere.
+    NodeDown {
+        node: NodeName,
+    },
+    NodeUp {
+        node: NodeName,
+    },
+    NodeRemoved {
+        node: NodeName,
+    },
+}
+
+impl EventKind {
+    /// The node that it happened to.
+    pub fn node(&self) -> Option<&NodeName> {
+        match self {
+            EventKind::NodeRegistered { node, .. }
+            | EventKind::NodeCordoned { node }
+            | EventKind::NodeDraining { node, .. }
+            | EventKind::NodeOpened { node }
+            | EventKind::NodeDown { node }
+            | EventKind::NodeUp { node }
+            | EventKind::NodeRemoved { node } => Some(node),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for EventKind {
@@ -205,6 +257,24 @@ impl fmt::Display for EventKind {
                 write!(formatter, "environment {id} {}: {error}", state.word())
             }
             EventKind::TokenRotated => write!(formatter, "token rotated"),
+            EventKind::InstancePlaced { node } => write!(formatter, "placed on node {node}"),
+            EventKind::NodeRegistered { url, .. } => write!(formatter, "node registered, at {url}"),
+            EventKind::NodeCordoned { .. } => write!(formatter, "node cordoned: it gets nothing new"),
+            EventKind::NodeDraining { deadline: None, .. } => {
+                write!(formatter, "node draining: what it has goes elsewhere where it can")
+            }
+            EventKind::NodeDraining { deadline: Some(deadline), .. } => {
+                write!(formatter, "node draining: what it has goes elsewhere, all of it by {deadline:.0}")
+            }
+            EventKind::NodeOpened { .. } => write!(formatter, "node open: it takes instances again"),
+            EventKind::NodeDown { .. } => {
+                write!(
+                    formatter,
+                    "node down: it was silent for so long that what may move is placed elsewhere"
+                )
+            }
+            EventKind::NodeUp { .. } => write!(formatter, "node back"),
+            EventKind::NodeRemoved { .. } => write!(formatter, "node removed"),
         }
     }
 }

@@ -89,7 +89,7 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
             seen = changes.recv() => {
                 let mut take = |seen| match seen {
                     Ok(Seen::Agents(keys)) => agents.extend(keys),
-                    Ok(Seen::Anything) | Err(RecvError::Lagged(_)) => everything = true,
+                    Ok(Seen::Nodes | Seen::Anything) | Err(RecvError::Lagged(_)) => everything = true,
                     Err(RecvError::Closed) => {}
                 };
                 if matches!(seen, Err(RecvError::Closed)) {
@@ -173,7 +173,7 @@ async fn secrets_notice(shared: &Shared, after: u64) {
     let Ok(events) = shared.store.event_list(&filter).await else { return };
     let written = |kind: &EventKind| matches!(kind, EventKind::SecretWritten { .. });
     let fleets: HashSet<FleetName> =
-        events.into_iter().filter(|event| written(&event.kind)).map(|event| event.fleet).collect();
+        events.into_iter().filter(|event| written(&event.kind)).filter_map(|event| event.fleet).collect();
     for agent in shared.agents().iter().filter(|agent| fleets.contains(&agent.key().fleet)) {
         agent.state().unblock(Timestamp::now());
         agent.wake();

@@ -22,7 +22,7 @@ pub(crate) enum Owner {
 /// Looks whether the instances run on this server's node, as far as is known. To be asked while the runtime answers.
 pub(crate) async fn owner(shared: &Shared) -> Result<Owner, String> {
     let node = identity(shared).await?;
-    let kept = shared.store.node_get().await.map_err(|error| chain(&error))?;
+    let kept = shared.store.node_claimed().await.map_err(|error| chain(&error))?;
     Ok(kept.filter(|kept| *kept != node && !shared.claim_node).map_or(Owner::Us, |kept| other(&kept, &node)))
 }
 

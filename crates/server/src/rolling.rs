@@ -151,6 +151,8 @@ impl AgentState {
             memory: Memory::default(),
             version: 0,
             created_at: now,
+            placed: None,
+            home: None,
         };
         self.slots.insert(number, Slot::new(row));
     }

@@ -8,6 +8,8 @@ use chassis_spec::AgentSpec;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
+use crate::node::Placed;
+
 /// An environment as it is kept; its secrets aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
@@ -33,6 +35,8 @@ pub struct EnvironmentNew {
     pub id: String,
     pub task_id: String,
     pub node: String,
+    /// The place of its instance; none if it waits for one, and in a chassis that is alone.
+    pub placed: Option<Placed>,
     pub request: String,
     /// Its token, secrets and files; kept encrypted.
     pub private: Zeroizing<Vec<u8>>,

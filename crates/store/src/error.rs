@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis_core::environment::State;
-use chassis_core::{AgentKey, InstanceKey};
+use chassis_core::{AgentKey, InstanceKey, NodeName};
 use chassis_spec::{AgentName, ApiKeyName, FleetName, SecretName, SecretRef};
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -89,6 +89,22 @@ pub enum Error {
         "the secrets of environment `{0}` cannot be decrypted: its record was altered or damaged; destroy it"
     )]
     EnvironmentDamaged(String),
+    #[error("there is no node `{0}`; `chassis node list` shows those that there are")]
+    NodeNotFound(NodeName),
+    #[error(
+        "node `{0}` is the server's own: it comes and goes with the server; choose another name for another machine"
+    )]
+    NodeIsOwn(NodeName),
+    #[error(
+        "{url} is node `{node}` already; a machine is one node: register it by that name, or remove that one first"
+    )]
+    NodeUrlTaken { url: String, node: String },
+    #[error(
+        "node `{node}` still has {count} instances or their data; `chassis node drain {node}` sends elsewhere what can go"
+    )]
+    NodeInUse { node: NodeName, count: u64 },
+    #[error("the token of node `{0}` cannot be decrypted: its record was altered or damaged; join it again")]
+    NodeDamaged(NodeName),
     #[error("there is no dead letter `{kind}` of `{entity}`")]
     DeadLetterNotFound { kind: String, entity: String },
     #[error("a secret cannot be empty")]
@@ -231,6 +247,11 @@ impl Error {
             Error::EnvironmentExists(_) => ("environment_exists", Conflict),
             Error::EnvironmentNotRunning { .. } => ("environment_not_running", Conflict),
             Error::EnvironmentDamaged(_) => ("environment_damaged", Internal),
+            Error::NodeNotFound(_) => ("node_not_found", NotFound),
+            Error::NodeIsOwn(_) => ("node_is_own", Conflict),
+            Error::NodeUrlTaken { .. } => ("node_url_taken", Conflict),
+            Error::NodeInUse { .. } => ("node_in_use", Conflict),
+            Error::NodeDamaged(_) => ("node_damaged", Internal),
             Error::DeadLetterNotFound { .. } => ("dead_letter_not_found", NotFound),
             Error::SecretEmpty => ("secret_empty", Invalid),
             Error::SecretTooLarge(_) => ("secret_too_large", Invalid),

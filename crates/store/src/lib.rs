@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod file;
 mod keyed;
+mod node;
 mod postgres;
 mod sql;
 mod sqlite;
@@ -24,6 +25,7 @@ pub use copy::{Copied, copy_to_postgres};
 pub use environment::{DeadLetter, Environment, EnvironmentEnd, EnvironmentFilter, EnvironmentNew};
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use keyed::{KeptAnswer, KeptRequest, KeyedRequest, inherit_keyed};
+pub use node::{NodeRecord, NodeRegistration, Placed, PlacementUpdate};
 pub use postgres::{PostgresOptions, migrate_postgres};
 pub use sql::SqlStore;
 pub use sql::audit_log::hash as audit_hash;
@@ -36,7 +38,9 @@ pub use types::{
 };
 
 use async_trait::async_trait;
-use chassis_core::{AgentKey, AuditEntry, Event, EventKind, ExitRecord, InstanceKey, Pin, Rollout};
+use chassis_core::{
+    AgentKey, AuditEntry, Duty, Event, EventKind, ExitRecord, InstanceKey, NodeName, NodeSpec, Pin, Rollout,
+};
 use chassis_spec::{ApiKeyName, FleetName, ImageName, Labels, SecretName};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
@@ -76,13 +80,37 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     fn commit_observe(&self, observer: CommitObserver);
     /// The servers that have the database open, this one among them; none where it serves one server only.
     async fn server_list(&self) -> Result<Vec<Server>>;
-    /// On which node the instances run, in the servers' own words; none before one has acted.
-    async fn node_get(&self) -> Result<Option<String>>;
-    /// Keeps on which node the instances run. Unless `replace`, what was kept first stays; returns what is kept.
+    /// On which machine the instances of the own node run, in the servers' own words; none before one has acted.
+    async fn node_claimed(&self) -> Result<Option<String>>;
+    /// Keeps on which machine the instances run. Unless `replace`, what was kept first stays; returns what is kept.
     async fn node_claim(&self, term: Term, node: &str, replace: bool) -> Result<String>;
-    /// Whether new environments are put on it.
+    /// Whether nothing new is put on the own node, in a chassis that is alone; see [`Store::node_list`].
     async fn node_is_cordoned(&self) -> Result<bool>;
     async fn node_cordon(&self, cordoned: bool) -> Result<()>;
+
+    /// The nodes by name. None as long as no other than the server's own was ever registered: then the chassis is alone,
+    /// and all instances are on the own node.
+    async fn node_list(&self) -> Result<Vec<NodeRecord>>;
+    async fn node_get(&self, name: &NodeName) -> Result<NodeRecord>;
+    /// Keeps a node, or how it is asked from now on: its duty and its instances stay. With the first one the server's own,
+    /// `own`, is kept too, and has every instance that there is. Fails with [`Error::NodeIsOwn`] and
+    /// [`Error::NodeUrlTaken`].
+    async fn node_register(
+        &self,
+        new: NodeRegistration,
+        own: &NodeSpec,
+        expected: Option<u64>,
+    ) -> Result<NodeRecord>;
+    /// What the node lets this chassis in for; the own one has none.
+    async fn node_token(&self, name: &NodeName) -> Result<Zeroizing<String>>;
+    /// Keeps what people want of a node.
+    async fn node_assign(&self, name: &NodeName, duty: Duty, expected: Option<u64>) -> Result<NodeRecord>;
+    /// Forgets a node. Fails with [`Error::NodeInUse`] if an instance is there, or has its data there.
+    async fn node_remove(&self, name: &NodeName, expected: Option<u64>) -> Result<()>;
+    /// Keeps whether a node is down. One that is gone is passed over.
+    async fn node_note(&self, term: Term, name: &NodeName, is_down: bool) -> Result<()>;
+    /// Keeps where instances are. Those that are gone are passed over.
+    async fn placements_record(&self, term: Term, updates: Vec<PlacementUpdate>) -> Result<()>;
 
     /// Makes an empty fleet. Fails with [`Error::FleetExists`].
     async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet>;

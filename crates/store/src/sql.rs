@@ -9,6 +9,7 @@ mod agent;
 mod api_key;
 mod apply;
 pub(crate) mod audit_log;
+mod claim;
 pub(crate) mod column;
 pub(crate) mod connection;
 mod dead_letter;
@@ -20,6 +21,7 @@ mod instance;
 pub(crate) mod key;
 mod keyed;
 mod node;
+mod place;
 mod revision;
 mod secret;
 pub(crate) mod worker;
@@ -28,7 +30,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use chassis_core::{AgentKey, AuditEntry, Event, EventKind, ExitRecord, InstanceKey, Pin, Rollout};
+use chassis_core::{
+    AgentKey, AuditEntry, Duty, Event, EventKind, ExitRecord, InstanceKey, NodeName, NodeSpec, Pin, Rollout,
+};
 use chassis_spec::{ApiKeyName, FleetName, ImageName, Labels, SecretName};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
@@ -39,6 +43,7 @@ use crate::access::{ApiKey, ApiKeyUse, AuditChain, AuditFilter, AuditRow};
 use crate::environment::{DeadLetter, Environment, EnvironmentEnd, EnvironmentFilter, EnvironmentNew};
 use crate::error::{Error, Result};
 use crate::keyed::{KeptAnswer, KeptRequest};
+use crate::node::{NodeRecord, NodeRegistration, PlacementUpdate};
 use crate::types::{
     AgentOutcome, AgentRecord, Applied, Apply, CommitObserver, EventFilter, Fleet, InstanceChange,
     InstanceUpdate, Lease, Revision, Scope, SecretInfo, Seen, Server, Term,
@@ -66,7 +71,7 @@ pub(crate) trait Peers: Send + Sync {
     async fn resign(&self);
     fn changes(&self) -> broadcast::Receiver<Seen>;
     fn unavailable_since(&self) -> Option<Timestamp>;
-    /// Lists the servers that are there, as [`node::servers`] understands it; none where there is only one.
+    /// Lists the servers that are there, as [`claim::servers`] understands it; none where there is only one.
     fn servers_sql(&self) -> Option<&'static str>;
 }
 
@@ -131,24 +136,67 @@ impl Store for SqlStore {
 
     async fn server_list(&self) -> Result<Vec<Server>> {
         let Some(sql) = self.peers.servers_sql() else { return Ok(Vec::new()) };
-        self.reader.read(move |connection| node::servers(connection, sql)).await
+        self.reader.read(move |connection| claim::servers(connection, sql)).await
     }
 
-    async fn node_get(&self) -> Result<Option<String>> {
-        self.reader.read(node::get).await
+    async fn node_claimed(&self) -> Result<Option<String>> {
+        self.reader.read(claim::get).await
     }
 
     async fn node_claim(&self, term: Term, node: &str, replace: bool) -> Result<String> {
         let node = node.to_owned();
-        self.writer.act(term, move |change| node::claim(change, &node, replace)).await
+        self.writer.act(term, move |change| claim::claim(change, &node, replace)).await
     }
 
     async fn node_is_cordoned(&self) -> Result<bool> {
-        self.reader.read(node::is_cordoned).await
+        self.reader.read(claim::is_cordoned).await
     }
 
     async fn node_cordon(&self, cordoned: bool) -> Result<()> {
-        self.writer.write(move |change| node::cordon(change, cordoned)).await
+        self.writer.write(move |change| claim::cordon(change, cordoned)).await
+    }
+
+    async fn node_list(&self) -> Result<Vec<NodeRecord>> {
+        self.reader.read(node::list).await
+    }
+
+    async fn node_get(&self, name: &NodeName) -> Result<NodeRecord> {
+        let name = name.clone();
+        self.reader.read(move |connection| node::get(connection, &name)).await
+    }
+
+    async fn node_register(
+        &self,
+        new: NodeRegistration,
+        own: &NodeSpec,
+        expected: Option<u64>,
+    ) -> Result<NodeRecord> {
+        let own = own.clone();
+        self.writer.write(move |change| node::register(change, new, &own, expected)).await
+    }
+
+    async fn node_token(&self, name: &NodeName) -> Result<Zeroizing<String>> {
+        let name = name.clone();
+        self.writer.write(move |change| node::token(change, &name)).await
+    }
+
+    async fn node_assign(&self, name: &NodeName, duty: Duty, expected: Option<u64>) -> Result<NodeRecord> {
+        let name = name.clone();
+        self.writer.write(move |change| node::assign(change, &name, duty, expected)).await
+    }
+
+    async fn node_remove(&self, name: &NodeName, expected: Option<u64>) -> Result<()> {
+        let name = name.clone();
+        self.writer.write(move |change| node::remove(change, &name, expected)).await
+    }
+
+    async fn node_note(&self, term: Term, name: &NodeName, is_down: bool) -> Result<()> {
+        let name = name.clone();
+        self.writer.act(term, move |change| node::note(change, &name, is_down)).await
+    }
+
+    async fn placements_record(&self, term: Term, updates: Vec<PlacementUpdate>) -> Result<()> {
+        self.writer.act(term, move |change| place::record(change, updates)).await
     }
 
     async fn fleet_create(&self, name: &FleetName, labels: &Labels) -> Result<Fleet> {

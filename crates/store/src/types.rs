@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis_core::{AgentKey, Desired, EventKind, ExitRecord, InstanceKey, Memory, Pin, Rollout};
+use chassis_core::{AgentKey, Desired, EventKind, ExitRecord, InstanceKey, Memory, NodeName, Pin, Rollout};
 use chassis_spec::{AgentName, AgentSpec, FleetName, Labels, SecretName};
 use jiff::Timestamp;
+
+use crate::node::Placed;
 
 /// A named group of agents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +79,10 @@ pub struct InstanceRecord {
     pub memory: Memory,
     pub version: u64,
     pub created_at: Timestamp,
+    /// None while it waits for a place; in a chassis that is alone always, where it means the server's own node.
+    pub placed: Option<Placed>,
+    /// The node that has the data of its volumes, once there is some; none in a chassis that is alone.
+    pub home: Option<NodeName>,
 }
 
 /// An agent with its instances, by number.
@@ -231,6 +237,8 @@ pub struct Server {
 pub enum Seen {
     /// These agents, their instances or revisions; also agents that are no more.
     Agents(Vec<AgentKey>),
+    /// The nodes: which there are, or what is wanted of them.
+    Nodes,
     /// Perhaps everything: notices were lost, or there were too many.
     Anything,
 }

@@ -108,9 +108,12 @@ pub(super) fn time(event: &Event) -> String {
 }
 
 fn subject(event: &Event) -> String {
+    let Some(fleet) = &event.fleet else {
+        return event.kind.node().map(|node| format!("node {node}")).unwrap_or_default();
+    };
     match (&event.agent, event.number) {
-        (Some(agent), Some(number)) => format!("{}/{agent}-{number}", event.fleet),
-        (Some(agent), None) => format!("{}/{agent}", event.fleet),
-        (None, _) => event.fleet.to_string(),
+        (Some(agent), Some(number)) => format!("{fleet}/{agent}-{number}"),
+        (Some(agent), None) => format!("{fleet}/{agent}"),
+        (None, _) => fleet.to_string(),
     }
 }

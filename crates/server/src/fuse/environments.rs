@@ -62,6 +62,7 @@ pub(super) async fn create(
     }
     private.token.clone_from(&*generate_token().map_err(no_randomness)?);
     let new = EnvironmentNew {
+        placed: None,
         id: format!("{}{task_id}", shared.environment_prefix),
         task_id,
         node: shared.node.clone(),

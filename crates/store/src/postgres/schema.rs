@@ -13,6 +13,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0004_access.sql"),
     include_str!("../../migrations/postgres/0005_keyed.sql"),
     include_str!("../../migrations/postgres/0006_environments.sql"),
+    include_str!("../../migrations/postgres/0007_nodes.sql"),
 ];
 
 /// Refuses what is not ours or newer, and makes what is missing. Servers that start together wait for each other.

@@ -176,7 +176,7 @@ impl Session for PostgresSession {
     }
 
     fn scrub(&mut self) -> Outcome<()> {
-        self.connect()?.batch("VACUUM secrets")
+        self.connect()?.batch("VACUUM secrets, environments, nodes")
     }
 }
 

@@ -108,10 +108,10 @@ impl Shared {
         self.newest.send_if_modified(|known| std::mem::replace(known, id.max(*known)) < id);
     }
 
-    /// What to tell other servers: who we are, the newest event, and the agents that changed, or `*` if those are more
-    /// than `most` bytes. None if there is nothing to tell.
+    /// What to tell other servers: who we are, the newest event, `@` if the nodes changed, and the agents that did, or `*`
+    /// if those are more than `most` bytes. None if there is nothing to tell.
     pub(super) fn notice(&self, news: &News, most: usize) -> Option<String> {
-        if news.newest.is_none() && news.agents.is_empty() {
+        if news.newest.is_none() && news.agents.is_empty() && !news.nodes {
             return None;
         }
         let newest = news.newest.unwrap_or(0);
@@ -119,7 +119,8 @@ impl Shared {
             news.agents.iter().map(|key| format!("{}/{}", key.fleet, key.agent)).collect();
         let agents = agents.join(" ");
         let agents = if agents.len() > most { "*" } else { &agents };
-        Some(format!("{} {newest} {agents}", self.owner).trim_end().to_owned())
+        let nodes = if news.nodes { "@ " } else { "" };
+        Some(format!("{} {newest} {nodes}{agents}", self.owner).trim_end().to_owned())
     }
 
     /// Takes another server's notice.
@@ -130,6 +131,10 @@ impl Shared {
         }
         if let Some(newest) = words.next().and_then(|word| word.parse().ok()) {
             self.raise_newest(newest);
+        }
+        let mut words = words.peekable();
+        if words.next_if_eq(&"@").is_some() {
+            self.tell(Seen::Nodes);
         }
         let keys: Option<Vec<_>> = words.map(agent).collect();
         match keys {

@@ -10,7 +10,7 @@ use chassis_spec::{AgentName, AgentSpec, FleetName};
 use super::column::{Json, Name, Numbers, Time};
 use super::connection::{Connection, Outcome, Row, params};
 use super::worker::Change;
-use super::{environment, fleet, instance, revision};
+use super::{environment, fleet, instance, place, revision};
 use crate::MAX_INSTANCES;
 use crate::error::{Error, Result};
 use crate::types::{Agent, AgentRecord, InstanceRecord};
@@ -156,7 +156,8 @@ pub(crate) fn delete(
 
 pub(crate) fn forget(change: &Change<'_>, key: &AgentKey) -> Result<()> {
     let what = || format!("agent `{key}`");
-    if !get(change.connection, key)?.deleting {
+    let agent = get(change.connection, key)?;
+    if !agent.deleting {
         return Err(Error::NotDeleting(what()));
     }
     if !instance::list(change.connection, key)?.is_empty() {
@@ -164,6 +165,9 @@ pub(crate) fn forget(change: &Change<'_>, key: &AgentKey) -> Result<()> {
     }
     let sql = "DELETE FROM agents WHERE fleet = ?1 AND name = ?2";
     change.connection.send(sql, params![key.fleet.as_str(), key.agent.as_str()])?;
+    if agent.cleanup {
+        place::agent_data_gone(change, key)?;
+    }
     change.agent_event(key, EventKind::AgentDeleted)?;
     environment::agent_forgotten(change, key)
 }

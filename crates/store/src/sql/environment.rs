@@ -9,7 +9,7 @@ use super::column::{Name, Time};
 use super::connection::{Connection, Outcome, Row, ToColumn, params};
 use super::key::Key;
 use super::worker::Change;
-use super::{agent, dead_letter, fleet, instance};
+use super::{agent, dead_letter, fleet, instance, place};
 use crate::environment::{Environment, EnvironmentEnd, EnvironmentFilter, EnvironmentNew};
 use crate::error::{Error, Result};
 use crate::types::{InstanceChange, Scope};
@@ -58,6 +58,7 @@ pub(crate) fn create(change: &mut Change<'_>, new: EnvironmentNew) -> Result<Env
         ],
     )?;
     tell(change, &key, &new.id, Told::Provisioning, None)?;
+    place::write(change, &key.instance(environment::NUMBER), None, new.placed.as_ref())?;
     get(connection, &new.id)
 }
 

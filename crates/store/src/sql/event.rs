@@ -15,33 +15,43 @@ const KEPT: u64 = 100_000;
 /// How many more there may be before the oldest are taken away.
 const PRUNED_AT_ONCE: u64 = 1_000;
 
+/// What stands in the column of the fleet, where there is none.
+const NO_FLEET: &str = "";
+
 impl Change<'_> {
     pub(crate) fn fleet_event(&self, fleet: &FleetName, kind: EventKind) -> Result<()> {
-        self.event(fleet, None, None, kind)
+        self.event(Some(fleet), None, None, kind)
     }
 
     pub(crate) fn agent_event(&self, key: &AgentKey, kind: EventKind) -> Result<()> {
-        self.event(&key.fleet, Some(&key.agent), None, kind)
+        self.event(Some(&key.fleet), Some(&key.agent), None, kind)
     }
 
     pub(crate) fn instance_event(&self, key: &InstanceKey, kind: EventKind) -> Result<()> {
-        self.event(&key.fleet, Some(&key.agent), Some(key.number), kind)
+        self.event(Some(&key.fleet), Some(&key.agent), Some(key.number), kind)
+    }
+
+    /// Of no fleet.
+    pub(crate) fn node_event(&self, kind: EventKind) -> Result<()> {
+        self.nodes_touch();
+        self.event(None, None, None, kind)
     }
 
     fn event(
         &self,
-        fleet: &FleetName,
+        fleet: Option<&FleetName>,
         agent: Option<&AgentName>,
         number: Option<u32>,
         kind: EventKind,
     ) -> Result<()> {
         let sql = "INSERT INTO events (id, time, fleet, agent, number, kind) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        if let Some(agent) = agent {
+        if let Some((fleet, agent)) = fleet.zip(agent) {
             self.touch(fleet, agent);
         }
+        let fleet = fleet.map_or(NO_FLEET, FleetName::as_str);
         let agent = agent.map(AgentName::as_str);
         let id = self.event_id()?;
-        let parameters = params![id, Time(self.now), fleet.as_str(), agent, number, Json(kind)];
+        let parameters = params![id, Time(self.now), fleet, agent, number, Json(kind)];
         self.connection.send(sql, parameters)?;
         if id % PRUNED_AT_ONCE == 0 {
             let last = id.saturating_sub(KEPT);
@@ -107,10 +117,11 @@ pub(crate) fn list(connection: &dyn Connection, filter: &EventFilter) -> Result<
 }
 
 fn from_row(row: &Row<'_>) -> Outcome<Event> {
+    let fleet: String = row.get(2)?;
     Ok(Event {
         id: row.get(0)?,
         time: row.get::<Time>(1)?.0,
-        fleet: row.get::<Name<_>>(2)?.0,
+        fleet: if fleet == NO_FLEET { None } else { Some(row.get::<Name<_>>(2)?.0) },
         agent: row.get::<Option<Name<_>>>(3)?.map(|name| name.0),
         number: row.get(4)?,
         kind: row.get::<Json<_>>(5)?.0,

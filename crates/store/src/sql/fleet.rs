@@ -6,7 +6,7 @@ use chassis_spec::{AgentName, FleetName, Labels};
 use super::column::{Json, Name, Time};
 use super::connection::{Connection, Outcome, Row, params};
 use super::worker::Change;
-use super::{agent, api_key};
+use super::{agent, api_key, place};
 use crate::error::{Error, Result};
 use crate::types::Fleet;
 
@@ -70,13 +70,17 @@ pub(crate) fn delete(
 
 pub(crate) fn forget(change: &Change<'_>, name: &FleetName) -> Result<()> {
     let what = || format!("fleet `{name}`");
-    if !get(change.connection, name)?.deleting {
+    let fleet = get(change.connection, name)?;
+    if !fleet.deleting {
         return Err(Error::NotDeleting(what()));
     }
     if !agent::names(change.connection, name)?.is_empty() {
         return Err(Error::NotEmpty { what: what(), holds: "agents" });
     }
     change.connection.send("DELETE FROM fleets WHERE name = ?1", params![name.as_str()])?;
+    if fleet.cleanup {
+        place::fleet_data_gone(change, name)?;
+    }
     api_key::fleet_gone(change, name)?;
     change.fleet_event(name, EventKind::FleetDeleted)
 }

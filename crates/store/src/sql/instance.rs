@@ -6,15 +6,16 @@ use chassis_core::{AgentKey, Desired, EventKind, InstanceKey, Memory, Wanted};
 use super::column::{Json, Time, WantedColumn};
 use super::connection::{Connection, Outcome, Row, params};
 use super::worker::Change;
-use super::{agent, exit, fleet};
+use super::{agent, exit, fleet, place};
 use crate::error::{Error, Result};
 use crate::types::{AgentRecord, InstanceChange, InstanceRecord, InstanceUpdate, Scope};
 
-const SELECT: &str = "SELECT number, wanted, started_after, memory, version, created_at FROM instances";
+/// Of [`from_row`].
+const COLUMNS: &str = "number, wanted, started_after, memory, version, created_at";
 
 /// All instances of an agent by number, those that are to go among them.
 pub(crate) fn list(connection: &dyn Connection, key: &AgentKey) -> Result<Vec<InstanceRecord>> {
-    let sql = format!("{SELECT} WHERE fleet = ?1 AND agent = ?2 ORDER BY number");
+    let sql = select("WHERE fleet = ?1 AND agent = ?2 ORDER BY number");
     Ok(connection.list(&sql, params![key.fleet.as_str(), key.agent.as_str()], from_row)?)
 }
 
@@ -27,10 +28,17 @@ pub(crate) fn count(connection: &dyn Connection, key: &AgentKey) -> Result<u32> 
 }
 
 fn get(connection: &dyn Connection, key: &InstanceKey) -> Result<InstanceRecord> {
-    let sql = format!("{SELECT} WHERE fleet = ?1 AND agent = ?2 AND number = ?3");
+    find(connection, key)?.ok_or_else(|| Error::InstanceNotFound(key.clone()))
+}
+
+pub(super) fn find(connection: &dyn Connection, key: &InstanceKey) -> Result<Option<InstanceRecord>> {
+    let sql = select("WHERE fleet = ?1 AND agent = ?2 AND number = ?3");
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number];
-    let record = connection.find(&sql, parameters, from_row)?;
-    record.ok_or_else(|| Error::InstanceNotFound(key.clone()))
+    Ok(connection.find(&sql, parameters, from_row)?)
+}
+
+fn select(which: &str) -> String {
+    format!("SELECT {COLUMNS}, {} FROM instances {which}", place::COLUMNS)
 }
 
 /// A new instance that should run.
@@ -236,6 +244,9 @@ pub(crate) fn forget(change: &Change<'_>, key: &InstanceKey, cleanup: bool) -> R
     let sql = "DELETE FROM instances WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number];
     change.connection.send(sql, parameters)?;
+    if cleanup {
+        place::data_gone(change, key)?;
+    }
     change.instance_event(key, EventKind::Deleted { cleanup })
 }
 
@@ -249,5 +260,7 @@ fn from_row(row: &Row<'_>) -> Outcome<InstanceRecord> {
         memory: row.get::<Json<_>>(3)?.0,
         version: row.get(4)?,
         created_at: row.get::<Time>(5)?.0,
+        placed: place::from_row(row, 6)?,
+        home: place::home_from_row(row, 6)?,
     })
 }

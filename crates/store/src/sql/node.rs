@@ -1,45 +1,198 @@
-//! On which node the instances run, and which servers look after them.
+//! Nodes: the machines that run instances, as soon as there are more than the server's own.
 
-use super::column::Time;
-use super::connection::{Connection, params};
+use chassis_core::{Duty, EventKind, NodeName, NodeSpec};
+use zeroize::Zeroizing;
+
+use super::column::{Json, Time};
+use super::connection::{Connection, Outcome, Row, params};
+use super::key::Key;
 use super::worker::Change;
-use crate::error::Result;
-use crate::types::Server;
+use super::{claim, place};
+use crate::error::{Error, Result};
+use crate::node::{NodeRecord, NodeRegistration};
 
-pub(crate) fn get(connection: &dyn Connection) -> Result<Option<String>> {
-    Ok(connection.find("SELECT value FROM meta WHERE name = 'node'", params![], |row| row.get(0))?)
+const SELECT: &str =
+    "SELECT spec, url, fingerprint, duty, is_down, version, registered_at, updated_at FROM nodes";
+
+/// By name; none as long as the chassis is alone.
+pub(crate) fn list(connection: &dyn Connection) -> Result<Vec<NodeRecord>> {
+    Ok(connection.list(&format!("{SELECT} ORDER BY name"), params![], from_row)?)
 }
 
-pub(crate) fn claim(change: &Change<'_>, node: &str, replace: bool) -> Result<String> {
-    let sql = if replace {
-        "INSERT INTO meta (name, value) VALUES ('node', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1"
-    } else {
-        "INSERT INTO meta (name, value) VALUES ('node', ?1) ON CONFLICT (name) DO NOTHING"
-    };
-    change.connection.execute(sql, params![node])?;
-    Ok(change.connection.value("SELECT value FROM meta WHERE name = 'node'", params![])?)
+pub(crate) fn get(connection: &dyn Connection, name: &NodeName) -> Result<NodeRecord> {
+    find(connection, name)?.ok_or_else(|| Error::NodeNotFound(name.clone()))
 }
 
-pub(crate) fn is_cordoned(connection: &dyn Connection) -> Result<bool> {
-    let sql = "SELECT value FROM meta WHERE name = 'node_cordoned'";
-    Ok(connection.find(sql, params![], |row| row.get::<String>(0))?.is_some())
+fn find(connection: &dyn Connection, name: &NodeName) -> Result<Option<NodeRecord>> {
+    Ok(connection.find(&format!("{SELECT} WHERE name = ?1"), params![name.as_str()], from_row)?)
 }
 
-pub(crate) fn cordon(change: &Change<'_>, cordoned: bool) -> Result<()> {
-    let sql = if cordoned {
-        "INSERT INTO meta (name, value) VALUES ('node_cordoned', 'true') ON CONFLICT (name) DO NOTHING"
-    } else {
-        "DELETE FROM meta WHERE name = 'node_cordoned'"
-    };
-    change.connection.execute(sql, params![])?;
+pub(crate) fn register(
+    change: &mut Change<'_>,
+    new: NodeRegistration,
+    own: &NodeSpec,
+    expected: Option<u64>,
+) -> Result<NodeRecord> {
+    let connection = change.connection;
+    let name = new.spec.name.clone();
+    let known = find(connection, &name)?;
+    if name == own.name || known.as_ref().is_some_and(NodeRecord::is_own) {
+        return Err(Error::NodeIsOwn(name));
+    }
+    let sql = "SELECT name FROM nodes WHERE url = ?1 AND name <> ?2";
+    if let Some(node) = connection.find(sql, params![new.url, name.as_str()], |row| row.get(0))? {
+        return Err(Error::NodeUrlTaken { url: new.url, node });
+    }
+    let version = known.as_ref().map_or(0, |known| known.version);
+    super::check_version(|| format!("node `{name}`"), expected, version)?;
+    if list(connection)?.is_empty() {
+        own_insert(change, own)?;
+    }
+    if known.is_none() {
+        insert(change, &new.spec, Duty::Open)?;
+    }
+    let sql = "SELECT token_version FROM nodes WHERE name = ?1";
+    let token_version = connection.value::<u64>(sql, params![name.as_str()])? + 1;
+    let token = Zeroizing::new(new.token.as_bytes().to_vec());
+    let key = change.keys.for_writing(connection)?;
+    let (nonce, token) = key.seal(&context(&name, token_version), token)?;
+    let sql = "UPDATE nodes SET url = ?2, fingerprint = ?3, spec = ?4, version = ?5, updated_at = ?6,
+                      token_version = ?7, token_key_id = ?8, token_nonce = ?9, token = ?10
+               WHERE name = ?1";
+    connection.execute(
+        sql,
+        params![
+            name.as_str(),
+            new.url,
+            new.fingerprint,
+            Json(&new.spec),
+            version + 1,
+            Time(change.now),
+            token_version,
+            key.id,
+            &nonce[..],
+            &token[..],
+        ],
+    )?;
+    change.node_event(EventKind::NodeRegistered { node: name.clone(), url: new.url })?;
+    get(connection, &name)
+}
+
+/// From now on the chassis is not alone any more: what it has is on its own node, which is a node like others.
+fn own_insert(change: &Change<'_>, own: &NodeSpec) -> Result<()> {
+    let duty = if claim::is_cordoned(change.connection)? { Duty::Cordoned } else { Duty::Open };
+    claim::cordon(change, false)?;
+    insert(change, own, duty)?;
+    place::settle(change, &own.name)
+}
+
+fn insert(change: &Change<'_>, spec: &NodeSpec, duty: Duty) -> Result<()> {
+    let sql =
+        "INSERT INTO nodes (name, spec, duty, is_down, version, registered_at, updated_at, token_version)
+               VALUES (?1, ?2, ?3, FALSE, 1, ?4, ?4, 0)";
+    let parameters = params![spec.name.as_str(), Json(spec), Json(duty), Time(change.now)];
+    change.connection.execute(sql, parameters)?;
     Ok(())
 }
 
-/// `sql` finds names, and times in microseconds.
-pub(crate) fn servers(connection: &dyn Connection, sql: &str) -> Result<Vec<Server>> {
-    let servers = connection.list(sql, params![], |row| {
-        let Time(since) = row.get(1)?;
-        Ok(Server { name: row.get(0)?, since })
+/// What people want of it from now on.
+pub(crate) fn assign(
+    change: &Change<'_>,
+    name: &NodeName,
+    duty: Duty,
+    expected: Option<u64>,
+) -> Result<NodeRecord> {
+    let found = get(change.connection, name)?;
+    super::check_version(|| format!("node `{name}`"), expected, found.version)?;
+    if found.duty == duty {
+        return Ok(found);
+    }
+    let sql = "UPDATE nodes SET duty = ?2, version = version + 1, updated_at = ?3 WHERE name = ?1";
+    change.connection.execute(sql, params![name.as_str(), Json(duty), Time(change.now)])?;
+    let node = name.clone();
+    change.node_event(match duty {
+        Duty::Open => EventKind::NodeOpened { node },
+        Duty::Cordoned => EventKind::NodeCordoned { node },
+        Duty::Draining(drain) => EventKind::NodeDraining { node, deadline: drain.deadline },
     })?;
-    Ok(servers)
+    get(change.connection, name)
+}
+
+/// Whether it is down. One that is gone is passed over.
+pub(crate) fn note(change: &Change<'_>, name: &NodeName, is_down: bool) -> Result<()> {
+    match find(change.connection, name)? {
+        Some(found) if found.is_down != is_down => {}
+        _ => return Ok(()),
+    }
+    let sql = "UPDATE nodes SET is_down = ?2, updated_at = ?3 WHERE name = ?1";
+    change.connection.execute(sql, params![name.as_str(), is_down, Time(change.now)])?;
+    let node = name.clone();
+    change.node_event(if is_down { EventKind::NodeDown { node } } else { EventKind::NodeUp { node } })
+}
+
+/// Forgets a node that has nothing: no instance, and the data of none.
+pub(crate) fn remove(change: &Change<'_>, name: &NodeName, expected: Option<u64>) -> Result<()> {
+    let found = get(change.connection, name)?;
+    super::check_version(|| format!("node `{name}`"), expected, found.version)?;
+    if found.is_own() {
+        return Err(Error::NodeIsOwn(name.clone()));
+    }
+    let count = place::count(change.connection, name)?;
+    if count > 0 {
+        return Err(Error::NodeInUse { node: name.clone(), count });
+    }
+    place::node_forgotten(change, name)?;
+    change.connection.execute("DELETE FROM nodes WHERE name = ?1", params![name.as_str()])?;
+    change.node_event(EventKind::NodeRemoved { node: name.clone() })
+}
+
+/// What the node lets this chassis in for.
+pub(crate) fn token(change: &mut Change<'_>, name: &NodeName) -> Result<Zeroizing<String>> {
+    let sql = "SELECT token_version, token_nonce, token FROM nodes WHERE name = ?1 AND token IS NOT NULL";
+    let found = change
+        .connection
+        .find(sql, params![name.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let (version, nonce, token): (u64, Vec<u8>, Vec<u8>) =
+        found.ok_or_else(|| Error::NodeNotFound(name.clone()))?;
+    change.keys.refresh(change.connection)?;
+    let key = change.keys.for_reading();
+    let text = key
+        .and_then(|key| key.unseal(&context(name, version), &nonce, token))
+        .and_then(|mut bytes| String::from_utf8(std::mem::take(&mut *bytes)).ok());
+    text.map(Zeroizing::new).ok_or_else(|| Error::NodeDamaged(name.clone()))
+}
+
+/// Encrypts the tokens anew. Returns how many.
+pub(crate) fn reencrypt(change: &mut Change<'_>, new: &Key) -> Result<u32> {
+    let connection = change.connection;
+    let mut count = 0;
+    for node in list(connection)?.into_iter().filter(|node| !node.is_own()) {
+        let name = node.name();
+        let sql = "SELECT token_version FROM nodes WHERE name = ?1";
+        let version: u64 = connection.value(sql, params![name.as_str()])?;
+        let value = Zeroizing::new(token(change, name)?.as_bytes().to_vec());
+        let (nonce, token) = new.seal(&context(name, version), value)?;
+        let sql = "UPDATE nodes SET token_key_id = ?2, token_nonce = ?3, token = ?4 WHERE name = ?1";
+        connection.execute(sql, params![name.as_str(), new.id, &nonce[..], &token[..]])?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// What a ciphertext is bound to.
+fn context(name: &NodeName, version: u64) -> String {
+    format!("chassis-node\0{name}\0{version}")
+}
+
+fn from_row(row: &Row<'_>) -> Outcome<NodeRecord> {
+    Ok(NodeRecord {
+        spec: row.get::<Json<_>>(0)?.0,
+        url: row.get(1)?,
+        fingerprint: row.get(2)?,
+        duty: row.get::<Json<_>>(3)?.0,
+        is_down: row.get(4)?,
+        version: row.get(5)?,
+        registered_at: row.get::<Time>(6)?.0,
+        updated_at: row.get::<Time>(7)?.0,
+    })
 }

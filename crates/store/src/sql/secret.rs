@@ -9,7 +9,7 @@ use super::column::{Name, Time};
 use super::connection::{Connection, Outcome, Row, params};
 use super::key::{self, Key};
 use super::worker::{Change, WriterState};
-use super::{environment, fleet};
+use super::{environment, fleet, node};
 use crate::MAX_SECRET_BYTES;
 use crate::error::{Error, Result};
 use crate::types::SecretInfo;
@@ -161,6 +161,7 @@ fn reencrypt(change: &mut Change<'_>, new: &Key) -> Result<u32> {
         all += secrets;
     }
     all += environment::reencrypt(change, new)?;
+    all += node::reencrypt(change, new)?;
     key::set_known_id(connection, &new.id)?;
     Ok(all)
 }

@@ -54,6 +54,8 @@ pub(crate) struct News {
     pub newest: Option<u64>,
     /// Agents that changed. Perhaps more than did: what was undone is among them.
     pub agents: BTreeSet<AgentKey>,
+    /// The nodes changed.
+    pub nodes: bool,
 }
 
 /// A write under way.
@@ -67,6 +69,7 @@ pub(crate) struct Change<'a> {
     /// The id of the newest event, once it is known.
     newest: Cell<Option<u64>>,
     touched: RefCell<BTreeSet<AgentKey>>,
+    nodes_touched: Cell<bool>,
     may_act: Cell<Option<(Term, bool)>>,
 }
 
@@ -156,6 +159,11 @@ impl Change<'_> {
     /// Notes that an agent, or something of it, is not what it was.
     pub(crate) fn touch(&self, fleet: &FleetName, agent: &AgentName) {
         self.touched.borrow_mut().insert(AgentKey { fleet: fleet.clone(), agent: agent.clone() });
+    }
+
+    /// Notes that the nodes are not what they were.
+    pub(crate) fn nodes_touch(&self) {
+        self.nodes_touched.set(true);
     }
 }
 
@@ -341,11 +349,12 @@ impl WriterState {
             told: Cell::new(false),
             newest: Cell::new(None),
             touched: RefCell::default(),
+            nodes_touched: Cell::new(false),
             may_act: Cell::new(None),
         };
         let value = work(&mut change)?;
         let newest = change.news()?;
-        let news = News { newest, agents: change.touched.into_inner() };
+        let news = News { newest, agents: change.touched.into_inner(), nodes: change.nodes_touched.get() };
         self.session.commit(&news)?;
         self.commits.fetch_add(1, Ordering::Relaxed);
         if let Some(newest) = newest {

@@ -24,13 +24,14 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0004_access.sql"),
     include_str!("../../migrations/0005_keyed.sql"),
     include_str!("../../migrations/0006_environments.sql"),
+    include_str!("../../migrations/0007_nodes.sql"),
 ];
 
 /// `chas`: tells our databases from others'.
 const APPLICATION_ID: u32 = 0x6368_6173;
 
 /// Statements that are kept prepared; there are fewer different ones than this.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 96;
 
 /// Opens the database for the writer, and makes it if there is none.
 pub(super) fn open(path: &Path) -> Result<Connection> {

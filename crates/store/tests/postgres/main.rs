@@ -16,6 +16,8 @@ mod home;
 mod instances;
 #[path = "../store/model.rs"]
 mod model;
+#[path = "../store/nodes.rs"]
+mod nodes;
 mod outage;
 #[path = "../store/revisions.rs"]
 mod revisions;

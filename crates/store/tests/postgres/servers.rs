@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::home::{Home, acts};
+use crate::nodes;
 use crate::support::{agent, apply, code, events, fleet, instance, secret, spec, term, value};
 
 /// Within which another server acts once one has gone.
@@ -94,6 +95,11 @@ async fn what_one_server_changes_wakes_the_others() {
     assert_eq!(seen, Seen::Agents(vec![agent("f", "web")]));
     let known = *first.event_watch().borrow();
     timeout(SOON, newest.wait_for(|newest| *newest == known)).await.unwrap().unwrap();
+    nodes::register(&first, "n1", "token").await.unwrap();
+    // With the instances that are on the own node from now on.
+    assert_eq!(timeout(SOON, changes.recv()).await.unwrap().unwrap(), Seen::Nodes);
+    let seen = timeout(SOON, changes.recv()).await.unwrap().unwrap();
+    assert_eq!(seen, Seen::Agents(vec![agent("f", "web")]));
     // More than fits into a notice.
     let many =
         (0..400).map(|at| spec(&format!("agent-with-a-name-of-some-length-{at}"), json!({}))).collect();
@@ -117,7 +123,7 @@ async fn events_of_all_servers_are_followed_in_order_and_without_gaps() {
             for event in follower.event_list(&filter).await.unwrap() {
                 assert_eq!(event.id, after + 1, "an event came after a later one, or never");
                 after = event.id;
-                seen.push(event.fleet);
+                seen.extend(event.fleet);
             }
         }
         seen

@@ -16,6 +16,7 @@ fn new(id: &str, task: &str) -> EnvironmentNew {
         id: id.to_owned(),
         task_id: task.to_owned(),
         node: "here".to_owned(),
+        placed: None,
         request: r#"{"spec":{}}"#.to_owned(),
         private: value("{\"token\":\"needle-in-a-haystack\"}"),
         spec: spec("to-be-named", json!({})),

@@ -11,6 +11,7 @@ mod history;
 mod home;
 mod instances;
 mod model;
+mod nodes;
 mod revisions;
 mod secrets;
 mod support;

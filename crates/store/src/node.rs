@@ -1,0 +1,74 @@
+//! What the store keeps of nodes, and of where instances are.
+
+use std::fmt;
+
+use chassis_core::schedule::Next;
+use chassis_core::{Duty, InstanceKey, NodeName, NodeSpec};
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+/// A node as it is kept; its token aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRecord {
+    pub spec: NodeSpec,
+    /// Where it is asked; none for the server's own.
+    pub url: Option<String>,
+    /// Of its certificate, if that is known.
+    pub fingerprint: Option<String>,
+    pub duty: Duty,
+    /// It was down when that was noted last.
+    pub is_down: bool,
+    /// Grows with each registration and each change of the duty.
+    pub version: u64,
+    /// For the first time.
+    pub registered_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// A node that is to be asked from now on.
+#[derive(Clone)]
+pub struct NodeRegistration {
+    pub spec: NodeSpec,
+    pub url: String,
+    pub fingerprint: Option<String>,
+    /// What it lets this chassis in for; kept encrypted.
+    pub token: Zeroizing<String>,
+}
+
+/// The place that an instance has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    pub node: NodeName,
+    /// 0 for what ran on the server's own node before there were others.
+    pub epoch: u64,
+    /// It is to end there, and then this comes.
+    pub ending: Option<Next>,
+}
+
+/// Where an instance is from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacementUpdate {
+    pub instance: InstanceKey,
+    /// None while it waits for a place.
+    pub placed: Option<Placed>,
+    /// The node that has its data.
+    pub home: Option<NodeName>,
+}
+
+impl NodeRecord {
+    pub fn name(&self) -> &NodeName {
+        &self.spec.name
+    }
+
+    /// True of the server's own.
+    pub fn is_own(&self) -> bool {
+        self.url.is_none()
+    }
+}
+
+impl fmt::Debug for NodeRegistration {
+    /// Never the token.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("NodeRegistration").field("url", &self.url).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,138 @@
+//! On which node each instance is, and which has its data.
+
+use chassis_core::environment;
+use chassis_core::schedule::Next;
+use chassis_core::{AgentKey, EventKind, InstanceKey, NodeName};
+use chassis_spec::FleetName;
+
+use super::column::{Json, Name};
+use super::connection::{Connection, Outcome, Row, params};
+use super::worker::Change;
+use super::{agent, instance};
+use crate::error::Result;
+use crate::node::{Placed, PlacementUpdate};
+
+/// The columns of an instance that [`from_row`] and [`home_from_row`] read.
+pub(super) const COLUMNS: &str = "node, epoch, ending,
+    (SELECT homes.node FROM homes
+     WHERE homes.fleet = instances.fleet AND homes.agent = instances.agent AND homes.number = instances.number)";
+
+/// Keeps where instances are. Those that are gone are passed over.
+pub(crate) fn record(change: &Change<'_>, updates: Vec<PlacementUpdate>) -> Result<()> {
+    for PlacementUpdate { instance, placed, home } in updates {
+        let Some(before) = instance::find(change.connection, &instance)? else { continue };
+        write(change, &instance, before.placed.as_ref(), placed.as_ref())?;
+        if before.home != home {
+            home_write(change, &instance, home.as_ref())?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives an instance its place, or takes it away.
+pub(super) fn write(
+    change: &Change<'_>,
+    key: &InstanceKey,
+    before: Option<&Placed>,
+    placed: Option<&Placed>,
+) -> Result<()> {
+    if before == placed {
+        return Ok(());
+    }
+    change.touch(&key.fleet, &key.agent);
+    let sql = "UPDATE instances SET node = ?4, epoch = ?5, ending = ?6, version = version + 1
+               WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
+    change.connection.send(
+        sql,
+        params![
+            key.fleet.as_str(),
+            key.agent.as_str(),
+            key.number,
+            placed.map(|placed| placed.node.as_str()),
+            placed.map_or(0, |placed| placed.epoch),
+            placed.and_then(|placed| placed.ending).map(Json),
+        ],
+    )?;
+    let at = |placed: &Placed| (placed.node.clone(), placed.epoch);
+    let Some(placed) = placed.filter(|placed| before.map(at) != Some(at(placed))) else { return Ok(()) };
+    change.instance_event(key, EventKind::InstancePlaced { node: placed.node.clone() })?;
+    if environment::is_fleet(&key.fleet) {
+        let sql = "UPDATE environments SET node = ?2 WHERE agent = ?1";
+        change.connection.send(sql, params![key.agent.as_str(), placed.node.as_str()])?;
+        agent::touch(change, &key.agent_key())?;
+    }
+    Ok(())
+}
+
+fn home_write(change: &Change<'_>, key: &InstanceKey, home: Option<&NodeName>) -> Result<()> {
+    change.touch(&key.fleet, &key.agent);
+    let Some(home) = home else { return data_gone(change, key) };
+    let sql = "INSERT INTO homes (fleet, agent, number, node) VALUES (?1, ?2, ?3, ?4)
+               ON CONFLICT (fleet, agent, number) DO UPDATE SET node = ?4";
+    let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number, home.as_str()];
+    change.connection.send(sql, parameters)?;
+    Ok(())
+}
+
+/// The data of an instance is nowhere any more.
+pub(super) fn data_gone(change: &Change<'_>, key: &InstanceKey) -> Result<()> {
+    let sql = "DELETE FROM homes WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
+    change.connection.send(sql, params![key.fleet.as_str(), key.agent.as_str(), key.number])?;
+    Ok(())
+}
+
+/// Nor is that of any instance that the agent ever had.
+pub(super) fn agent_data_gone(change: &Change<'_>, key: &AgentKey) -> Result<()> {
+    let sql = "DELETE FROM homes WHERE fleet = ?1 AND agent = ?2";
+    change.connection.send(sql, params![key.fleet.as_str(), key.agent.as_str()])?;
+    Ok(())
+}
+
+/// Nor is that of any agent that the fleet ever had.
+pub(super) fn fleet_data_gone(change: &Change<'_>, name: &FleetName) -> Result<()> {
+    change.connection.send("DELETE FROM homes WHERE fleet = ?1", params![name.as_str()])?;
+    Ok(())
+}
+
+/// All that there is belongs to this node, until now the only one: every instance, and the data of those with volumes.
+pub(super) fn settle(change: &Change<'_>, own: &NodeName) -> Result<()> {
+    let connection = change.connection;
+    for record in agent::load_all(connection)? {
+        let key = &record.agent.key;
+        change.touch(&key.fleet, &key.agent);
+        if !record.agent.spec.volumes.is_empty() {
+            for instance in record.instances {
+                home_write(change, &key.instance(instance.number), Some(own))?;
+            }
+        }
+    }
+    let sql = "UPDATE instances SET node = ?1, epoch = 0, version = version + 1 WHERE node IS NULL";
+    connection.execute(sql, params![own.as_str()])?;
+    connection.execute("UPDATE environments SET node = ?1", params![own.as_str()])?;
+    Ok(())
+}
+
+/// How many instances are on a node, or have their data there.
+pub(super) fn count(connection: &dyn Connection, node: &NodeName) -> Result<u64> {
+    let sql = "SELECT count(*) FROM instances LEFT JOIN homes
+               ON homes.fleet = instances.fleet AND homes.agent = instances.agent AND homes.number = instances.number
+               WHERE instances.node = ?1 OR homes.node = ?1";
+    Ok(connection.value(sql, params![node.as_str()])?)
+}
+
+/// Data that instances which are no more have left there is not looked for any more.
+pub(super) fn node_forgotten(change: &Change<'_>, node: &NodeName) -> Result<()> {
+    change.connection.send("DELETE FROM homes WHERE node = ?1", params![node.as_str()])?;
+    Ok(())
+}
+
+/// The place of an instance, the first of whose [`COLUMNS`] is at `first`.
+pub(super) fn from_row(row: &Row<'_>, first: usize) -> Outcome<Option<Placed>> {
+    let Some(Name(node)) = row.get::<Option<Name<NodeName>>>(first)? else { return Ok(None) };
+    let ending: Option<Json<Next>> = row.get(first + 2)?;
+    Ok(Some(Placed { node, epoch: row.get(first + 1)?, ending: ending.map(|next| next.0) }))
+}
+
+pub(super) fn home_from_row(row: &Row<'_>, first: usize) -> Outcome<Option<NodeName>> {
+    Ok(row.get::<Option<Name<NodeName>>>(first + 3)?.map(|name| name.0))
+}
