@@ -6,6 +6,7 @@
 mod address;
 mod client;
 mod connection;
+mod connector;
 mod endpoint;
 mod error;
 mod hands;
@@ -16,6 +17,7 @@ mod tls;
 pub use address::{AddressError, ServerAddress};
 pub use chassis_api as api;
 pub use client::Client;
+pub use connector::Connector;
 pub use endpoint::{Endpoint, Introduction, Token, Trust, introduce};
 pub use error::Error;
 pub use hands::{ExecEvent, ExecReceiver, ExecSender, PortReceiver, PortSender};

@@ -86,7 +86,7 @@ pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
         Err(Error::unsupported("change the limits of an instance that is there"))
     }
     /// Makes the instance's directory and its container, not started. Fails with [`Error::NameTaken`] if somebody
-    /// else's container has the name; one of the same key and revision that is there already is the answer.
+    /// else's container has the name; one of the same key, revision and epoch that is there already is the answer.
     async fn instance_create(&self, config: &InstanceConfig) -> Result<Observed>;
     /// Starts a created or stopped container, handing it the secrets of its agent.
     async fn instance_start(&self, id: &str, secrets: InstanceSecrets) -> Result<()>;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chassis_core::{InstanceKey, Observed};
 use chassis_spec::{AgentSpec, HealthCheck, MountPath, Startup};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// What a runtime says of itself.
@@ -23,7 +24,8 @@ pub struct RuntimeInfo {
 }
 
 /// An image on the node, with what it says about how it wants to be run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Image {
     /// The id under which the runtime runs exactly this image.
     pub id: String,
@@ -43,6 +45,10 @@ pub struct InstanceConfig {
     pub revision: u64,
     pub spec: Arc<AgentSpec>,
     pub image: Arc<Image>,
+    /// Which placement of the instance this is; 0 on the server's own node, where there is but one.
+    pub epoch: u64,
+    /// The node ends it when no server has answered for it for as long as the lease says: it may run elsewhere then.
+    pub leased: bool,
 }
 
 /// What only the agent may see. Handed over at each start, kept nowhere.
@@ -83,11 +89,16 @@ pub struct SecretFile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owned {
     pub key: InstanceKey,
+    /// As in [`InstanceConfig`].
+    pub epoch: u64,
+    /// As in [`InstanceConfig`].
+    pub leased: bool,
     pub observed: Observed,
 }
 
 /// What a runtime tells unasked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum RuntimeEvent {
     /// Something happened to this container of this server's: look at it again.
     Instance { key: InstanceKey, id: Box<str> },
@@ -96,7 +107,8 @@ pub enum RuntimeEvent {
 }
 
 /// How far a pull is: bytes over all layers known so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PullProgress {
     pub layers: u32,
     pub layers_done: u32,
@@ -105,7 +117,8 @@ pub struct PullProgress {
 }
 
 /// Which part of a container's output is wanted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct LogOptions {
     pub follow: bool,
     /// Only output from this time on.

@@ -94,7 +94,7 @@ async fn try_act(
             check_allowed(shared, &spec)?;
             let _slot = slot_take(shared).await?;
             failpoint("create:before");
-            let config = InstanceConfig { key, revision, spec, image };
+            let config = InstanceConfig { key, revision, spec, image, epoch: 0, leased: false };
             let created = shared.hands(term)?.instance_create(&config);
             let observed = metrics.step("create", created).await?;
             failpoint("create:after");

@@ -2,8 +2,11 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// Facts about one container, as its runtime tells them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Posture {
     pub user: String,
     pub privileged: bool,
@@ -62,7 +65,8 @@ impl Posture {
 }
 
 /// What keeps an agent from system calls.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Confinement {
     /// The daemon's own profile.
     #[default]
@@ -75,7 +79,8 @@ pub enum Confinement {
 }
 
 /// A path of the host in the sandbox.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MountPosture {
     pub source: String,
     pub target: String,
@@ -88,7 +93,8 @@ pub struct MountPosture {
     pub has_docker_socket: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PublishedPort {
     /// None for all addresses of the host.
     pub host_ip: Option<IpAddr>,
@@ -96,14 +102,16 @@ pub struct PublishedPort {
     pub container_port: u16,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ExecPosture {
     pub user: String,
     pub privileged: bool,
 }
 
 /// What the daemon has.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DaemonPosture {
     pub app_armor: bool,
     pub se_linux: bool,

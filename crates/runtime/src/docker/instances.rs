@@ -410,8 +410,11 @@ async fn settle_conflict(
     let Some(container) = look(daemon, name).await? else { return Ok(None) };
     let id = container.id.clone().unwrap_or_default();
     match note(daemon, container) {
-        Some(Owned { key, observed }) if key == config.key => {
-            if observed.revision == config.revision && observed.state != RunState::Dead {
+        Some(Owned { key, epoch, observed, .. }) if key == config.key => {
+            if observed.revision == config.revision
+                && epoch == config.epoch
+                && observed.state != RunState::Dead
+            {
                 return Ok(Some(observed));
             }
             remove(daemon, &id).await?;

@@ -18,6 +18,10 @@ pub(crate) const FLEET: &str = "chassis.fleet";
 const AGENT: &str = "chassis.agent";
 const INSTANCE: &str = "chassis.instance";
 const REVISION: &str = "chassis.revision";
+/// Which placement it is, on a node that a server reaches over the network.
+const EPOCH: &str = "chassis.epoch";
+/// There if it ends with the node's lease.
+const LEASED: &str = "chassis.leased";
 const CLUSTER: &str = "chassis.cluster";
 /// Paths of the host that the agent sees: a JSON list.
 const HOST_PATHS: &str = "chassis.host-paths";
@@ -37,6 +41,12 @@ pub(crate) fn of_instance(server_id: &str, config: &InstanceConfig) -> Labels {
     labels.insert(AGENT.to_owned(), config.key.agent.to_string());
     labels.insert(INSTANCE.to_owned(), config.key.number.to_string());
     labels.insert(REVISION.to_owned(), config.revision.to_string());
+    if config.epoch != 0 {
+        labels.insert(EPOCH.to_owned(), config.epoch.to_string());
+    }
+    if config.leased {
+        labels.insert(LEASED.to_owned(), String::new());
+    }
     image_check::label(&mut labels, config.image.health_check.as_ref());
     if let Some(cluster) = &config.spec.cluster_id {
         labels.insert(CLUSTER.to_owned(), cluster.to_string());
@@ -129,6 +139,16 @@ pub(crate) fn owner(server_id: &str, labels: &Labels) -> Option<InstanceKey> {
         agent: labels.get(AGENT)?.parse().ok()?,
         number: labels.get(INSTANCE)?.parse().ok()?,
     })
+}
+
+/// Which placement a container is; 0 on the server's own node.
+pub(crate) fn epoch(labels: &Labels) -> u64 {
+    labels.get(EPOCH).and_then(|epoch| epoch.parse().ok()).unwrap_or(0)
+}
+
+/// Whether it ends with the node's lease.
+pub(crate) fn is_leased(labels: &Labels) -> bool {
+    labels.contains_key(LEASED)
 }
 
 /// The revision that a container runs; 0, which no agent has, if somebody made the labels up.

@@ -20,7 +20,7 @@ pub(crate) fn owned(server_id: &str, container: ContainerInspectResponse) -> Opt
         state: run_state(&container.state?),
         image_check: image_check::of_labels(&labels),
     };
-    Some(Owned { key, observed })
+    Some(Owned { key, epoch: labels::epoch(&labels), leased: labels::is_leased(&labels), observed })
 }
 
 fn run_state(state: &ContainerState) -> RunState {

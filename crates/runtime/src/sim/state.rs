@@ -34,6 +34,8 @@ pub(super) struct State {
 pub(super) struct Container {
     pub(super) key: InstanceKey,
     revision: u64,
+    epoch: u64,
+    leased: bool,
     limits: Limits,
     /// What somebody renamed it to.
     renamed: Option<Box<str>>,
@@ -86,7 +88,8 @@ impl State {
             state: container.state,
             image_check: None,
         };
-        Some(Owned { key: container.key.clone(), observed })
+        let (epoch, leased) = (container.epoch, container.leased);
+        Some(Owned { key: container.key.clone(), epoch, leased, observed })
     }
 
     pub(super) fn event(&self, id: u64) -> Option<RuntimeEvent> {
@@ -103,18 +106,25 @@ impl State {
         if let Some(id) = self.names.get(name.as_str()).copied() {
             match self.containers.get(&id) {
                 Some(container) if container.key != config.key => return Err(Taken),
-                Some(container) if container.revision == config.revision => return Ok((id, false)),
+                Some(container)
+                    if container.revision == config.revision && container.epoch == config.epoch =>
+                {
+                    return Ok((id, false));
+                }
                 _ => self.remove(id),
             }
         }
         let id = self.next_id;
         self.next_id += 1;
         let (key, revision) = (config.key.clone(), config.revision);
+        let (epoch, leased) = (config.epoch, config.leased);
         let limits = Limits::from(&config.spec.resources);
         self.networks.insert(key.fleet.clone());
         self.data.insert(key.clone());
-        self.containers
-            .insert(id, Container { key, revision, limits, renamed: None, state: RunState::Created });
+        self.containers.insert(
+            id,
+            Container { key, revision, epoch, leased, limits, renamed: None, state: RunState::Created },
+        );
         self.names.insert(name.into(), id);
         Ok((id, true))
     }

@@ -163,7 +163,7 @@ pub async fn config(runtime: &dyn Runtime, fleet: impl AsRef<str>, spec: Value) 
     let spec: AgentSpec = serde_json::from_value(whole).unwrap();
     let key = InstanceKey { fleet: fleet.as_ref().parse().unwrap(), agent: spec.name.clone(), number: 1 };
     let image = runtime.image_prepare(&spec.image, &|_| ()).await.unwrap();
-    InstanceConfig { key, revision: 1, spec: Arc::new(spec), image }
+    InstanceConfig { key, revision: 1, spec: Arc::new(spec), image, epoch: 0, leased: false }
 }
 
 /// Waits until the instance's state is what is wanted.
