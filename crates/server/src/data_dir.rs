@@ -91,6 +91,11 @@ impl DataDir {
         shared_dir(&self.root).join("logs")
     }
 
+    /// What servers show to a node that has this data directory.
+    pub(crate) fn node_token(&self) -> PathBuf {
+        self.server_dir.join("node-token")
+    }
+
     /// The random name of the data directory.
     pub(crate) fn node_file(&self) -> PathBuf {
         shared_dir(&self.root).join("node")

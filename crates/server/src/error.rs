@@ -39,6 +39,16 @@ pub enum Error {
         "the master token has {length} characters; give at least {least}, as `openssl rand -hex 32` makes them"
     )]
     MasterTokenWeak { length: usize, least: usize },
+    #[error("cannot read or write the node's token in {}; remove it, and the next start makes another", path.display())]
+    NodeToken { path: PathBuf, source: io::Error },
+    #[error("`{name}` cannot be the node's name; give one with --name")]
+    NodeName { name: String, source: chassis_core::node::InvalidNodeName },
+    #[error("a node is reached over the network; give the address with --listen, such as 0.0.0.0:7443")]
+    NoAddress,
+    #[error("cannot find out what this machine has")]
+    Machine(#[source] io::Error),
+    #[error("nodes have amd64 or arm64 processors, and this machine has neither")]
+    Architecture,
     #[error("the random number generator of the system does not answer")]
     NoRandomness,
     #[error("cannot listen on {address}; {}", listen_hint(source))]
@@ -86,6 +96,11 @@ impl Error {
             Error::NoGroup { .. } => "no_group",
             Error::MasterToken { .. } => "master_token_unusable",
             Error::MasterTokenWeak { .. } => "master_token_weak",
+            Error::NodeToken { .. } => "node_token_unusable",
+            Error::NodeName { .. } => "node_name",
+            Error::NoAddress => "no_address",
+            Error::Machine(_) => "machine_unknown",
+            Error::Architecture => "architecture_unknown",
             Error::NoRandomness => "no_randomness",
             Error::Listen { .. } | Error::ListenTcp { .. } => "cannot_listen",
             Error::Unencrypted { .. } => "listen_unencrypted",

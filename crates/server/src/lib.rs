@@ -35,6 +35,7 @@ mod log_place;
 mod log_source;
 mod metrics;
 mod node;
+mod node_serve;
 mod node_stats;
 mod options;
 mod policy;
@@ -49,7 +50,7 @@ mod traces;
 mod watch;
 
 pub use auth::AccessOptions;
-pub use chassis_core::{Cidr, Opening, Role};
+pub use chassis_core::{Cidr, NodeName, Opening, Role};
 /// What can be looked at without a server, for `chassis doctor`.
 pub use chassis_runtime::{DockerReport, docker_containers, docker_report};
 /// What `chassis db` does to databases that no server uses.
@@ -57,6 +58,7 @@ pub use chassis_store::{Copied, copy_to_postgres, migrate_postgres, migrate_sqli
 pub use chassis_store::{Inspection, PostgresOptions, inspect, key_id};
 pub use data_dir::DataDir;
 pub use error::{Error, Result};
+pub use node_serve::{Capacity, NodeOptions, NodeServer, node_serve};
 pub use options::{Listen, Options, RuntimeChoice, SocketGroup, TlsFiles};
 pub use serve::serve;
 pub use traces::{TRACE_TARGET, Traces};

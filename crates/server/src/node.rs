@@ -53,7 +53,7 @@ async fn identity(shared: &Shared) -> Result<String, String> {
 }
 
 /// The random name of a data directory, made by the first server that asks.
-fn directory_id(path: &Path) -> io::Result<String> {
+pub(crate) fn directory_id(path: &Path) -> io::Result<String> {
     let read = || fs::read_to_string(path).map(|text| text.trim().to_owned());
     match read() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -1,6 +1,7 @@
 //! Starts a server, runs it until it is told to end, and leaves agents running.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::shared::{Health, Shared};
 use crate::watch;
 
 /// How long requests that are being answered get to end when the server is told to.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 /// The end takes no longer, whatever the database and the runtime do.
 const END: Duration = Duration::from_secs(8);
 /// How long a new server waits for its first look at what is there before it answers.
@@ -44,7 +45,13 @@ pub async fn serve(options: Options) -> Result<()> {
         None => SqlStore::open_sqlite(&data_dir.database(), key)?,
     });
     let name = options.runtime.name();
-    let runtime = runtime_make(&options, &data_dir, store.server_id())?;
+    let runtime = runtime_make(
+        &options.runtime,
+        &data_dir,
+        store.server_id(),
+        &options.allowed_host_paths,
+        &options.seccomp_dir,
+    )?;
     let is_remote = !options.listen.addresses.is_empty();
     let auth = Auth::open(&options.access, &store, &data_dir.master_token(), is_remote).await?;
     if several_servers && is_remote && options.access.master_token.is_none() {
@@ -118,15 +125,22 @@ pub async fn serve(options: Options) -> Result<()> {
     Ok(())
 }
 
-fn runtime_make(options: &Options, data_dir: &DataDir, server_id: &str) -> Result<Arc<dyn Runtime>> {
-    Ok(match &options.runtime {
+/// What runs instances on this machine, under the labels of `server_id`.
+pub(crate) fn runtime_make(
+    choice: &RuntimeChoice,
+    data_dir: &DataDir,
+    server_id: &str,
+    allowed_host_paths: &[PathBuf],
+    seccomp_dir: &Path,
+) -> Result<Arc<dyn Runtime>> {
+    Ok(match choice {
         RuntimeChoice::Docker { host } => {
             let docker = DockerRuntime::connect(DockerOptions {
                 docker_host: host.clone(),
                 data_dir: data_dir.root().to_owned(),
                 server_id: server_id.to_owned(),
-                allowed_host_paths: options.allowed_host_paths.clone(),
-                seccomp_dir: options.seccomp_dir.clone(),
+                allowed_host_paths: allowed_host_paths.to_vec(),
+                seccomp_dir: seccomp_dir.to_owned(),
             })?;
             Arc::new(docker)
         }
@@ -138,6 +152,6 @@ fn runtime_make(options: &Options, data_dir: &DataDir, server_id: &str) -> Resul
 }
 
 /// Whether a terminal belongs to this process, so that SIGHUP says that it was closed.
-fn has_terminal() -> bool {
+pub(crate) fn has_terminal() -> bool {
     fs::File::open("/dev/tty").is_ok()
 }

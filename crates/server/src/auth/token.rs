@@ -75,20 +75,12 @@ pub(super) fn master(given: Option<&Zeroizing<String>>, file: &Path, needed: boo
     let unusable = |source| Error::MasterToken { path: file.to_owned(), source };
     let token = match given {
         Some(token) => token.clone(),
-        None => match fs::read_to_string(file).map(Zeroizing::new) {
-            Ok(token) => token,
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unusable(error)),
-            Err(_) if !needed => return Ok(None),
-            Err(_) => {
+        None => match read(file).map_err(unusable)? {
+            Some(token) => token,
+            None if !needed => return Ok(None),
+            None => {
                 let token = generate()?;
-                let new = file.with_extension("new");
-                let written =
-                    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
-                let written = written.and_then(|mut file| {
-                    writeln!(file, "{}", *token)?;
-                    file.sync_all()
-                });
-                written.and_then(|()| fs::rename(&new, file)).map_err(unusable)?;
+                write(file, &token).map_err(unusable)?;
                 token
             }
         },
@@ -98,6 +90,40 @@ pub(super) fn master(given: Option<&Zeroizing<String>>, file: &Path, needed: boo
         return Err(Error::MasterTokenWeak { length: token.len(), least: SHORTEST });
     }
     Ok(Some(Digest::of(token)))
+}
+
+/// The token that a node is known by: the one in the file, or a new one, which is written there.
+pub(crate) fn of_node(file: &Path) -> Result<Zeroizing<String>> {
+    let unusable = |source| Error::NodeToken { path: file.to_owned(), source };
+    match read(file).map_err(unusable)? {
+        Some(token) if token.trim().len() >= SHORTEST => Ok(Zeroizing::new(token.trim().to_owned())),
+        Some(_) => {
+            let what = format!("it has less than {SHORTEST} characters");
+            Err(unusable(io::Error::new(io::ErrorKind::InvalidData, what)))
+        }
+        None => {
+            let token = generate()?;
+            write(file, &token).map_err(unusable)?;
+            Ok(token)
+        }
+    }
+}
+
+fn read(file: &Path) -> io::Result<Option<Zeroizing<String>>> {
+    match fs::read_to_string(file) {
+        Ok(token) => Ok(Some(Zeroizing::new(token))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// For its owner only, and in one piece.
+fn write(file: &Path, token: &str) -> io::Result<()> {
+    let new = file.with_extension("new");
+    let mut opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    writeln!(opened, "{token}")?;
+    opened.sync_all()?;
+    fs::rename(&new, file)
 }
 
 #[cfg(test)]

@@ -70,8 +70,10 @@ impl Serving {
             let socket = bind_socket(&group.path, Some(group.gid))?;
             tasks.spawn(local().accept_unix(socket, Some(group.role)));
         }
-        let socket = bind_socket(&doors.socket, None)?;
-        tasks.spawn(local().accept_unix(socket, None));
+        if let Some(socket) = &doors.socket {
+            let socket = bind_socket(socket, None)?;
+            tasks.spawn(local().accept_unix(socket, None));
+        }
         Ok(Serving { ending, tasks })
     }
 

@@ -42,7 +42,8 @@ pub(crate) use tls::Certificates;
 /// Everything that the server listens on, which nobody is served at yet.
 #[derive(Debug)]
 pub(crate) struct Doors {
-    socket: PathBuf,
+    /// None for a node, which commands of this machine do not talk to.
+    socket: Option<PathBuf>,
     group: Option<GroupDoor>,
     tcp: Vec<(StdTcpListener, SocketAddr)>,
     certificates: Option<Arc<Certificates>>,
@@ -55,7 +56,7 @@ pub(crate) struct Doors {
 /// What there is to say about them.
 #[derive(Debug, Clone)]
 pub(crate) struct DoorPlates {
-    socket: PathBuf,
+    socket: Option<PathBuf>,
     group_socket: Option<PathBuf>,
     tcp: Vec<SocketAddr>,
     certificates: Option<Arc<Certificates>>,
@@ -79,7 +80,7 @@ impl Doors {
         let tcp = options.addresses.iter().map(|address| bind(*address)).collect::<Result<_>>()?;
         let files = raise_file_limit();
         Ok(Doors {
-            socket: data_dir.socket(),
+            socket: Some(data_dir.socket()),
             group: options.group.as_ref().map(|group| GroupDoor::new(group, data_dir)).transpose()?,
             tcp,
             certificates: certificates.map(Arc::new),
@@ -87,6 +88,17 @@ impl Doors {
             max_per_address: options.max_connections_per_address.unwrap_or(limits::PER_ADDRESS),
             proxies: proxies.to_vec(),
         })
+    }
+
+    /// The first TCP address, with the port that it got.
+    pub(crate) fn first_address(&self) -> Option<SocketAddr> {
+        self.tcp.first().map(|(_, address)| *address)
+    }
+
+    /// Without the unix socket.
+    pub(crate) fn tcp_only(mut self) -> Doors {
+        self.socket = None;
+        self
     }
 
     pub(crate) fn plates(&self) -> DoorPlates {
@@ -110,12 +122,13 @@ impl DoorPlates {
             certificate: certificate.clone(),
         });
         let group = self.group_socket.as_ref().map(local);
-        std::iter::once(local(&self.socket)).chain(tcp).chain(group).collect()
+        self.socket.iter().map(local).chain(tcp).chain(group).collect()
     }
 
     /// Says at the start where the server is, and by what it is known.
     pub(crate) fn announce(&self) {
-        for Listening { address, certificate } in self.describe().into_iter().skip(1) {
+        let all = self.describe().into_iter();
+        for Listening { address, certificate } in all.skip(self.socket.iter().len()) {
             if address.starts_with("unix:") {
                 tracing::info!("listening on {address}, for its group");
                 continue;
@@ -130,7 +143,7 @@ impl DoorPlates {
 
     /// Takes away the sockets, which nobody answers at any more.
     pub(crate) fn take_down(&self) {
-        for path in std::iter::once(&self.socket).chain(&self.group_socket) {
+        for path in self.socket.iter().chain(&self.group_socket) {
             let _ = fs::remove_file(path);
         }
     }
