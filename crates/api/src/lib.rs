@@ -12,6 +12,11 @@
 //! | `GET /api/v1/openapi.json` | | [`openapi()`] |
 //! | `GET /api/v1/docs` | | a page to browse it |
 //! | `GET /api/v1/nodes` | | `[`[`Node`]`]` |
+//! | `POST /api/v1/nodes` | [`NodeJoin`] | [`NodeJoined`] |
+//! | `GET /api/v1/nodes/{node}` | | [`NodeDetail`] |
+//! | `DELETE /api/v1/nodes/{node}` | | 204 |
+//! | `POST /api/v1/nodes/{node}/cordon`, `…/uncordon` | | [`Node`] |
+//! | `POST /api/v1/nodes/{node}/drain` | [`NodeDrain`] | [`Node`] |
 //! | `GET /api/v1/resolve?name=&fleet=&kept=` | | [`Target`]: what a name that somebody typed means; with `kept` also of what is no more, if its output was kept |
 //! | `GET /api/v1/fleets` | | `[`[`Fleet`]`]` |
 //! | `POST /api/v1/fleets` | [`FleetCreate`] | [`Fleet`] |
@@ -81,13 +86,14 @@ pub use audit::{AuditQuery, InstanceAudit};
 pub use audit_log::{AuditBroken, AuditLogQuery, AuditRecord, AuditVerified, AuditVerifyQuery};
 pub use chassis_core::audit::{AuditVerdict, Finding};
 pub use chassis_core::{
-    AuditEntry, AuditStep, CheckKind, Event, EventKind, Exit, ExitLine, ExitReason, ExitRecord, HealthState,
-    InstanceKey, Phase, Pin, Probe, Reason, Role, Rollout, RolloutState, Undone, Usage, Verdict,
+    Amounts, Architecture, AuditEntry, AuditStep, CheckKind, Drain, Duty, Event, EventKind, Exit, ExitLine,
+    ExitReason, ExitRecord, HealthState, InstanceKey, NodeName, NodeState, Phase, Pin, Probe, Reason, Role,
+    Rollout, RolloutState, Undone, Usage, Verdict,
 };
 pub use health::{CheckReport, HealthReport};
 pub use listening::{Certificate, Fingerprint, Listening, NoFingerprint};
 pub use logs::{LogGone, LogLevel, LogLine, LogQuery, NoLevel};
-pub use node::Node;
+pub use node::{Node, NodeDetail, NodeDrain, NodeInstance, NodeJoin, NodeJoined};
 pub use openapi::openapi;
 pub use problem::{PROBLEM_JSON, Problem};
 pub use query::{

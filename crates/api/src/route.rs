@@ -52,6 +52,11 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/openapi.json", "openapi_get", Need::Nothing),
     route("GET", "/api/v1/docs", "openapi_browse", Need::Nothing),
     route("GET", "/api/v1/nodes", "node_list", VIEWER_OF_FLEETS),
+    route("GET", "/api/v1/nodes/{node}", "node_get", VIEWER_OF_FLEETS),
+    route("DELETE", "/api/v1/nodes/{node}", "node_remove", ADMIN_OF_SERVER),
+    route("POST", "/api/v1/nodes/{node}/cordon", "node_cordon", ADMIN_OF_SERVER),
+    route("POST", "/api/v1/nodes/{node}/uncordon", "node_uncordon", ADMIN_OF_SERVER),
+    route("POST", "/api/v1/nodes/{node}/drain", "node_drain", ADMIN_OF_SERVER),
     route("GET", "/api/v1/resolve", "name_resolve", VIEWER_OF_FLEETS),
     route("GET", "/api/v1/fleets", "fleet_list", VIEWER_OF_FLEETS),
     route("POST", "/api/v1/fleets", "fleet_create", ADMIN_OF_FLEETS),
@@ -152,8 +157,9 @@ impl Keyed {
     pub fn of(operation: &str) -> Keyed {
         match operation {
             "fleet_create" | "fleet_apply" | "fleet_scale" | "agent_upgrade" | "rollout_undo"
-            | "rollout_pause" | "rollout_resume" | "instance_change" | "environment_create" => Keyed::Yes,
-            "secret_write" => Keyed::OfSecret,
+            | "rollout_pause" | "rollout_resume" | "instance_change" | "environment_create"
+            | "node_cordon" | "node_uncordon" | "node_drain" => Keyed::Yes,
+            "secret_write" | "node_join" => Keyed::OfSecret,
             "api_key_create" | "fuse_key_create" => Keyed::WithoutAnswer,
             _ => Keyed::No,
         }

@@ -1,8 +1,10 @@
 -- Machines that run instances. Without any, the chassis is alone: its server's own node has every instance. From the first
--- that is registered on the own one is here too, without a url. The token is encrypted.
+-- that is registered on the own one is here too, without a url. identity: what its machine calls
+-- itself for good, whatever its name and address. The token is encrypted.
 CREATE TABLE nodes (
     name          TEXT PRIMARY KEY,
     url           TEXT UNIQUE,
+    identity      TEXT UNIQUE,
     fingerprint   TEXT,
     spec          TEXT NOT NULL, -- JSON
     duty          TEXT NOT NULL, -- JSON

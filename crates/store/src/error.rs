@@ -98,7 +98,7 @@ pub enum Error {
     #[error(
         "{url} is node `{node}` already; a machine is one node: register it by that name, or remove that one first"
     )]
-    NodeUrlTaken { url: String, node: String },
+    NodeTaken { url: String, node: String },
     #[error(
         "node `{node}` still has {count} instances or their data; `chassis node drain {node}` sends elsewhere what can go"
     )]
@@ -249,7 +249,7 @@ impl Error {
             Error::EnvironmentDamaged(_) => ("environment_damaged", Internal),
             Error::NodeNotFound(_) => ("node_not_found", NotFound),
             Error::NodeIsOwn(_) => ("node_is_own", Conflict),
-            Error::NodeUrlTaken { .. } => ("node_url_taken", Conflict),
+            Error::NodeTaken { .. } => ("node_taken", Conflict),
             Error::NodeInUse { .. } => ("node_in_use", Conflict),
             Error::NodeDamaged(_) => ("node_damaged", Internal),
             Error::DeadLetterNotFound { .. } => ("dead_letter_not_found", NotFound),

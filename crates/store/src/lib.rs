@@ -94,7 +94,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn node_get(&self, name: &NodeName) -> Result<NodeRecord>;
     /// Keeps a node, or how it is asked from now on: its duty and its instances stay. With the first one the server's own,
     /// `own`, is kept too, and has every instance that there is. Fails with [`Error::NodeIsOwn`] and
-    /// [`Error::NodeUrlTaken`].
+    /// [`Error::NodeTaken`].
     async fn node_register(
         &self,
         new: NodeRegistration,
@@ -109,6 +109,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn node_remove(&self, name: &NodeName, expected: Option<u64>) -> Result<()>;
     /// Keeps whether a node is down. One that is gone is passed over.
     async fn node_note(&self, term: Term, name: &NodeName, is_down: bool) -> Result<()>;
+    /// The instances that have a place, on one node or on any, by fleet, agent and number.
+    async fn placement_list(&self, node: Option<&NodeName>) -> Result<Vec<(InstanceKey, Placed)>>;
     /// Keeps where instances are. Those that are gone are passed over.
     async fn placements_record(&self, term: Term, updates: Vec<PlacementUpdate>) -> Result<()>;
 

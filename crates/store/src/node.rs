@@ -13,6 +13,8 @@ pub struct NodeRecord {
     pub spec: NodeSpec,
     /// Where it is asked; none for the server's own.
     pub url: Option<String>,
+    /// What the machine calls itself for good, whatever its name and address; none for the server's own.
+    pub identity: Option<String>,
     /// Of its certificate, if that is known.
     pub fingerprint: Option<String>,
     pub duty: Duty,
@@ -30,6 +32,7 @@ pub struct NodeRecord {
 pub struct NodeRegistration {
     pub spec: NodeSpec,
     pub url: String,
+    pub identity: Option<String>,
     pub fingerprint: Option<String>,
     /// What it lets this chassis in for; kept encrypted.
     pub token: Zeroizing<String>,

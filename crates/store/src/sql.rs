@@ -43,7 +43,7 @@ use crate::access::{ApiKey, ApiKeyUse, AuditChain, AuditFilter, AuditRow};
 use crate::environment::{DeadLetter, Environment, EnvironmentEnd, EnvironmentFilter, EnvironmentNew};
 use crate::error::{Error, Result};
 use crate::keyed::{KeptAnswer, KeptRequest};
-use crate::node::{NodeRecord, NodeRegistration, PlacementUpdate};
+use crate::node::{NodeRecord, NodeRegistration, Placed, PlacementUpdate};
 use crate::types::{
     AgentOutcome, AgentRecord, Applied, Apply, CommitObserver, EventFilter, Fleet, InstanceChange,
     InstanceUpdate, Lease, Revision, Scope, SecretInfo, Seen, Server, Term,
@@ -193,6 +193,11 @@ impl Store for SqlStore {
     async fn node_note(&self, term: Term, name: &NodeName, is_down: bool) -> Result<()> {
         let name = name.clone();
         self.writer.act(term, move |change| node::note(change, &name, is_down)).await
+    }
+
+    async fn placement_list(&self, node: Option<&NodeName>) -> Result<Vec<(InstanceKey, Placed)>> {
+        let node = node.cloned();
+        self.reader.read(move |connection| place::list(connection, node.as_ref())).await
     }
 
     async fn placements_record(&self, term: Term, updates: Vec<PlacementUpdate>) -> Result<()> {

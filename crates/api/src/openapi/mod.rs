@@ -187,6 +187,7 @@ fn path_parameter(generator: &mut SchemaGenerator, route: &Route, name: &str) ->
     use chassis_spec::{AgentName, ApiKeyName, FleetName, SecretName};
     let schema = match name {
         "fleet" => schema_of::<FleetName>(generator).to_value(),
+        "node" => schema_of::<chassis_core::NodeName>(generator).to_value(),
         "agent" => schema_of::<AgentName>(generator).to_value(),
         "name" if tag(route) == "api" => schema_of::<ApiKeyName>(generator).to_value(),
         "name" => schema_of::<SecretName>(generator).to_value(),

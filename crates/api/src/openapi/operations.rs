@@ -11,12 +11,14 @@ use crate::{
     Agent, AgentOutcome, Alive, ApiKey, ApiKeyCreate, ApiKeyCreated, Applied, Apply, AuditLogQuery,
     AuditQuery, AuditRecord, AuditVerified, AuditVerifyQuery, Change, Changed, Event, EventQuery, ExitRecord,
     Fleet, FleetCreate, HealthReport, Instance, InstanceAudit, InstanceDetail, KeyRotate, KeyRotated,
-    LogQuery, Node, Progress, ProgressQuery, Readiness, Revision, RolloutStatus, RolloutUndo, Scale, Secret,
-    SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
+    LogQuery, Node, NodeDetail, NodeDrain, NodeJoin, NodeJoined, Progress, ProgressQuery, Readiness,
+    Revision, RolloutStatus, RolloutUndo, Scale, Secret, SecretDeleted, ServerInfo, Stats, StatsQuery,
+    Target, Upgrade, Upgraded,
 };
 
 type Parameters = &'static [(&'static str, &'static str)];
 
+const JOINED_NODE: Parameters = &[("node", "$response.body#/name")];
 const SAME_FLEET: Parameters = &[("fleet", "$request.path.fleet")];
 const NAMED_FLEET: Parameters = &[("fleet", "$response.body#/name")];
 const SAME_AGENT: Parameters = &[("fleet", "$request.path.fleet"), ("agent", "$request.path.agent")];
@@ -31,6 +33,7 @@ const EVENT_STREAM: &str = "text/event-stream";
 /// None for a route that nobody has described.
 pub(super) fn describe(name: &str) -> Option<Operation> {
     server(name)
+        .or_else(|| node(name))
         .or_else(|| fleet(name))
         .or_else(|| agent(name))
         .or_else(|| instance(name))
@@ -51,13 +54,43 @@ fn server(name: &str) -> Option<Operation> {
         "openapi_get" => operation("This document")
             .answer::<serde_json::Map<String, serde_json::Value>>(200, "OpenAPI 3.1"),
         "openapi_browse" => operation("A page to browse this document").stream("text/html", "The page"),
-        "node_list" => {
-            operation("The machines that run instances").answer::<Vec<Node>>(200, "By name").paged()
-        }
         "name_resolve" => operation("What a name that somebody typed means")
             .query::<ResolveQuery>()
             .answer::<Target>(200, "A fleet, an agent or an instance")
             .problems(&[404, 409]),
+        _ => return None,
+    })
+}
+
+fn node(name: &str) -> Option<Operation> {
+    Some(match name {
+        "node_list" => {
+            operation("The machines that run instances").answer::<Vec<Node>>(200, "By name").paged()
+        }
+        "node_join" => operation("Have a machine run instances, or ask it in another way from now on")
+            .body::<NodeJoin>(json!({ "url": "https://10.0.0.7:7443", "token": "as chassis node prints it" }))
+            .answer::<NodeJoined>(201, "The node, once it has answered")
+            .problems(&[409, 412, 502])
+            .guarded()
+            .link("node_get", JOINED_NODE)
+            .link("node_drain", JOINED_NODE),
+        "node_get" => operation("A machine, and the instances that it has")
+            .answer::<NodeDetail>(200, "The node")
+            .tagged(),
+        "node_remove" => operation("Forget a machine that has nothing any more")
+            .empty(204, "It is no node any more")
+            .problems(&[409])
+            .guarded(),
+        "node_cordon" => operation("Put nothing new on a node; it keeps what it has")
+            .answer::<Node>(200, "The node")
+            .guarded(),
+        "node_uncordon" => operation("Put instances on a node again, also on one that was drained")
+            .answer::<Node>(200, "The node")
+            .guarded(),
+        "node_drain" => operation("Have what a node has go elsewhere")
+            .body::<NodeDrain>(json!({ "deadline": 600, "parallelism": 2 }))
+            .answer::<Node>(200, "The node; what it still has is in `GET /api/v1/nodes/{node}`")
+            .guarded(),
         _ => return None,
     })
 }

@@ -182,13 +182,7 @@ impl Node {
     }
 
     pub fn state(&self) -> NodeState {
-        match (self.liveness, self.duty) {
-            (Liveness::Down, _) => NodeState::Down,
-            (Liveness::Suspect, _) => NodeState::Suspect,
-            (Liveness::Alive, Duty::Draining(_)) => NodeState::Draining,
-            (Liveness::Alive, Duty::Cordoned) => NodeState::Cordoned,
-            (Liveness::Alive, Duty::Open) => NodeState::Active,
-        }
+        NodeState::of(self.liveness, self.duty)
     }
 
     /// When it was last heard; of one that has not reported yet, since when that is waited for.
@@ -244,6 +238,16 @@ impl Node {
 // === impl NodeState ===
 
 impl NodeState {
+    pub fn of(liveness: Liveness, duty: Duty) -> NodeState {
+        match (liveness, duty) {
+            (Liveness::Down, _) => NodeState::Down,
+            (Liveness::Suspect, _) => NodeState::Suspect,
+            (Liveness::Alive, Duty::Draining(_)) => NodeState::Draining,
+            (Liveness::Alive, Duty::Cordoned) => NodeState::Cordoned,
+            (Liveness::Alive, Duty::Open) => NodeState::Active,
+        }
+    }
+
     /// As in `chassis node list`.
     pub fn word(self) -> &'static str {
         match self {

@@ -47,6 +47,18 @@ impl NodeName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name of a node on the machine that calls itself so: what no name may have is a `-`, and nothing is `local`.
+    pub fn of_machine(machine: &str) -> NodeName {
+        let is_kept = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+        let cleaned: String = machine
+            .chars()
+            .take(LENGTH_MAX)
+            .map(|letter| if is_kept(letter) { letter } else { '-' })
+            .collect();
+        let trimmed = cleaned.trim_matches(|letter: char| !letter.is_ascii_alphanumeric());
+        NodeName(if trimmed.is_empty() { "local".into() } else { trimmed.into() })
+    }
 }
 
 impl FromStr for NodeName {

@@ -34,7 +34,7 @@ mod select;
 mod server;
 mod stale;
 mod stats;
-mod targets;
+pub(crate) mod targets;
 mod time_limit;
 mod wait;
 
@@ -83,6 +83,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/openapi.json", get(describe::document))
         .route("/api/v1/docs", get(describe::page))
         .route("/api/v1/nodes", get(nodes::list))
+        .route("/api/v1/nodes/{node}", get(nodes::show).delete(nodes::remove))
+        .route("/api/v1/nodes/{node}/cordon", post(nodes::cordon))
+        .route("/api/v1/nodes/{node}/uncordon", post(nodes::uncordon))
+        .route("/api/v1/nodes/{node}/drain", post(nodes::drain))
         .route("/api/v1/resolve", get(targets::resolve))
         .route("/api/v1/fleets", get(fleets::list).post(fleets::create))
         .route("/api/v1/fleets/{fleet}", get(fleets::show).delete(fleets::remove))

@@ -1,37 +1,204 @@
-//! The machines that run instances: for now the server's own.
+//! The machines that run instances.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
 use axum::extract::State;
-use chassis_api::Node;
+use axum::http::StatusCode;
+use chassis_api::{Node, NodeDetail, NodeDrain, NodeInstance};
+use chassis_core::{Drain, Duty, InstanceKey, Liveness, NodeName, Phase};
+use chassis_spec::RuntimeKind;
+use jiff::{SignedDuration, Timestamp};
 
-use super::SharedState;
+use super::condition::{Expected, Versioned};
+use super::extract::{Body, Path};
+use super::failure::{Failure, Result};
 use super::page::{Paging, Part};
+use super::{SharedState, to_end};
 use crate::auth::Caller;
+use crate::node_known::KnownNode;
 use crate::node_stats;
-use crate::shared::Health;
+use crate::shared::{Health, Shared};
 
-pub(crate) async fn list(State(shared): SharedState, caller: Caller, paging: Paging) -> Part<Node> {
-    let health = shared.health.borrow().clone();
-    let (runtime_version, runtime_error) = match health {
-        Health::Unknown => (None, None),
-        Health::Up { version } => (Some(version), None),
-        Health::Down { message } => (None, Some(message)),
-    };
-    let is_up = runtime_error.is_none();
-    let (mut instances, mut running) = (0, 0);
-    for agent in shared.agents().iter().filter(|agent| caller.reaches(&agent.key().fleet)) {
-        let (all, _, run) = agent.state().counts();
-        instances += all;
-        running += if is_up { run } else { 0 };
+/// Deadlines are within a year.
+const DEADLINE_MOST: u32 = 31_536_000;
+
+pub(crate) async fn list(State(shared): SharedState, caller: Caller, paging: Paging) -> Result<Part<Node>> {
+    let nodes = shared.nodes_known().await?;
+    let mut held = HashMap::new();
+    if let [only] = &nodes[..] {
+        held.insert(only.name().clone(), held_by(&shared, &caller, only).await?);
+    } else {
+        for (key, placed) in shared.store.placement_list(None).await? {
+            if let Some(instance) = instance_on(&shared, &caller, &key, placed.ending.is_some()) {
+                held.entry(placed.node).or_insert_with(Vec::new).push(instance);
+            }
+        }
     }
     let mut part = paging.part();
-    part.offer(shared.node.clone(), || Node {
-        name: shared.node.clone(),
-        runtime: shared.runtime_name.to_owned(),
+    for node in nodes {
+        let held = held.remove(node.name()).unwrap_or_default();
+        if !part.offer(node.name().to_string(), || wire(&shared, &node, &held)) {
+            break;
+        }
+    }
+    Ok(part)
+}
+
+pub(crate) async fn show(
+    State(shared): SharedState,
+    caller: Caller,
+    Path(name): Path<NodeName>,
+) -> Result<Versioned<NodeDetail>> {
+    let node = shared.node_known(&name).await?;
+    let held = held_by(&shared, &caller, &node).await?;
+    Ok(Versioned(node.record.version, NodeDetail { node: wire(&shared, &node, &held), held }))
+}
+
+pub(crate) async fn cordon(
+    State(shared): SharedState,
+    caller: Caller,
+    Path(name): Path<NodeName>,
+    Expected(version): Expected,
+) -> Result<Json<Node>> {
+    assign(shared, caller, name, Duty::Cordoned, version).await
+}
+
+pub(crate) async fn uncordon(
+    State(shared): SharedState,
+    caller: Caller,
+    Path(name): Path<NodeName>,
+    Expected(version): Expected,
+) -> Result<Json<Node>> {
+    assign(shared, caller, name, Duty::Open, version).await
+}
+
+pub(crate) async fn drain(
+    State(shared): SharedState,
+    caller: Caller,
+    Path(name): Path<NodeName>,
+    Expected(version): Expected,
+    Body(drain): Body<NodeDrain>,
+) -> Result<Json<Node>> {
+    let parallelism = drain.parallelism.unwrap_or(1);
+    if parallelism == 0 {
+        let detail = "`parallelism` is at least 1: how many may be on their way at once";
+        return Err(Failure::invalid("parallelism_wrong", detail));
+    }
+    let deadline = match drain.deadline {
+        None => None,
+        Some(seconds) if seconds <= DEADLINE_MOST => {
+            Some(Timestamp::now() + SignedDuration::from_secs(seconds.into()))
+        }
+        Some(seconds) => {
+            let detail = format!("`deadline` is at most {DEADLINE_MOST} seconds, a year, not {seconds}");
+            return Err(Failure::invalid("deadline_wrong", detail));
+        }
+    };
+    let until = deadline.map_or_else(|| "no deadline".to_owned(), |at| format!("by {at:.0}"));
+    caller.tell(format!("{until}, {parallelism} at a time"));
+    assign(shared, caller, name, Duty::Draining(Drain { deadline, parallelism }), version).await
+}
+
+pub(crate) async fn remove(
+    State(shared): SharedState,
+    Path(name): Path<NodeName>,
+    Expected(version): Expected,
+) -> Result<StatusCode> {
+    to_end(async move {
+        shared.node_remove(&name, version).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
+async fn assign(
+    shared: Arc<Shared>,
+    caller: Caller,
+    name: NodeName,
+    duty: Duty,
+    version: Option<u64>,
+) -> Result<Json<Node>> {
+    to_end(async move {
+        let node = shared.node_assign(&name, duty, version).await?;
+        let held = held_by(&shared, &caller, &node).await?;
+        Ok(Json(wire(&shared, &node, &held)))
+    })
+    .await
+}
+
+/// What a node has, of what the caller may see.
+async fn held_by(shared: &Shared, caller: &Caller, node: &KnownNode) -> Result<Vec<NodeInstance>> {
+    if !node.is_alone {
+        let placed = shared.store.placement_list(Some(node.name())).await?.into_iter();
+        let on = |(key, placed): (InstanceKey, chassis_store::Placed)| {
+            instance_on(shared, caller, &key, placed.ending.is_some())
+        };
+        return Ok(placed.filter_map(on).collect());
+    }
+    let agents = shared.agents().into_iter();
+    let keys = agents.flat_map(|agent| {
+        let state = agent.state();
+        let there = state.slots.iter().filter(|(_, slot)| !slot.is_extra());
+        there.map(|(number, _)| state.instance_key(*number)).collect::<Vec<_>>()
+    });
+    Ok(keys.filter_map(|key| instance_on(shared, caller, &key, false)).collect())
+}
+
+fn instance_on(shared: &Shared, caller: &Caller, key: &InstanceKey, leaving: bool) -> Option<NodeInstance> {
+    if !caller.reaches(&key.fleet) {
+        return None;
+    }
+    let agent = shared.agent(&key.agent_key())?;
+    let state = agent.state();
+    let slot = state.slots.get(&key.number)?;
+    let leaving = leaving || slot.instance.desired.wanted.is_absent();
+    let (fleet, agent, phase) = (key.fleet.clone(), key.agent.clone(), slot.phase(&state.spec));
+    Some(NodeInstance { fleet, agent, number: key.number, phase, leaving, stays: None })
+}
+
+fn wire(shared: &Shared, node: &KnownNode, held: &[NodeInstance]) -> Node {
+    let (record, spec) = (&node.record, &node.record.spec);
+    let is_own = record.is_own();
+    let (runtime_version, runtime_error) = match &*shared.health.borrow() {
+        Health::Up { version } if is_own => (Some(version.clone()), None),
+        Health::Down { message } if is_own => (None, Some(message.clone())),
+        _ => (None, None),
+    };
+    let is_heard = runtime_error.is_none() && node.live.liveness != Liveness::Down;
+    let running = held.iter().filter(|one| is_heard && one.phase == Phase::Running).count();
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let runtime = spec.runtimes.first().copied().unwrap_or_default();
+    Node {
+        name: spec.name.to_string(),
+        url: record.url.clone(),
+        fingerprint: record.fingerprint.clone(),
+        state: node.state(),
+        duty: record.duty,
+        runtime: runtime_word(runtime).to_owned(),
+        runtimes: spec.runtimes.clone(),
         runtime_version,
         runtime_error,
-        instances,
-        running,
-        stats: node_stats::read(&shared.node),
-    });
-    part
+        architecture: spec.architecture,
+        region: spec.region.as_deref().map(str::to_owned),
+        labels: spec.labels.clone(),
+        capacity: spec.capacity,
+        used: node.live.used,
+        free: spec.capacity.minus(node.live.used),
+        instances: count(held.iter().filter(|one| !one.leaving).count()),
+        running: count(running),
+        heard_at: node.live.heard_at,
+        registered_at: (!node.is_alone).then_some(record.registered_at),
+        version: record.version,
+        stats: if is_own { node_stats::read(&shared.node) } else { None },
+    }
+}
+
+fn runtime_word(runtime: RuntimeKind) -> &'static str {
+    match runtime {
+        RuntimeKind::Docker => "docker",
+        RuntimeKind::Firecracker => "firecracker",
+        RuntimeKind::Sim => "sim",
+    }
 }

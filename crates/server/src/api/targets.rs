@@ -173,7 +173,7 @@ async fn likely_fleet(shared: &Shared, caller: &Caller, error: &chassis_store::E
 }
 
 /// The name that somebody who typed another one may have meant.
-pub(super) fn nearest<'a>(typed: &str, known: &'a [String]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(typed: &str, known: &'a [String]) -> Option<&'a str> {
     known
         .iter()
         .map(|known| (strsim::damerau_levenshtein(typed, known), known.as_str()))

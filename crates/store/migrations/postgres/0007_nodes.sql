@@ -3,6 +3,7 @@
 CREATE TABLE nodes (
     name          TEXT COLLATE "C" PRIMARY KEY,
     url           TEXT COLLATE "C" UNIQUE,
+    identity      TEXT COLLATE "C" UNIQUE,
     fingerprint   TEXT,
     spec          TEXT NOT NULL, -- JSON
     duty          TEXT NOT NULL, -- JSON

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::node::{NodeRecord, NodeRegistration};
 
 const SELECT: &str =
-    "SELECT spec, url, fingerprint, duty, is_down, version, registered_at, updated_at FROM nodes";
+    "SELECT spec, url, fingerprint, duty, is_down, version, registered_at, updated_at, identity FROM nodes";
 
 /// By name; none as long as the chassis is alone.
 pub(crate) fn list(connection: &dyn Connection) -> Result<Vec<NodeRecord>> {
@@ -39,9 +39,10 @@ pub(crate) fn register(
     if name == own.name || known.as_ref().is_some_and(NodeRecord::is_own) {
         return Err(Error::NodeIsOwn(name));
     }
-    let sql = "SELECT name FROM nodes WHERE url = ?1 AND name <> ?2";
-    if let Some(node) = connection.find(sql, params![new.url, name.as_str()], |row| row.get(0))? {
-        return Err(Error::NodeUrlTaken { url: new.url, node });
+    let sql = "SELECT name FROM nodes WHERE (url = ?1 OR identity = ?3) AND name <> ?2";
+    let parameters = params![new.url, name.as_str(), new.identity];
+    if let Some(node) = connection.find(sql, parameters, |row| row.get(0))? {
+        return Err(Error::NodeTaken { url: new.url, node });
     }
     let version = known.as_ref().map_or(0, |known| known.version);
     super::check_version(|| format!("node `{name}`"), expected, version)?;
@@ -57,7 +58,7 @@ pub(crate) fn register(
     let key = change.keys.for_writing(connection)?;
     let (nonce, token) = key.seal(&context(&name, token_version), token)?;
     let sql = "UPDATE nodes SET url = ?2, fingerprint = ?3, spec = ?4, version = ?5, updated_at = ?6,
-                      token_version = ?7, token_key_id = ?8, token_nonce = ?9, token = ?10
+                      token_version = ?7, token_key_id = ?8, token_nonce = ?9, token = ?10, identity = ?11
                WHERE name = ?1";
     connection.execute(
         sql,
@@ -72,6 +73,7 @@ pub(crate) fn register(
             key.id,
             &nonce[..],
             &token[..],
+            new.identity,
         ],
     )?;
     change.node_event(EventKind::NodeRegistered { node: name.clone(), url: new.url })?;
@@ -194,5 +196,6 @@ fn from_row(row: &Row<'_>) -> Outcome<NodeRecord> {
         version: row.get(5)?,
         registered_at: row.get::<Time>(6)?.0,
         updated_at: row.get::<Time>(7)?.0,
+        identity: row.get(8)?,
     })
 }

@@ -112,6 +112,24 @@ pub(super) fn settle(change: &Change<'_>, own: &NodeName) -> Result<()> {
     Ok(())
 }
 
+/// The instances that have a place, on one node or on any.
+pub(crate) fn list(
+    connection: &dyn Connection,
+    node: Option<&NodeName>,
+) -> Result<Vec<(InstanceKey, Placed)>> {
+    let sql = "SELECT node, epoch, ending, fleet, agent, number FROM instances
+               WHERE node = coalesce(?1, node) ORDER BY fleet, agent, number";
+    let found = connection.list(sql, params![node.map(NodeName::as_str)], |row| {
+        let key = InstanceKey {
+            fleet: row.get::<Name<_>>(3)?.0,
+            agent: row.get::<Name<_>>(4)?.0,
+            number: row.get(5)?,
+        };
+        Ok(from_row(row, 0)?.map(|placed| (key, placed)))
+    })?;
+    Ok(found.into_iter().flatten().collect())
+}
+
 /// How many instances are on a node, or have their data there.
 pub(super) fn count(connection: &dyn Connection, node: &NodeName) -> Result<u64> {
     let sql = "SELECT count(*) FROM instances LEFT JOIN homes

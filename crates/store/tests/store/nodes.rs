@@ -26,6 +26,7 @@ fn registration(node: &str, token: &str) -> NodeRegistration {
     NodeRegistration {
         spec: machine(node),
         url: format!("https://{node}:7443"),
+        identity: Some(format!("machine of {node}")),
         fingerprint: Some("ab".repeat(32)),
         token: Zeroizing::new(token.to_owned()),
     }
@@ -104,7 +105,9 @@ async fn a_node_registers_again_and_keeps_what_it_had() {
 
     assert_eq!(code(register(&store, "own", "x").await), "node_is_own");
     let twice = NodeRegistration { url: "https://elsewhere:1".to_owned(), ..registration("n2", "x") };
-    assert_eq!(code(store.node_register(twice, &machine("own"), None).await), "node_url_taken");
+    assert_eq!(code(store.node_register(twice, &machine("own"), None).await), "node_taken");
+    let same = NodeRegistration { identity: again.identity, ..registration("n2", "x") };
+    assert_eq!(code(store.node_register(same, &machine("own"), None).await), "node_taken");
     assert_eq!(code(store.node_token(&name("own")).await), "node_not_found");
 }
 
@@ -208,6 +211,9 @@ async fn a_node_goes_when_nothing_is_there() {
     let (one, two) = (instance("f", "web", 1), instance("f", "web", 2));
     put(&store, &one, Some(placed("n1", 7)), Some("n1")).await;
     put(&store, &two, Some(placed("own", 8)), Some("n1")).await;
+    let (here, there) = ((one.clone(), placed("n1", 7)), (two.clone(), placed("own", 8)));
+    assert_eq!(store.placement_list(Some(&name("n1"))).await.unwrap(), [here.clone()]);
+    assert_eq!(store.placement_list(None).await.unwrap(), [here, there]);
     let error = store.node_remove(&name("n1"), None).await.unwrap_err();
     assert!(matches!(error, Error::NodeInUse { count: 2, .. }), "{error:?}");
     put(&store, &one, None, None).await;
