@@ -6,6 +6,7 @@ mod context;
 mod hands;
 mod listen;
 mod logs;
+mod node;
 mod rollout;
 mod secret;
 mod serve;
@@ -26,6 +27,7 @@ pub(crate) use context::{ContextAdd, ContextCommand, Login, Logout, TrustArgs};
 pub(crate) use hands::{Cp, Exec, Forward, Forwarding, Port};
 pub(crate) use listen::{Listen, TlsMode};
 pub(crate) use logs::{LogFormat, Logs};
+pub(crate) use node::{Node, NodeServe};
 pub(crate) use rollout::{Rollout, RolloutHistory, RolloutStatusArgs, RolloutUndoArgs};
 pub(crate) use secret::Secret;
 pub(crate) use serve::{Db, DbCopy, Runtime, Serve, Server};
@@ -150,6 +152,8 @@ pub(crate) enum Command {
     Schema,
     /// Run the server in the foreground
     Serve(Box<Serve>),
+    /// Run instances here for servers elsewhere
+    Node(Box<Node>),
     /// Look after the server
     #[command(subcommand)]
     Server(Server),

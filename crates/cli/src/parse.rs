@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use chassis_server::Capacity;
+use chassis_spec::{Bytes, Cpu};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::args::Forwarding;
@@ -46,6 +48,27 @@ pub(crate) fn audit_head(text: &str) -> Result<String, String> {
         id.parse::<u64>().is_ok() && !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
     });
     if is_head { Ok(text.to_owned()) } else { Err("write it as it was printed, like 17:3f…".to_owned()) }
+}
+
+/// `cpus=8,memory=16Gi,disk=100Gi,slots=200`, or some of these.
+pub(crate) fn capacity(text: &str) -> Result<Capacity, String> {
+    let mut capacity = Capacity::default();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let wrong = || format!("`{part}` is none of cpus=8, memory=16Gi, disk=100Gi, slots=200");
+        let (what, amount) = part.split_once('=').ok_or_else(wrong)?;
+        let bytes = || amount.parse::<Bytes>().map(|bytes| bytes.0).map_err(|error| error.to_string());
+        match what {
+            "cpus" => {
+                let cores = amount.parse::<Cpu>().map_err(|error| error.to_string())?;
+                capacity.cpu_millis = Some(cores.0.into());
+            }
+            "memory" => capacity.memory_bytes = Some(bytes()?),
+            "disk" => capacity.disk_bytes = Some(bytes()?),
+            "slots" => capacity.slots = Some(amount.parse().map_err(|_| wrong())?),
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(capacity)
 }
 
 /// `key=value`.

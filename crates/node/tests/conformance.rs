@@ -15,8 +15,8 @@ use chassis_runtime::Runtime;
 use common::Served;
 use suite::{DockerNode, Node, SimNode};
 
-conformance!(on_remote_docker, crate::Remote::new(crate::DockerNode::new()).await);
-conformance!(on_remote_sim, crate::Remote::new(crate::SimNode::new()).await);
+conformance!(on_remote_docker, crate::Remote::new(crate::DockerNode::new()));
+conformance!(on_remote_sim, crate::Remote::new(crate::SimNode::new()));
 
 /// A node whose runtime is reached over the network; what befalls it, befalls the runtime itself.
 struct Remote<N> {
@@ -43,8 +43,8 @@ impl Local for SimNode {
 }
 
 impl<N: Local> Remote<N> {
-    async fn new(inner: N) -> Remote<N> {
-        let served = Served::new(inner.shared()).await;
+    fn new(inner: N) -> Remote<N> {
+        let served = Served::new(inner.shared());
         Remote { inner, served, down: std::sync::Mutex::default() }
     }
 }
@@ -84,9 +84,7 @@ impl<N: Local> Node for Remote<N> {
     }
 
     fn down(&self) -> Arc<dyn Runtime> {
-        let served = Served::without_term(self.inner.down());
-        // The term in which a node begins that nobody has taken over.
-        served.remote.set_term(0);
+        let served = Served::new(self.inner.down());
         let remote = Arc::clone(&served.remote);
         *self.down.lock().unwrap() = Some(served);
         remote

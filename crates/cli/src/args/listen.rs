@@ -56,7 +56,7 @@ pub(crate) enum TlsMode {
     Off,
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "write an address and a port, such as 127.0.0.1:7443, 0.0.0.0:7443 for all of this machine's, or [::]:7443".to_owned()
     })

@@ -21,6 +21,7 @@ pub(crate) mod health;
 pub(crate) mod local;
 mod login;
 mod logs;
+pub(crate) mod node;
 mod port;
 mod ps;
 mod rollout;
@@ -80,6 +81,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Validate(_)
         | Command::Schema
         | Command::Serve(_)
+        | Command::Node(_)
         | Command::Db(_)
         | Command::Version(_)
         | Command::Completion(_) => Ok(Exit::Done),

@@ -28,8 +28,8 @@ const MASTER_TOKEN: &str = "CHASSIS_MASTER_TOKEN";
 const ALLOW_FROM: &str = "CHASSIS_ALLOW_FROM";
 const TRUSTED_PROXIES: &str = "CHASSIS_TRUSTED_PROXY";
 /// How long threads that wait for something get after the end.
-const LAST: Duration = Duration::from_secs(1);
-const LOG_FILTER: &str = "CHASSIS_LOG";
+pub(crate) const LAST: Duration = Duration::from_secs(1);
+pub(crate) const LOG_FILTER: &str = "CHASSIS_LOG";
 
 pub(crate) fn run(context: &Context, mut serve: Serve) -> Result<Exit, Failure> {
     let variable = |name: &str| std::env::var(name).ok();
@@ -102,7 +102,7 @@ pub(crate) fn run(context: &Context, mut serve: Serve) -> Result<Exit, Failure> 
     }
 }
 
-fn listen(flags: args::Listen) -> Result<Listen, Failure> {
+pub(crate) fn listen(flags: args::Listen) -> Result<Listen, Failure> {
     let does_nothing = |flag: &str, without: &str| {
         Err(Failure::Usage(format!("{flag} does nothing without {without}; add that, or leave it out")))
     };
@@ -141,7 +141,7 @@ fn allowed(flags: Vec<Opening>) -> Result<BTreeSet<Opening>, Failure> {
     flags.into_iter().map(Ok).chain(more).collect()
 }
 
-fn allowed_host_paths(mut paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn allowed_host_paths(mut paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
     let more = std::env::var_os(HOST_PATHS).unwrap_or_default();
     paths.extend(std::env::split_paths(&more).filter(|path| !path.as_os_str().is_empty()));
     paths.iter().map(|path| canonical(path)).collect()

@@ -72,6 +72,7 @@ impl Terms {
     pub(super) fn check(&self, term: Option<u64>) -> Result<(), Failed> {
         let current = self.current();
         match term {
+            _ if current == 0 => Err(stale("the node has not been taken over yet")),
             Some(term) if term == current => Ok(()),
             Some(term) => Err(stale(&format!("this was decided in {term}, and the node is in {current}"))),
             None => Err(stale("this names none")),

@@ -19,17 +19,14 @@ pub struct Served {
 }
 
 impl Served {
-    /// It has taken over term 1.
-    pub async fn new(runtime: Arc<dyn Runtime>) -> Served {
-        let served = Served::without_term(runtime);
-        served.remote.take_term(1).await.unwrap();
-        served
-    }
-
-    pub fn without_term(runtime: Arc<dyn Runtime>) -> Served {
+    /// It is in term 1, and asked in it.
+    pub fn new(runtime: Arc<dyn Runtime>) -> Served {
         let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join(".server")).unwrap();
+        std::fs::write(directory.path().join(".server/term"), "1\n").unwrap();
         let server = NodeServer::start(&options(directory.path()), runtime).unwrap();
         let remote = remote(&server, server.fingerprint(), server.token());
+        remote.set_term(1);
         Served { server, remote, directory }
     }
 

@@ -1,0 +1,80 @@
+//! `chassis node --listen …`: runs instances here for servers elsewhere, and says how they find it.
+
+use chassis_server::{Error, NodeOptions, NodeServer, RuntimeChoice, node_serve};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{self, NodeServe, Runtime};
+use crate::commands::serve::{LAST, LOG_FILTER, allowed_host_paths, listen};
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+/// Where the token is for `chassis node join`: never in a flag, which everybody on a machine can read.
+const TOKEN: &str = "CHASSIS_NODE_TOKEN";
+
+pub(crate) fn run(context: &Context, node: NodeServe) -> Result<Exit, Failure> {
+    let runtime = match node.runtime {
+        Runtime::Docker => RuntimeChoice::Docker { host: node.docker_host },
+        Runtime::Sim => RuntimeChoice::Sim { seed: node.sim_seed },
+    };
+    let flags = args::Listen {
+        addresses: node.listen.into_iter().collect(),
+        tls_cert: node.tls_cert,
+        tls_key: node.tls_key,
+        tls: node.tls,
+        insecure: node.insecure,
+        socket_group: None,
+        max_connections: None,
+        max_connections_per_address: None,
+    };
+    let options = NodeOptions {
+        data_dir: context.data_dir()?,
+        runtime,
+        allowed_host_paths: allowed_host_paths(node.allow_host_path)?,
+        seccomp_dir: node.seccomp_dir,
+        listen: listen(flags)?,
+        name: node.name,
+        capacity: node.capacity,
+        region: node.region,
+        labels: node.labels.into_iter().collect(),
+        advertise: node.advertise.map(|address| address.to_string()),
+    };
+    let filter = EnvFilter::try_from_env(LOG_FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(context.terminal.stderr)
+        .with_env_filter(filter)
+        .init();
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let threads =
+        threads.map_err(|source| Failure::Io { what: "cannot start threads".to_owned(), source })?;
+    let ended = threads.block_on(node_serve(options, |server| introduce(context, server)));
+    // What blocks a thread must not hold up the end.
+    threads.shutdown_timeout(LAST);
+    match ended {
+        Err(Error::AlreadyServed { path, pid }) => Err(Failure::Failed(format!(
+            "another server or node (pid {pid}) runs on {}; each has a data directory of its own: choose another with \
+             --data-dir",
+            path.display()
+        ))),
+        ended => {
+            ended?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// The line that a person types where the server is.
+fn introduce(context: &Context, server: &NodeServer) {
+    let mut line = format!("{TOKEN}={} chassis node join {}", server.token(), server.url());
+    if let Some(fingerprint) = server.fingerprint().filter(|_| server.is_certificate_own()) {
+        line.push_str(&format!(" --fingerprint {fingerprint}"));
+    }
+    context.terminal.say(&format!(
+        "node {} is up; register it where the server runs with the line below (the token is also in {}, for this user only)",
+        server.name(),
+        server.token_file().display()
+    ));
+    // A node serves all the same if nobody reads this.
+    let _ = output::data(&format!("{line}\n"));
+}
