@@ -112,7 +112,7 @@ refused(404, "not_found", client.api_keys.revoke, "ak_0000000000000000")
 with Client(address, "wrong") as unknown:
     refused(401, "unauthorized", unknown.environments.list)
 
-# Hosts: the one there is.
+# Hosts: the one there is, and what cannot be one.
 (host,) = client.hosts.list()
 assert client.hosts.get(host.id).id == host.id == made.host_id
 assert host.state == "active" and host.capacity.cpus > 0 and host.allocated.vm_count == 1, host
@@ -122,7 +122,7 @@ refused(503, "unavailable", client.environments.create, CreateRequest(task_id="n
 client.hosts.uncordon(host.id)
 refused(409, "conflict", client.hosts.deregister, host.id)
 refused(404, "not_found", client.hosts.get, "nothing")
-refused(501, "unimplemented", client.hosts.register, RegisterHostRequest(id="h", url="http://h"))
+refused(400, "invalid_argument", client.hosts.register, RegisterHostRequest(id="h", url="http://h"))
 refused(404, "not_found", client.environments.create, CreateRequest(task_id="no", spec=spec(host_id="h")))
 refused(400, "invalid_argument", client.environments.create, CreateRequest(task_id="", spec=spec()))
 

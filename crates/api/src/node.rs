@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeStats, Phase};
+use crate::{Fingerprint, NodeStats, Phase};
 
 /// One machine: the server's own, or one that was joined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -95,7 +95,7 @@ pub struct NodeJoin {
     /// As `chassis node` prints it: what its certificate must be. Without it the certificate must be one that the server's
     /// machine believes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fingerprint: Option<String>,
+    pub fingerprint: Option<Fingerprint>,
     /// What the node lets the server in for. Kept encrypted, and in no answer.
     pub token: String,
     /// What it is called here; without it as the node calls itself.

@@ -52,6 +52,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/openapi.json", "openapi_get", Need::Nothing),
     route("GET", "/api/v1/docs", "openapi_browse", Need::Nothing),
     route("GET", "/api/v1/nodes", "node_list", VIEWER_OF_FLEETS),
+    route("POST", "/api/v1/nodes", "node_join", ADMIN_OF_SERVER),
     route("GET", "/api/v1/nodes/{node}", "node_get", VIEWER_OF_FLEETS),
     route("DELETE", "/api/v1/nodes/{node}", "node_remove", ADMIN_OF_SERVER),
     route("POST", "/api/v1/nodes/{node}/cordon", "node_cordon", ADMIN_OF_SERVER),

@@ -32,5 +32,5 @@ pub mod wire;
 
 pub use error::Error;
 pub use host::{Host, Lease, Machine, Options, machine, router};
-pub use remote::{RemoteRuntime, hello};
+pub use remote::{RemoteRuntime, address, hello};
 pub use wire::{Granted, Heartbeat, Hello};

@@ -35,6 +35,7 @@ mod log_place;
 mod log_source;
 mod metrics;
 mod node;
+mod node_join;
 mod node_known;
 mod node_serve;
 mod node_stats;

@@ -155,6 +155,17 @@ pub enum RuntimeKind {
     Sim,
 }
 
+impl RuntimeKind {
+    /// As in an agent's YAML.
+    pub fn word(self) -> &'static str {
+        match self {
+            RuntimeKind::Docker => "docker",
+            RuntimeKind::Firecracker => "firecracker",
+            RuntimeKind::Sim => "sim",
+        }
+    }
+}
+
 /// One environment variable: a plain value, or a secret's. Exactly one of the two is given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

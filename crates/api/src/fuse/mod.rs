@@ -19,8 +19,9 @@
 //! | `POST /v1/api-keys` | [`KeyCreate`], or none | 201 [`KeyCreated`] |
 //! | `DELETE /v1/api-keys/{id}` | | 204 |
 //! | `GET /v1/hosts`, `/v1/hosts/{id}` | | [`HostList`], [`Host`] |
-//! | `POST /v1/hosts/{id}?action=cordon` or `uncordon` | | 204 |
-//! | `POST /v1/hosts`, `DELETE /v1/hosts/{id}` | | an error: there is one host, and it stays |
+//! | `POST /v1/hosts` | [`HostRegister`] | [`Host`] |
+//! | `POST /v1/hosts/{id}?action=cordon`, `uncordon` or `drain` | | 204 |
+//! | `DELETE /v1/hosts/{id}` | | 204 |
 //! | `POST /v1/environments/{id}/snapshots` | | an error: nothing here takes snapshots |
 //! | `GET /v1/snapshots`, `/v1/snapshots/resolve?layer_key=&arch=` | | [`SnapshotList`], [`LayerFound`] |
 //! | `GET /v1/environments/{id}/computer` | | [`Display`] |
@@ -46,7 +47,7 @@ pub use environment::{
 
 pub use event::StateEvent;
 pub use exec::{ExecRequest, ExecResult};
-pub use host::{Host, HostCapacity, HostList, HostState};
+pub use host::{Host, HostCapacity, HostList, HostRegister, HostState};
 pub use snapshot::{Display, LayerFound, SnapshotList};
 
 use std::collections::BTreeMap;

@@ -153,7 +153,7 @@ impl fmt::Display for Unfit {
             Unfit::Region { wanted, has: Some(has) } => write!(formatter, "is in region {has}, not {wanted}"),
             Unfit::Region { wanted, has: None } => write!(formatter, "is in no region, not in {wanted}"),
             Unfit::Architecture { wanted, has } => write!(formatter, "is {has}, not {wanted}"),
-            Unfit::Runtime { wanted } => write!(formatter, "does not run {}", runtime_word(*wanted)),
+            Unfit::Runtime { wanted } => write!(formatter, "does not run {}", wanted.word()),
             Unfit::Label { name, wanted, has: Some(has) } => {
                 write!(formatter, "has label {name}={has}, not {wanted}")
             }
@@ -163,14 +163,6 @@ impl fmt::Display for Unfit {
             Unfit::Claimed { by } => write!(formatter, "is kept free for {by}, which has waited longer"),
             Unfit::Full { missing } => write!(formatter, "lacks {missing}"),
         }
-    }
-}
-
-fn runtime_word(runtime: RuntimeKind) -> &'static str {
-    match runtime {
-        RuntimeKind::Docker => "docker",
-        RuntimeKind::Firecracker => "firecracker",
-        RuntimeKind::Sim => "sim",
     }
 }
 

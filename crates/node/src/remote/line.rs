@@ -55,6 +55,17 @@ pub(super) struct Line {
     others: Semaphore,
 }
 
+/// Where a node is. Two addresses are the same if they are written the same.
+pub fn address(url: &str) -> Result<ServerAddress, Error> {
+    match url.parse::<ServerAddress>() {
+        Ok(ServerAddress::Unix(_)) => {
+            Err(Error::Unusable { message: format!("`{url}` is no node's address; write https://host:port") })
+        }
+        Ok(address) => Ok(address),
+        Err(error) => Err(Error::Unusable { message: error.to_string() }),
+    }
+}
+
 impl Line {
     pub(super) fn new(
         node: Option<&NodeName>,
@@ -63,11 +74,7 @@ impl Line {
         token: &str,
     ) -> Result<Line, Error> {
         let unusable = |error: &dyn std::error::Error| Error::Unusable { message: error.to_string() };
-        let address: ServerAddress = url.parse().map_err(|error| unusable(&error))?;
-        if matches!(address, ServerAddress::Unix(_)) {
-            let message = format!("`{url}` is no node's address; write https://host:port");
-            return Err(Error::Unusable { message });
-        }
+        let address = address(url)?;
         let name = match node {
             Some(node) => format!("node {node} ({address})"),
             None => format!("the node at {address}"),

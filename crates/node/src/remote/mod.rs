@@ -27,6 +27,8 @@ use crate::wire::{
 use crate::{Error, wire};
 use line::Line;
 
+pub use line::address;
+
 /// Asks a node who it is. With a fingerprint the node shows exactly that certificate; without one, one that this machine's
 /// certificate authorities vouch for.
 pub async fn hello(

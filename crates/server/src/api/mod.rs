@@ -82,7 +82,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/server/stop", post(server::stop))
         .route("/api/v1/openapi.json", get(describe::document))
         .route("/api/v1/docs", get(describe::page))
-        .route("/api/v1/nodes", get(nodes::list))
+        .route("/api/v1/nodes", get(nodes::list).post(nodes::join))
         .route("/api/v1/nodes/{node}", get(nodes::show).delete(nodes::remove))
         .route("/api/v1/nodes/{node}/cordon", post(nodes::cordon))
         .route("/api/v1/nodes/{node}/uncordon", post(nodes::uncordon))

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use chassis_api::{Node, NodeDetail, NodeDrain, NodeInstance};
+use chassis_api::{Node, NodeDetail, NodeDrain, NodeInstance, NodeJoin, NodeJoined};
 use chassis_core::{Drain, Duty, InstanceKey, Liveness, NodeName, Phase};
-use chassis_spec::RuntimeKind;
 use jiff::{SignedDuration, Timestamp};
+use zeroize::Zeroizing;
 
 use super::condition::{Expected, Versioned};
 use super::extract::{Body, Path};
@@ -17,6 +17,7 @@ use super::failure::{Failure, Result};
 use super::page::{Paging, Part};
 use super::{SharedState, to_end};
 use crate::auth::Caller;
+use crate::node_join::{Joined, Joining};
 use crate::node_known::KnownNode;
 use crate::node_stats;
 use crate::shared::{Health, Shared};
@@ -44,6 +45,35 @@ pub(crate) async fn list(State(shared): SharedState, caller: Caller, paging: Pag
         }
     }
     Ok(part)
+}
+
+pub(crate) async fn join(
+    State(shared): SharedState,
+    caller: Caller,
+    Expected(version): Expected,
+    Body(join): Body<NodeJoin>,
+) -> Result<(StatusCode, Json<NodeJoined>)> {
+    caller.tell(match &join.name {
+        Some(name) => format!("{name}, at {}", join.url),
+        None => join.url.clone(),
+    });
+    let joining = Joining {
+        url: join.url,
+        fingerprint: join.fingerprint,
+        token: Zeroizing::new(join.token),
+        name: join.name,
+        region: join.region.map(Into::into),
+        labels: join.labels,
+        capacity: join.capacity,
+        architecture: None,
+    };
+    to_end(async move {
+        let Joined { name, again, warnings } = shared.node_join(joining, version).await?;
+        let node = shared.node_known(&name).await?;
+        let held = held_by(&shared, &caller, &node).await?;
+        Ok((StatusCode::CREATED, Json(NodeJoined { node: wire(&shared, &node, &held), again, warnings })))
+    })
+    .await
 }
 
 pub(crate) async fn show(
@@ -176,7 +206,7 @@ fn wire(shared: &Shared, node: &KnownNode, held: &[NodeInstance]) -> Node {
         fingerprint: record.fingerprint.clone(),
         state: node.state(),
         duty: record.duty,
-        runtime: runtime_word(runtime).to_owned(),
+        runtime: runtime.word().to_owned(),
         runtimes: spec.runtimes.clone(),
         runtime_version,
         runtime_error,
@@ -192,13 +222,5 @@ fn wire(shared: &Shared, node: &KnownNode, held: &[NodeInstance]) -> Node {
         registered_at: (!node.is_alone).then_some(record.registered_at),
         version: record.version,
         stats: if is_own { node_stats::read(&shared.node) } else { None },
-    }
-}
-
-fn runtime_word(runtime: RuntimeKind) -> &'static str {
-    match runtime {
-        RuntimeKind::Docker => "docker",
-        RuntimeKind::Firecracker => "firecracker",
-        RuntimeKind::Sim => "sim",
     }
 }

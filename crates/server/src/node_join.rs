@@ -1,0 +1,167 @@
+//! How a machine becomes a node: it is asked who it is before anything is kept.
+
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use chassis_api::Fingerprint;
+use chassis_core::{Amounts, Architecture, NodeName, NodeSpec};
+use chassis_store::{NodeRecord, NodeRegistration};
+use zeroize::Zeroizing;
+
+use crate::api::failure::{Failure, Result};
+use crate::shared::Shared;
+
+/// A label's name and value, at most.
+const LABEL_LONGEST: usize = 253;
+const LABELS_MOST: usize = 64;
+
+/// A node that is to be, as somebody asks for it.
+pub(crate) struct Joining {
+    pub(crate) url: String,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) token: Zeroizing<String>,
+    /// Instead of its own.
+    pub(crate) name: Option<NodeName>,
+    pub(crate) region: Option<Box<str>>,
+    /// Besides its own.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Instead of its own, where it is not 0.
+    pub(crate) capacity: Amounts,
+    /// What it must be.
+    pub(crate) architecture: Option<Architecture>,
+}
+
+/// A node that is one.
+pub(crate) struct Joined {
+    pub(crate) name: NodeName,
+    /// It was known before.
+    pub(crate) again: bool,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Shared {
+    /// Asks a machine who it is, and keeps it as a node.
+    pub(crate) async fn node_join(&self, joining: Joining, expected: Option<u64>) -> Result<Joined> {
+        check_labels(&joining.labels)?;
+        let url = chassis_node::address(&joining.url)?.to_string();
+        let hello = chassis_node::hello(&url, joining.fingerprint, &joining.token).await?;
+        let has = hello.spec.architecture;
+        if let Some(wanted) = joining.architecture.filter(|wanted| *wanted != has) {
+            let detail =
+                format!("the node is {has}, not {wanted}; leave the architecture out, or correct it");
+            return Err(Failure::invalid("architecture_wrong", detail));
+        }
+        let mut warnings = Vec::new();
+        if hello.engine.is_none() {
+            warnings.push("its runtime does not answer yet: it gets nothing until it does".to_owned());
+        }
+        let is_named = joining.name.is_some();
+        let spec = spec(&joining, hello.spec, &mut warnings);
+        let name = spec.name.clone();
+        let known = self.store.node_list().await?.into_iter().find(|node| *node.name() == name);
+        if let Some(known) = known.as_ref().filter(|known| is_other(known, &hello.id)) {
+            if !is_named {
+                return Err(name_taken(known));
+            }
+            warnings.push(format!(
+                "{name} was another machine until now, at {}; make sure that nothing runs there any more",
+                known.url.as_deref().unwrap_or_default()
+            ));
+        }
+        let registration = NodeRegistration {
+            spec,
+            url,
+            identity: Some(hello.id),
+            fingerprint: joining.fingerprint.map(|fingerprint| fingerprint.to_string()),
+            token: joining.token,
+        };
+        self.store.node_register(registration, &self.own_spec(), expected).await?;
+        Ok(Joined { name, again: known.is_some(), warnings })
+    }
+
+    /// Keeps a machine as a node that does not answer yet: what it is, somebody else says. It gets nothing until it is heard.
+    pub(crate) async fn node_join_unheard(&self, joining: Joining, capacity: Amounts) -> Result<Joined> {
+        check_labels(&joining.labels)?;
+        let url = chassis_node::address(&joining.url)?.to_string();
+        let own = self.own_spec();
+        let name = joining.name.unwrap_or_else(|| NodeName::of_machine(&url));
+        let again = self.store.node_list().await?.iter().any(|node| *node.name() == name);
+        let spec = NodeSpec {
+            name: name.clone(),
+            capacity,
+            architecture: joining.architecture.unwrap_or_default(),
+            runtimes: own.runtimes.clone(),
+            region: joining.region,
+            labels: joining.labels,
+        };
+        let fingerprint = joining.fingerprint.map(|fingerprint| fingerprint.to_string());
+        let registration = NodeRegistration { spec, url, identity: None, fingerprint, token: joining.token };
+        self.store.node_register(registration, &own, None).await?;
+        Ok(Joined { name, again, warnings: Vec::new() })
+    }
+}
+
+/// What the node is here: what it says of itself, and what somebody wants to be different.
+fn spec(joining: &Joining, said: NodeSpec, warnings: &mut Vec<String>) -> NodeSpec {
+    let Joining { name, region, labels, capacity, .. } = joining;
+    let mut chosen = |what: &str, asked: u64, has: u64| {
+        if asked > has {
+            warnings.push(format!("it gives more {what} than the node says to have: {asked}, not {has}"));
+        }
+        if asked == 0 { has } else { asked }
+    };
+    let capacity = Amounts {
+        cpu_millis: chosen("thousandths of a core", capacity.cpu_millis, said.capacity.cpu_millis),
+        memory_bytes: chosen("bytes of memory", capacity.memory_bytes, said.capacity.memory_bytes),
+        disk_bytes: chosen("bytes of disk", capacity.disk_bytes, said.capacity.disk_bytes),
+        slots: chosen("slots", capacity.slots, said.capacity.slots),
+    };
+    let mut all_labels = said.labels;
+    all_labels.extend(labels.clone());
+    NodeSpec {
+        name: name.clone().unwrap_or(said.name),
+        capacity,
+        region: region.clone().or(said.region),
+        labels: all_labels,
+        ..said
+    }
+}
+
+fn is_other(known: &NodeRecord, identity: &str) -> bool {
+    known.identity.as_deref().is_some_and(|known| known != identity)
+}
+
+fn name_taken(known: &NodeRecord) -> Failure {
+    let (name, url) = (known.name(), known.url.as_deref().unwrap_or_default());
+    let detail = format!(
+        "another machine is node `{name}`, at {url}; give this one a name of its own, or the same if it takes the other's \
+         place: `--name {name}`"
+    );
+    Failure::new(StatusCode::CONFLICT, "node_name_taken", detail)
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
+    let is_short = |text: &str| (1..=LABEL_LONGEST).contains(&text.len());
+    let wrong = labels.iter().find(|(name, value)| {
+        !is_short(name)
+            || value.len() > LABEL_LONGEST
+            || name.chars().chain(value.chars()).any(char::is_control)
+    });
+    if wrong.is_none() && labels.len() <= LABELS_MOST {
+        return Ok(());
+    }
+    let detail = format!(
+        "a node has up to {LABELS_MOST} labels, each with a name and a value of up to {LABEL_LONGEST} printable characters"
+    );
+    Err(Failure::invalid("labels_wrong", detail))
+}
+
+impl From<chassis_node::Error> for Failure {
+    fn from(error: chassis_node::Error) -> Failure {
+        let detail = crate::error::chain(&error);
+        match error {
+            chassis_node::Error::Unusable { .. } => Failure::invalid(error.code(), detail),
+            _ => Failure::new(StatusCode::BAD_GATEWAY, error.code(), detail),
+        }
+    }
+}
