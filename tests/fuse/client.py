@@ -10,6 +10,7 @@ from fuse.types import (
     CreateRequest,
     ExecRequest,
     ExposeSpec,
+    ForkOptions,
     HealthcheckSpec,
     RegisterHostRequest,
     SnapshotRequest,
@@ -126,10 +127,28 @@ refused(400, "invalid_argument", client.hosts.register, RegisterHostRequest(id="
 refused(404, "not_found", client.environments.create, CreateRequest(task_id="no", spec=spec(host_id="h")))
 refused(400, "invalid_argument", client.environments.create, CreateRequest(task_id="", spec=spec()))
 
-# What nothing here can do is said to be so.
-refused(501, "unimplemented", client.environments.fork, "fuse-life")
+# Snapshots, and forks: on the simulation. What nothing here can do is said to be so.
+if runtime == "sim":
+    first = client.snapshots.create("fuse-life", SnapshotRequest(comment="first", metadata={"name": "one"}))
+    assert (first.state, first.vm_id, first.comment, first.kind) == ("ready", "fuse-life", "first", "disk"), first
+    second = client.snapshots.create("fuse-life", SnapshotRequest(layer_key="layer"))
+    assert second.parent_snapshot_id == first.id, second
+    assert [found.id for found in client.snapshots.list(vm_id="fuse-life")] == [second.id, first.id]
+    assert client.snapshots.get(first.id).digest == first.digest
+    refused(409, "conflict", client.snapshots.delete, first.id)
+    client.snapshots.restore(first.id)
+    forked = client.environments.fork("fuse-life", ForkOptions(reuse_snapshot_id=first.id))
+    assert forked.id.startswith("fuse-fork-") and forked.state == "running", forked
+    client.environments.destroy(forked.id)
+    client.snapshots.delete(second.id)
+    client.snapshots.delete(first.id)
+    refused(404, "not_found", client.snapshots.get, first.id)
+    live = SnapshotRequest(live=True)
+    refused(501, "unimplemented", client.snapshots.create, "fuse-life", live)
+else:
+    refused(501, "unimplemented", client.environments.fork, "fuse-life")
+    refused(501, "unimplemented", client.snapshots.create, "fuse-life", SnapshotRequest(comment="no"))
 refused(503, "unavailable", client.environments.migrate, "fuse-life")
-refused(501, "unimplemented", client.snapshots.create, "fuse-life", SnapshotRequest(comment="no"))
 assert client.environments.computer_display("fuse-life").up is False
 
 # It drains, takes nothing new, and goes.

@@ -4,5 +4,6 @@ mod access;
 mod inside;
 mod life;
 mod published;
+mod snapshots;
 mod wire;
 mod world;

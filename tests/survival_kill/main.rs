@@ -6,6 +6,7 @@
 
 mod environments;
 mod scenario;
+mod snapshots;
 mod world;
 
 use std::collections::BTreeMap;
@@ -64,6 +65,7 @@ fn killed_at_every_step() {
         });
         scope.spawn(|| run_by_chance(World::new("chance", &hits)));
         scope.spawn(|| environments::killed_at_every_step(&hits));
+        scope.spawn(|| snapshots::killed_at_every_step(&hits));
     });
     let hits = hits.into_inner().expect("no thread has panicked");
     let kills: u32 = hits.iter().filter(|(point, _)| *point != AT_REST).map(|(_, count)| count).sum();

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::environment::Told;
 use crate::instance::{Exit, Reason};
 use crate::node::NodeName;
+use crate::snapshot;
 
 /// One line of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -165,6 +166,14 @@ pub enum EventKind {
     NodeRemoved {
         node: NodeName,
     },
+    /// A snapshot of an environment is in another state.
+    Snapshot {
+        id: String,
+        environment: String,
+        state: snapshot::Told,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
 }
 
 impl EventKind {
@@ -275,6 +284,10 @@ impl fmt::Display for EventKind {
             }
             EventKind::NodeUp { .. } => write!(formatter, "node back"),
             EventKind::NodeRemoved { .. } => write!(formatter, "node removed"),
+            EventKind::Snapshot { id, environment, state, error } => {
+                write!(formatter, "snapshot {id} of {environment} {}", state.word())?;
+                error.as_ref().map_or(Ok(()), |error| write!(formatter, ": {error}"))
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod rate;
 pub mod rollout;
 pub mod scale;
 pub mod schedule;
+pub mod snapshot;
 pub mod usage;
 
 pub use access::{Grant, Need, Place, Reach, Role};

@@ -59,6 +59,8 @@ pub struct Secrets {
     placed: Vec<File>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     startup: Option<Startup>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<Box<str>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -104,7 +106,8 @@ impl Secrets {
         let files = self.files.iter().chain(&self.placed);
         let files: usize = files.map(|file| file.path.to_string().len() * 6 + hidden(&file.content)).sum();
         let startup = self.startup.as_ref().map_or(0, |startup| startup.script.len() * 6 + 64);
-        env + files + startup + 256
+        let seed = self.seed.as_ref().map_or(0, |seed| seed.len() * 6 + 64);
+        env + files + startup + seed + 256
     }
 
     pub(crate) fn open(self) -> Result<InstanceSecrets, std::str::Utf8Error> {
@@ -131,6 +134,7 @@ impl Secrets {
                 })
                 .collect(),
             startup: self.startup,
+            seed: self.seed,
         })
     }
 }
@@ -155,6 +159,7 @@ impl From<InstanceSecrets> for Secrets {
                 })
                 .collect(),
             startup: secrets.startup,
+            seed: secrets.seed,
         }
     }
 }

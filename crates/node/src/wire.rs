@@ -165,6 +165,19 @@ pub enum Call {
         id: String,
         spec: Arc<AgentSpec>,
     },
+    TakesSnapshots,
+    SnapshotCreate {
+        id: String,
+        name: String,
+    },
+    SnapshotRestore {
+        id: String,
+        name: String,
+    },
+    SnapshotRemove {
+        name: String,
+    },
+    SnapshotList,
 }
 
 /// What the node makes sure of before it carries a call out.
@@ -188,7 +201,9 @@ impl Call {
             | Call::InstanceInspect { .. }
             | Call::InstanceList
             | Call::Stats { .. }
-            | Call::Posture { .. } => Kind::Look,
+            | Call::Posture { .. }
+            | Call::TakesSnapshots
+            | Call::SnapshotList => Kind::Look,
             // A registry may be slow, and a startup script.
             Call::ImageRefresh { .. } | Call::InstanceStarted { .. } => Kind::Wait,
             Call::FleetPrepare { .. }
@@ -200,7 +215,10 @@ impl Call {
             | Call::InstanceStop { .. }
             | Call::InstanceRemove { .. }
             | Call::InstanceRename { .. }
-            | Call::DataRemove { .. } => Kind::Order,
+            | Call::DataRemove { .. }
+            | Call::SnapshotCreate { .. }
+            | Call::SnapshotRestore { .. }
+            | Call::SnapshotRemove { .. } => Kind::Order,
         }
     }
 }

@@ -67,6 +67,11 @@ impl Error {
         Error::Unsupported { message, source: None }
     }
 
+    pub fn no_snapshots() -> Self {
+        let message = "this runtime takes no snapshots of what runs; `sim` does".to_owned();
+        Error::Unsupported { message, source: None }
+    }
+
     /// The same error with its cause.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<Source>) -> Self {

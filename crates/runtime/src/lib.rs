@@ -21,7 +21,7 @@ pub use exec::{
 pub use sim::{SimHandle, SimOperation, SimOptions, SimRuntime};
 pub use types::{
     Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, LogStream, Owned, PlacedFile, PullProgress,
-    RuntimeEvent, RuntimeInfo, SecretFile,
+    RuntimeEvent, RuntimeInfo, SecretFile, SnapshotTaken,
 };
 
 use std::sync::Arc;
@@ -137,6 +137,30 @@ pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
     /// published, and the container may be without a network. Fails with [`Error::Rejected`] if nothing listens there.
     async fn port_connect(&self, _id: &str, _port: u16) -> Result<Box<dyn PortStream>> {
         Err(Error::unsupported("connect to a port of an instance"))
+    }
+
+    /// Whether it can keep what a running container is, and go back to it.
+    async fn takes_snapshots(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Keeps what a running container is, under a name of the caller's: one that is there already is the answer. Fails
+    /// with [`Error::Rejected`] if the container does not run.
+    async fn snapshot_create(&self, _id: &str, _name: &str) -> Result<SnapshotTaken> {
+        Err(Error::no_snapshots())
+    }
+    /// Takes a running container back to what was kept of it, or of another. Fails with [`Error::Rejected`] if the
+    /// snapshot is gone.
+    async fn snapshot_restore(&self, _id: &str, _name: &str) -> Result<()> {
+        Err(Error::no_snapshots())
+    }
+    /// Forgets a snapshot, with all that it takes up.
+    async fn snapshot_remove(&self, _name: &str) -> Result<()> {
+        Err(Error::no_snapshots())
+    }
+    /// The names of this server's snapshots.
+    async fn snapshot_list(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
     }
 
     /// Waits until it has done what was left to it when streams were dropped, before the process ends.

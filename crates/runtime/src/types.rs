@@ -61,6 +61,8 @@ pub struct InstanceSecrets {
     pub placed: Vec<PlacedFile>,
     /// Run to its end before the agent starts.
     pub startup: Option<Startup>,
+    /// The snapshot that a container goes on from when it is started for the first time.
+    pub seed: Option<Box<str>>,
 }
 
 /// A file that is written before the agent starts.
@@ -83,6 +85,14 @@ impl PlacedFile {
 pub struct SecretFile {
     pub path: MountPath,
     pub content: Zeroizing<Vec<u8>>,
+}
+
+/// What became of a snapshot that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotTaken {
+    /// SHA-256 of what is in it, in hexadecimal digits: the same for the same state.
+    pub digest: String,
+    pub size_bytes: u64,
 }
 
 /// A container of this server's, and whose it is by its labels.

@@ -47,6 +47,7 @@ mod request_id;
 mod rolling;
 mod serve;
 mod shared;
+mod snapshot;
 mod state;
 mod traces;
 mod watch;

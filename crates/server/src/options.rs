@@ -35,6 +35,8 @@ pub struct Options {
     pub environment_image: Option<ImageName>,
     /// What the ids of environments begin with.
     pub environment_prefix: String,
+    /// The most snapshots that one environment may have; 0 for as many as it likes.
+    pub snapshot_quota: u32,
     /// What the output of containers that are no more may take, in bytes; without it 2 GiB, or a twentieth of the file
     /// system if that is less.
     pub kept_logs_max: Option<u64>,

@@ -20,6 +20,7 @@ use crate::lead;
 use crate::listen::{Doors, Serving};
 use crate::options::{Options, RuntimeChoice};
 use crate::shared::{Health, Shared};
+use crate::snapshot;
 use crate::watch;
 
 /// How long requests that are being answered get to end when the server is told to.
@@ -73,6 +74,7 @@ pub async fn serve(options: Options) -> Result<()> {
     tokio::spawn(follow::follow(Arc::clone(&shared)));
     tokio::spawn(lead::lead(Arc::clone(&shared)));
     tokio::spawn(watch::watch(Arc::clone(&shared)));
+    tokio::spawn(snapshot::look_after(Arc::clone(&shared)));
     tokio::spawn(kept_logs::sweep_on(Arc::clone(&shared)));
     tokio::spawn(api::keyed::sweep_on(Arc::clone(&shared)));
     // Whoever asks first should not be told that nothing is known yet.

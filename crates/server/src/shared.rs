@@ -23,6 +23,7 @@ use crate::lead::Lead;
 use crate::listen::DoorPlates;
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::snapshot::Snapshots;
 use crate::state::AgentState;
 
 /// Containers that are made or started at the same time. More does not make Docker faster: it works through them on
@@ -51,6 +52,9 @@ pub(crate) struct Shared {
     pub(crate) environment_image: Option<ImageName>,
     /// What the ids of environments begin with.
     pub(crate) environment_prefix: String,
+    /// The most snapshots of one environment; 0 for as many as it likes.
+    pub(crate) snapshot_quota: u32,
+    pub(crate) snapshots: Snapshots,
     pub(crate) node: String,
     pub(crate) doors: DoorPlates,
     /// What this server is called where there are several.
@@ -127,6 +131,8 @@ impl Shared {
             allowed_host_paths: options.allowed_host_paths.clone(),
             environment_image: options.environment_image.clone(),
             environment_prefix: options.environment_prefix.clone(),
+            snapshot_quota: options.snapshot_quota,
+            snapshots: Snapshots::default(),
             node: node_name(),
             doors,
             server_name: options.server_name.clone(),

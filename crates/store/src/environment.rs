@@ -42,6 +42,8 @@ pub struct EnvironmentNew {
     pub private: Zeroizing<Vec<u8>>,
     /// How its instance runs. Its name and fleet are the store's to give.
     pub spec: AgentSpec,
+    /// The snapshot that it begins from, which must be ready.
+    pub seed: Option<String>,
 }
 
 /// Which environments to list, by id.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis_core::environment::State;
+use chassis_core::snapshot::State as SnapshotState;
 use chassis_core::{AgentKey, InstanceKey, NodeName};
 use chassis_spec::{AgentName, ApiKeyName, FleetName, SecretName, SecretRef};
 
@@ -105,6 +106,16 @@ pub enum Error {
     NodeInUse { node: NodeName, count: u64 },
     #[error("the token of node `{0}` cannot be decrypted: its record was altered or damaged; join it again")]
     NodeDamaged(NodeName),
+    #[error("there is no snapshot `{0}`")]
+    SnapshotNotFound(String),
+    #[error(
+        "snapshot `{id}` is {state}; only one that is ready can be used, and none that is in use deleted"
+    )]
+    SnapshotState { id: String, state: SnapshotState },
+    #[error("snapshot `{id}` has children, `{child}` for one; delete those first")]
+    SnapshotHasChildren { id: String, child: String },
+    #[error("environment `{environment}` has {most} snapshots, which is all that it may have; delete one")]
+    SnapshotQuota { environment: String, most: u32 },
     #[error("there is no dead letter `{kind}` of `{entity}`")]
     DeadLetterNotFound { kind: String, entity: String },
     #[error("a secret cannot be empty")]
@@ -252,6 +263,10 @@ impl Error {
             Error::NodeTaken { .. } => ("node_taken", Conflict),
             Error::NodeInUse { .. } => ("node_in_use", Conflict),
             Error::NodeDamaged(_) => ("node_damaged", Internal),
+            Error::SnapshotNotFound(_) => ("snapshot_not_found", NotFound),
+            Error::SnapshotState { .. } => ("snapshot_state", Conflict),
+            Error::SnapshotHasChildren { .. } => ("snapshot_has_children", Conflict),
+            Error::SnapshotQuota { .. } => ("snapshot_quota", Conflict),
             Error::DeadLetterNotFound { .. } => ("dead_letter_not_found", NotFound),
             Error::SecretEmpty => ("secret_empty", Invalid),
             Error::SecretTooLarge(_) => ("secret_too_large", Invalid),

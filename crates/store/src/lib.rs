@@ -16,6 +16,7 @@ mod file;
 mod keyed;
 mod node;
 mod postgres;
+mod snapshot;
 mod sql;
 mod sqlite;
 mod types;
@@ -27,6 +28,7 @@ pub use error::{Cause, Error, ErrorKind, Result};
 pub use keyed::{KeptAnswer, KeptRequest, KeyedRequest, inherit_keyed};
 pub use node::{NodeRecord, NodeRegistration, Placed, PlacementUpdate};
 pub use postgres::{PostgresOptions, migrate_postgres};
+pub use snapshot::{Snapshot, SnapshotDue, SnapshotFilter, SnapshotNew, SnapshotStep};
 pub use sql::SqlStore;
 pub use sql::audit_log::hash as audit_hash;
 pub use sql::key::KeySource;
@@ -259,6 +261,20 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn environment_end(&self, id: &str) -> Result<Environment>;
     /// The same though nobody asked for it.
     async fn environment_expire(&self, term: Term, id: &str, why: EnvironmentEnd) -> Result<Environment>;
+
+    /// Notes that a snapshot of an environment that runs is to be taken. Fails with [`Error::SnapshotQuota`].
+    async fn snapshot_create(&self, new: SnapshotNew) -> Result<Snapshot>;
+    async fn snapshot_get(&self, id: &str) -> Result<Snapshot>;
+    /// The newest first.
+    async fn snapshot_list(&self, filter: &SnapshotFilter) -> Result<Vec<Snapshot>>;
+    /// Notes that its environment is to be taken back to it. Fails with [`Error::SnapshotState`].
+    async fn snapshot_restore(&self, id: &str) -> Result<Snapshot>;
+    /// Notes that it is to go; none if it is gone. Fails with [`Error::SnapshotHasChildren`].
+    async fn snapshot_delete(&self, id: &str) -> Result<Option<Snapshot>>;
+    /// Keeps what became of it on its runtime, unless it is in another state by now.
+    async fn snapshot_step(&self, term: Term, id: &str, step: SnapshotStep) -> Result<()>;
+    /// Those that something is to be done about by `now`, and when to ask again for others.
+    async fn snapshot_due(&self, now: Timestamp) -> Result<(Vec<SnapshotDue>, Option<Timestamp>)>;
 
     /// The newest first.
     async fn dead_letter_list(&self) -> Result<Vec<DeadLetter>>;

@@ -24,6 +24,7 @@ mod node;
 mod place;
 mod revision;
 mod secret;
+mod snapshot;
 pub(crate) mod worker;
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ use crate::environment::{DeadLetter, Environment, EnvironmentEnd, EnvironmentFil
 use crate::error::{Error, Result};
 use crate::keyed::{KeptAnswer, KeptRequest};
 use crate::node::{NodeRecord, NodeRegistration, Placed, PlacementUpdate};
+use crate::snapshot::{Snapshot, SnapshotDue, SnapshotFilter, SnapshotNew, SnapshotStep};
 use crate::types::{
     AgentOutcome, AgentRecord, Applied, Apply, CommitObserver, EventFilter, Fleet, InstanceChange,
     InstanceUpdate, Lease, Revision, Scope, SecretInfo, Seen, Server, Term,
@@ -481,6 +483,39 @@ impl Store for SqlStore {
     async fn environment_expire(&self, term: Term, id: &str, why: EnvironmentEnd) -> Result<Environment> {
         let id = id.to_owned();
         self.writer.act(term, move |change| environment::end(change, &id, Some(&why))).await
+    }
+
+    async fn snapshot_create(&self, new: SnapshotNew) -> Result<Snapshot> {
+        self.writer.write(move |change| snapshot::create(change, &new)).await
+    }
+
+    async fn snapshot_get(&self, id: &str) -> Result<Snapshot> {
+        let id = id.to_owned();
+        self.reader.read(move |connection| snapshot::get(connection, &id)).await
+    }
+
+    async fn snapshot_list(&self, filter: &SnapshotFilter) -> Result<Vec<Snapshot>> {
+        let filter = filter.clone();
+        self.reader.read(move |connection| snapshot::list(connection, &filter)).await
+    }
+
+    async fn snapshot_restore(&self, id: &str) -> Result<Snapshot> {
+        let id = id.to_owned();
+        self.writer.write(move |change| snapshot::restore(change, &id)).await
+    }
+
+    async fn snapshot_delete(&self, id: &str) -> Result<Option<Snapshot>> {
+        let id = id.to_owned();
+        self.writer.write(move |change| snapshot::delete(change, &id)).await
+    }
+
+    async fn snapshot_step(&self, term: Term, id: &str, step: SnapshotStep) -> Result<()> {
+        let id = id.to_owned();
+        self.writer.act(term, move |change| snapshot::step(change, &id, &step)).await
+    }
+
+    async fn snapshot_due(&self, now: Timestamp) -> Result<(Vec<SnapshotDue>, Option<Timestamp>)> {
+        self.reader.read(move |connection| snapshot::due(connection, now)).await
     }
 
     async fn dead_letter_list(&self) -> Result<Vec<DeadLetter>> {

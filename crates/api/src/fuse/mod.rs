@@ -22,8 +22,13 @@
 //! | `POST /v1/hosts` | [`HostRegister`] | [`Host`] |
 //! | `POST /v1/hosts/{id}?action=cordon`, `uncordon` or `drain` | | 204 |
 //! | `DELETE /v1/hosts/{id}` | | 204 |
-//! | `POST /v1/environments/{id}/snapshots` | | an error: nothing here takes snapshots |
-//! | `GET /v1/snapshots`, `/v1/snapshots/resolve?layer_key=&arch=` | | [`SnapshotList`], [`LayerFound`] |
+//! | `POST /v1/environments/{id}?action=fork` | [`ForkRequest`], or none | 201 [`Environment`], once it runs |
+//! | `POST /v1/environments/{id}/snapshots` | [`SnapshotRequest`], or none | 201 [`Snapshot`], once it is ready |
+//! | `GET /v1/snapshots?vm_id=&task_id=&tenant_id=&state=&mode=&name=&layer_key=&arch=&limit=&cursor=` | | [`SnapshotList`], the newest first |
+//! | `GET /v1/snapshots/resolve?layer_key=&arch=` | | [`LayerFound`] |
+//! | `GET /v1/snapshots/{id}` | | [`Snapshot`] |
+//! | `POST /v1/snapshots/{id}?action=restore` | | 204, once it is restored |
+//! | `DELETE /v1/snapshots/{id}` | | 204, once nothing of it is left |
 //! | `GET /v1/environments/{id}/computer` | | [`Display`] |
 //! | `GET /v1/dead-letters` | | [`DeadLetterList`]; not of Fuse |
 //! | `DELETE /v1/dead-letters/{kind}/{id}` | | 204; not of Fuse |
@@ -48,7 +53,9 @@ pub use environment::{
 pub use event::StateEvent;
 pub use exec::{ExecRequest, ExecResult};
 pub use host::{Host, HostCapacity, HostList, HostRegister, HostState};
-pub use snapshot::{Display, LayerFound, SnapshotList};
+pub use snapshot::{
+    Display, ForkRequest, LayerFound, Snapshot, SnapshotExport, SnapshotList, SnapshotRequest,
+};
 
 use std::collections::BTreeMap;
 

@@ -53,6 +53,15 @@ pub(crate) struct Serve {
         default_value = "fuse-"
     )]
     pub(crate) vm_prefix: String,
+    /// The most snapshots that one environment may have; 0 for as many as it likes
+    #[arg(
+        long,
+        env = "CHASSIS_SNAPSHOT_QUOTA",
+        hide_env_values = true,
+        value_name = "COUNT",
+        default_value_t = 0
+    )]
+    pub(crate) snapshot_quota: u32,
     /// What the output of containers that are no more may take on the disk [default: 2Gi, or 5 % of the file system]
     #[arg(long, value_name = "SIZE")]
     pub(crate) kept_logs_max: Option<Bytes>,

@@ -57,6 +57,7 @@ pub(crate) fn run(context: &Context, mut serve: Serve) -> Result<Exit, Failure> 
         seccomp_dir: serve.seccomp_dir,
         environment_image: serve.environment_image,
         environment_prefix: serve.vm_prefix,
+        snapshot_quota: serve.snapshot_quota,
         kept_logs_max: serve.kept_logs_max.map(|bytes| bytes.0),
         encryption_key: encryption_key()?,
         access: AccessOptions {

@@ -103,6 +103,11 @@ async fn carry_out(host: &Host, call: Call) -> Result<Value, Failed> {
             json(&stats.collect::<Vec<_>>())
         }
         Call::Posture { id, spec } => json(&runtime.posture(&id, &spec).await?),
+        Call::TakesSnapshots => json(&runtime.takes_snapshots().await?),
+        Call::SnapshotCreate { id, name } => json(&runtime.snapshot_create(&id, &name).await?),
+        Call::SnapshotRestore { id, name } => json(&runtime.snapshot_restore(&id, &name).await?),
+        Call::SnapshotRemove { name } => json(&runtime.snapshot_remove(&name).await?),
+        Call::SnapshotList => json(&runtime.snapshot_list().await?),
     }
 }
 

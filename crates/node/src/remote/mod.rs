@@ -13,7 +13,7 @@ use chassis_core::audit::Posture;
 use chassis_core::{InstanceKey, NodeName, Observed, Pin, Usage};
 use chassis_runtime::{
     Exec, ExecOptions, Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, Owned, PortStream,
-    PullProgress, Result, Runtime, RuntimeEvent, RuntimeInfo,
+    PullProgress, Result, Runtime, RuntimeEvent, RuntimeInfo, SnapshotTaken,
 };
 use chassis_spec::{AgentSpec, FleetName, ImageName, Resources};
 use futures_util::stream::BoxStream;
@@ -214,6 +214,26 @@ impl Runtime for RemoteRuntime {
 
     async fn posture(&self, id: &str, spec: &AgentSpec) -> Result<Option<Posture>> {
         self.call(Call::Posture { id: id.to_owned(), spec: Arc::new(spec.clone()) }).await
+    }
+
+    async fn takes_snapshots(&self) -> Result<bool> {
+        self.call(Call::TakesSnapshots).await
+    }
+
+    async fn snapshot_create(&self, id: &str, name: &str) -> Result<SnapshotTaken> {
+        self.call(Call::SnapshotCreate { id: id.to_owned(), name: name.to_owned() }).await
+    }
+
+    async fn snapshot_restore(&self, id: &str, name: &str) -> Result<()> {
+        self.call(Call::SnapshotRestore { id: id.to_owned(), name: name.to_owned() }).await
+    }
+
+    async fn snapshot_remove(&self, name: &str) -> Result<()> {
+        self.call(Call::SnapshotRemove { name: name.to_owned() }).await
+    }
+
+    async fn snapshot_list(&self) -> Result<Vec<String>> {
+        self.call(Call::SnapshotList).await
     }
 
     async fn exec(&self, id: &str, options: &ExecOptions) -> Result<Exec> {

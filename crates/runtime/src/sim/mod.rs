@@ -26,7 +26,7 @@ pub use self::handle::SimHandle;
 use self::state::State;
 use crate::{
     Error, Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, LogStream, Owned, PullProgress,
-    Result, Runtime, RuntimeEvent, RuntimeInfo,
+    Result, Runtime, RuntimeEvent, RuntimeInfo, SnapshotTaken,
 };
 
 /// Events that a reader may be behind before it is told that it missed some.
@@ -59,6 +59,9 @@ pub enum SimOperation {
     List,
     Events,
     Logs,
+    SnapshotCreate,
+    SnapshotRestore,
+    SnapshotRemove,
 }
 
 /// A simulated node.
@@ -147,8 +150,16 @@ impl Node {
     }
 }
 
+fn not_running() -> Error {
+    Error::rejected("its container does not run")
+}
+
 fn down() -> Error {
     Error::unavailable("the simulated runtime does not answer")
+}
+
+fn snapshot_gone(name: &str) -> Error {
+    Error::rejected(format!("the snapshot {name} is gone"))
 }
 
 fn gone() -> Error {
@@ -229,10 +240,16 @@ impl Runtime for SimRuntime {
         Ok(())
     }
 
-    async fn instance_start(&self, id: &str, _secrets: InstanceSecrets) -> Result<()> {
+    async fn instance_start(&self, id: &str, secrets: InstanceSecrets) -> Result<()> {
         self.0.pass(SimOperation::Start).await?;
-        self.0.run_state(id).ok_or_else(gone)?;
-        self.0.change(id, |state, id| state.start(id, Timestamp::now()));
+        let event = {
+            let mut state = self.0.state();
+            let (number, _) = state.get(id).ok_or_else(gone)?;
+            let seed = secrets.seed.as_deref().unwrap_or_default();
+            let started = state.start(number, &secrets, Timestamp::now()).map_err(|_| snapshot_gone(seed))?;
+            if started { state.event(number) } else { None }
+        };
+        self.0.tell(event);
         Ok(())
     }
 
@@ -304,6 +321,39 @@ impl Runtime for SimRuntime {
             })
         });
         Ok(events.boxed())
+    }
+
+    async fn takes_snapshots(&self) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn snapshot_create(&self, id: &str, name: &str) -> Result<SnapshotTaken> {
+        self.0.pass(SimOperation::SnapshotCreate).await?;
+        let mut state = self.0.state();
+        let known = state.snapshots.get(name).cloned();
+        let disk = known.or_else(|| state.disk(id).cloned()).ok_or_else(not_running)?;
+        let taken = SnapshotTaken { digest: disk.digest(), size_bytes: disk.size() };
+        state.snapshots.insert(name.into(), disk);
+        Ok(taken)
+    }
+
+    async fn snapshot_restore(&self, id: &str, name: &str) -> Result<()> {
+        self.0.pass(SimOperation::SnapshotRestore).await?;
+        let mut state = self.0.state();
+        let kept = state.snapshots.get(name).cloned().ok_or_else(|| snapshot_gone(name))?;
+        *state.disk(id).ok_or_else(not_running)? = kept;
+        Ok(())
+    }
+
+    async fn snapshot_remove(&self, name: &str) -> Result<()> {
+        self.0.pass(SimOperation::SnapshotRemove).await?;
+        self.0.state().snapshots.remove(name);
+        Ok(())
+    }
+
+    async fn snapshot_list(&self) -> Result<Vec<String>> {
+        self.0.pass(SimOperation::List).await?;
+        Ok(self.0.state().snapshots.keys().map(ToString::to_string).collect())
     }
 
     /// One line at the start of the last run, and one at its end.

@@ -1,14 +1,18 @@
 //! What a simulated node holds: as little per instance as will do, for ten thousand of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
 
+use aws_lc_rs::digest::{Context, SHA256};
+use chassis_core::environment::DIRECTORY;
 use chassis_core::{Exit, InstanceKey, Limits, Observed, RunState};
 use chassis_spec::FleetName;
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 
 use super::SimOperation;
-use crate::{InstanceConfig, Owned, RuntimeEvent};
+use crate::{InstanceConfig, InstanceSecrets, Owned, PlacedFile, RuntimeEvent};
 
 /// The code of an agent that was asked to stop: 128 and SIGTERM.
 const STOPPED: i32 = 143;
@@ -25,6 +29,7 @@ pub(super) struct State {
     /// Names of containers that are somebody else's.
     pub(super) foreign: BTreeSet<String>,
     containers: BTreeMap<u64, Container>,
+    pub(super) snapshots: BTreeMap<Box<str>, Disk>,
     /// Containers by the names that they have now.
     names: HashMap<Box<str>, u64>,
     next_id: u64,
@@ -40,6 +45,49 @@ pub(super) struct Container {
     /// What somebody renamed it to.
     renamed: Option<Box<str>>,
     pub(super) state: RunState,
+    disk: Disk,
+}
+
+/// Contents by path.
+type Files = BTreeMap<Box<str>, Box<[u8]>>;
+
+/// What changes in an instance that does nothing: what a snapshot keeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Disk {
+    /// How often it was started.
+    starts: u32,
+    /// What it was given, but for what is in memory.
+    files: Option<Arc<Files>>,
+}
+
+impl Disk {
+    pub(super) fn digest(&self) -> String {
+        let mut context = Context::new(&SHA256);
+        context.update(&self.starts.to_be_bytes());
+        for (path, content) in self.files.iter().flat_map(|files| files.iter()) {
+            for part in [path.as_bytes(), content] {
+                context.update(&(part.len() as u64).to_be_bytes());
+                context.update(part);
+            }
+        }
+        let digest = context.finish();
+        digest.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        let files = self.files.iter().flat_map(|files| files.values());
+        files.map(|content| content.len() as u64).sum::<u64>() + u64::from(u32::BITS / 8)
+    }
+
+    /// What a run finds: the files that are given at each start, and one start more unless it goes on from a snapshot.
+    fn run(&mut self, placed: &[PlacedFile], goes_on: bool) {
+        self.starts += u32::from(!goes_on);
+        let kept = placed.iter().filter(|file| !Path::new(file.path.as_str()).starts_with(DIRECTORY));
+        for file in kept {
+            let files = Arc::make_mut(self.files.get_or_insert_default());
+            files.insert(file.path.as_str().into(), file.content.as_slice().into());
+        }
+    }
 }
 
 /// Why a container cannot be made.
@@ -56,6 +104,7 @@ impl State {
             networks: BTreeSet::new(),
             data: BTreeSet::new(),
             foreign: BTreeSet::new(),
+            snapshots: BTreeMap::new(),
             containers: BTreeMap::new(),
             names: HashMap::new(),
             next_id: 1,
@@ -121,10 +170,9 @@ impl State {
         let limits = Limits::from(&config.spec.resources);
         self.networks.insert(key.fleet.clone());
         self.data.insert(key.clone());
-        self.containers.insert(
-            id,
-            Container { key, revision, epoch, leased, limits, renamed: None, state: RunState::Created },
-        );
+        let (state, disk) = (RunState::Created, Disk::default());
+        let made = Container { key, revision, epoch, leased, limits, renamed: None, state, disk };
+        self.containers.insert(id, made);
         self.names.insert(name.into(), id);
         Ok((id, true))
     }
@@ -158,15 +206,26 @@ impl State {
             .is_some_and(|container| std::mem::replace(&mut container.limits, limits) != limits)
     }
 
-    /// True if it was not running.
-    pub(super) fn start(&mut self, id: u64, now: Timestamp) -> bool {
-        match self.containers.get_mut(&id) {
-            Some(container) if !matches!(container.state, RunState::Running { .. }) => {
-                container.state = RunState::Running { started_at: now };
-                true
-            }
-            _ => false,
+    /// True if it was not running. An error if it was to go on from a snapshot that is not there.
+    pub(super) fn start(&mut self, id: u64, given: &InstanceSecrets, now: Timestamp) -> Result<bool, Taken> {
+        let Some(container) = self.containers.get_mut(&id) else { return Ok(false) };
+        if matches!(container.state, RunState::Running { .. }) {
+            return Ok(false);
         }
+        let is_first = container.state == RunState::Created;
+        let seed = given.seed.as_deref().filter(|_| is_first);
+        if let Some(seed) = seed {
+            container.disk = self.snapshots.get(seed).ok_or(Taken)?.clone();
+        }
+        container.disk.run(&given.placed, seed.is_some());
+        container.state = RunState::Running { started_at: now };
+        Ok(true)
+    }
+
+    /// What a running container has now.
+    pub(super) fn disk(&mut self, id: &str) -> Option<&mut Disk> {
+        let container = self.containers.get_mut(&parse_id(id)?)?;
+        matches!(container.state, RunState::Running { .. }).then_some(&mut container.disk)
     }
 
     pub(super) fn stop(&mut self, id: u64, now: Timestamp) -> bool {

@@ -36,6 +36,7 @@ macro_rules! conformance {
                 a_fleet_comes_and_goes
                 a_missing_image_is_named
                 the_log_is_read_from_any_place
+                a_snapshot_keeps_what_an_instance_is
                 a_daemon_that_is_down_is_an_error
             }
         }
@@ -266,6 +267,43 @@ pub async fn the_log_is_read_from_any_place(node: &dyn Node) {
     assert_eq!(read(since).await, followed[1..], "to the nanosecond");
     assert_eq!(output(runtime, &id).await.lines().next(), Some("started"));
     assert!(runtime.logs("no-such-container", &LogOptions::default()).await.is_err());
+}
+
+/// Where it can be kept: it is the same for the same state, comes back, and leaves nothing behind.
+pub async fn a_snapshot_keeps_what_an_instance_is(node: &dyn Node) {
+    let runtime = node.runtime();
+    let config = node.instance(&unique("snapshot")).await;
+    let created = runtime.instance_create(&config).await.unwrap().id;
+    let early = runtime.snapshot_create(&created, "early").await;
+    if !runtime.takes_snapshots().await.unwrap() {
+        assert!(matches!(early, Err(Error::Unsupported { .. })), "{early:?}");
+        return;
+    }
+    assert!(matches!(early, Err(Error::Rejected { .. })), "{early:?}");
+    let id = node.started(&config).await;
+    let taken = runtime.snapshot_create(&id, "one").await.unwrap();
+    runtime.instance_stop(&id).await.unwrap();
+    node.started(&config).await;
+    assert_eq!(runtime.snapshot_create(&id, "one").await.unwrap(), taken, "it is there already");
+    assert_ne!(runtime.snapshot_create(&id, "two").await.unwrap().digest, taken.digest);
+    for _ in 0..2 {
+        runtime.snapshot_restore(&id, "one").await.unwrap();
+    }
+    assert_eq!(runtime.snapshot_create(&id, "three").await.unwrap(), taken);
+
+    let mut fork = node.instance(&unique("fork")).await;
+    fork.key.number = 2;
+    let fork = runtime.instance_create(&fork).await.unwrap().id;
+    let seeded = |name: &str| InstanceSecrets { seed: Some(name.into()), ..InstanceSecrets::default() };
+    assert!(runtime.instance_start(&fork, seeded("none")).await.is_err());
+    runtime.instance_start(&fork, seeded("one")).await.unwrap();
+    assert_eq!(runtime.snapshot_create(&fork, "four").await.unwrap(), taken);
+    assert_eq!(runtime.snapshot_list().await.unwrap(), ["four", "one", "three", "two"]);
+    for name in ["four", "one", "three", "two", "two"] {
+        runtime.snapshot_remove(name).await.unwrap();
+    }
+    assert_eq!(runtime.snapshot_list().await.unwrap(), Vec::<String>::new());
+    assert!(runtime.snapshot_restore(&id, "one").await.is_err());
 }
 
 pub async fn a_daemon_that_is_down_is_an_error(node: &dyn Node) {

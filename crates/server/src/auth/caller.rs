@@ -45,6 +45,11 @@ impl Caller {
         &self.0.identity.name
     }
 
+    /// Whose own what the caller keeps is: a key's, or nobody's in particular.
+    pub(crate) fn scope(&self) -> &str {
+        if self.0.identity.key.is_some() { self.name() } else { "" }
+    }
+
     /// Tells the audit log what the path does not. Never a secret.
     pub(crate) fn tell(&self, about: impl Into<String>) {
         let _ = self.0.about.set(about.into());

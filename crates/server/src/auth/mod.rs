@@ -43,7 +43,7 @@ use keys::{Found, KeyRing};
 use limit::Limiter;
 use session::Sessions;
 use token::Digest;
-pub(crate) use token::{generate as generate_token, of_node as node_token};
+pub(crate) use token::{generate as generate_token, of_node as node_token, random_id};
 use trail::Trail;
 
 /// So many wrong tokens from one address, and then one in each period.

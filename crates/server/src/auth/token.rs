@@ -69,6 +69,13 @@ pub(crate) fn generate() -> Result<Zeroizing<String>> {
     Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&bytes[..])))
 }
 
+/// 128 random bits in hexadecimal digits, for what nobody else may have the name of.
+pub(crate) fn random_id() -> Result<String> {
+    let mut bytes = [0; 16];
+    rand::fill(&mut bytes).map_err(|_| Error::NoRandomness)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
 /// The master token's digest: of the one that is given, or that the file has, or, where one is `needed`, of a new one that
 /// is written there for its owner to read.
 pub(super) fn master(given: Option<&Zeroizing<String>>, file: &Path, needed: bool) -> Result<Option<Digest>> {

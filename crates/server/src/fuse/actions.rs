@@ -8,7 +8,7 @@ use chassis_core::{Role, environment};
 use serde::Deserialize;
 
 use super::body::{Bytes, LARGE, invalid};
-use super::{drain, exec, token};
+use super::{drain, exec, fork, token};
 use crate::api::SharedState;
 use crate::api::extract::{Path, Query};
 use crate::api::failure::{Failure, Result};
@@ -37,8 +37,8 @@ pub(super) async fn act(
         "drain" => Ok(Json(drain::drain(shared, id).await?).into_response()),
         "rotate-token" => token::rotate(shared, id).await.map(IntoResponse::into_response),
         "fork" => {
-            shared.store.environment_get(&id).await?;
-            Err(no_snapshots(shared.runtime_name))
+            let request = super::body::parse_or_default(&body)?;
+            Ok((StatusCode::CREATED, Json(fork::fork(shared, id, request).await?)).into_response())
         }
         "migrate" => {
             shared.store.environment_get(&id).await?;

@@ -11,9 +11,11 @@ use chassis_core::environment;
 use chassis_store::{EnvironmentFilter, EnvironmentNew};
 use serde::Deserialize;
 
+use super::actions::no_snapshots;
 use super::body::{Body, LARGE};
+use super::kept::{Kept, Private};
 use super::request::{self, Asked, redacted};
-use super::{agent, cursor, view};
+use super::{agent, cursor, exec, view};
 use crate::api::extract::{Path, Query};
 use crate::api::failure::{Failure, Result};
 use crate::api::{SharedState, to_end};
@@ -47,17 +49,44 @@ pub(super) async fn create(
     caller: Caller,
     Body(create): Body<EnvironmentCreate, LARGE>,
 ) -> Result<(StatusCode, Json<Environment>)> {
-    let Asked { task_id, mut kept, mut private } = request::check(create, &shared.node)?;
+    let Asked { task_id, mut kept, private, seed } = request::check(create, &shared.node)?;
     caller.tell(task_id.as_str());
+    if let Some(id) = &seed {
+        kept.seed = Some(seed_check(&shared, id).await?);
+    }
     request::check_placement(&kept.spec)?;
+    agent::ports_choose(&shared, &mut kept)?;
+    let making = Making { task_id, kept, private, seed };
+    to_end(async move { Ok((StatusCode::CREATED, Json(make(&shared, making).await?))) }).await
+}
+
+/// What the runtime calls a snapshot from which an environment can begin.
+async fn seed_check(shared: &Shared, id: &str) -> Result<String> {
+    let found = shared.store.snapshot_get(id).await?;
+    if !shared.runtime.takes_snapshots().await.map_err(|error| exec::refused(&error))? {
+        return Err(no_snapshots(shared.runtime_name));
+    }
+    Ok(found.data)
+}
+
+/// An environment that is to be made.
+pub(super) struct Making {
+    pub(super) task_id: String,
+    pub(super) kept: Kept,
+    pub(super) private: Private,
+    pub(super) seed: Option<String>,
+}
+
+/// Makes an environment, and waits until it runs.
+pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environment> {
+    let Making { task_id, kept, mut private, seed } = making;
     if shared.store.node_is_cordoned().await? {
         let message = "no capacity: every host is cordoned";
         return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message));
     }
-    let image = agent::image(&shared, &kept.spec.image)?;
-    agent::ports_choose(&shared, &mut kept)?;
+    let image = agent::image(shared, &kept.spec.image)?;
     let spec = agent::spec(&task_id, &kept, &image)?;
-    if let Some(reasons) = specs_refused(&shared, std::slice::from_ref(&spec)).await {
+    if let Some(reasons) = specs_refused(shared, std::slice::from_ref(&spec)).await {
         return Err(super::body::invalid(reasons));
     }
     private.token.clone_from(&*generate_token().map_err(no_randomness)?);
@@ -69,18 +98,16 @@ pub(super) async fn create(
         request: kept.to_json(),
         private: private.to_json(),
         spec,
+        seed,
     };
-    to_end(async move {
-        failpoint("environment_create:before");
-        let made = shared.store.environment_create(new).await?;
-        failpoint("environment_create:stored");
-        agents_changed(&shared, vec![made.key.clone()]).await;
-        let made = running(&shared, &made)
-            .await
-            .map_err(|failure| failure.map_detail(|detail| redacted(detail, &private)))?;
-        Ok((StatusCode::CREATED, Json(view::environment(&shared, made))))
-    })
-    .await
+    failpoint("environment_create:before");
+    let made = shared.store.environment_create(new).await?;
+    failpoint("environment_create:stored");
+    agents_changed(shared, vec![made.key.clone()]).await;
+    let made = running(shared, &made)
+        .await
+        .map_err(|failure| failure.map_detail(|detail| redacted(detail, &private)))?;
+    Ok(view::environment(shared, made))
 }
 
 /// Waits until it runs, or says why it does not.
@@ -111,7 +138,7 @@ async fn running(
     Err(if took_too_long { super::body::invalid(message) } else { internal(message) })
 }
 
-fn no_randomness(_: crate::error::Error) -> Failure {
+pub(super) fn no_randomness(_: crate::error::Error) -> Failure {
     let detail = "the random number generator of the system does not answer; nothing was made";
     Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
 }

@@ -6,9 +6,9 @@ use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chassis_api::fuse::{ExecRequest, ExecResult};
-use chassis_core::RunState;
-use chassis_core::environment::{NUMBER, State};
+use chassis_core::environment::State;
 use chassis_runtime::{Error, ExecOptions, LogStream};
+use chassis_store::Environment;
 use futures_util::StreamExt;
 
 use super::body::invalid;
@@ -18,6 +18,7 @@ use crate::auth::Caller;
 use crate::environment::InUse;
 use crate::error::chain;
 use crate::shared::Shared;
+use crate::snapshot::container;
 
 const USUAL_MS: i64 = 60_000;
 const LONGEST_MS: i64 = 600_000;
@@ -84,19 +85,25 @@ pub(super) async fn run(
 /// The container of an environment that takes commands, which counts as used until the guard is dropped.
 pub(super) async fn enter(shared: &Shared, id: &str) -> Result<(Box<str>, InUse)> {
     let found = shared.store.environment_get(id).await?;
-    let conflict = |message: String| Failure::new(StatusCode::CONFLICT, "conflict", message);
-    if found.state != State::Running {
-        return Err(conflict(format!("vm not running: {id} is {}", found.state)));
-    }
-    let stopped = || conflict(format!("vm not running: the instance of {id} is stopped"));
-    let agent = shared.agent(&found.key).ok_or_else(stopped)?;
-    let container = {
-        let state = agent.state();
-        let observed = state.slots.get(&NUMBER).and_then(|slot| slot.instance.observed.as_ref());
-        let running = observed.filter(|observed| matches!(observed.state, RunState::Running { .. }));
-        running.map(|observed| observed.id.clone()).ok_or_else(stopped)?
-    };
+    let container = check_running(shared, &found)?;
+    let agent = shared.agent(&found.key).ok_or_else(|| stopped(&found))?;
     Ok((container, InUse::begin(agent)))
+}
+
+/// The container of an environment that runs.
+pub(super) fn check_running(shared: &Shared, found: &Environment) -> Result<Box<str>> {
+    if found.state != State::Running {
+        return Err(conflict(format!("vm not running: {} is {}", found.id, found.state)));
+    }
+    container(shared, &found.key).ok_or_else(|| stopped(found))
+}
+
+fn stopped(found: &Environment) -> Failure {
+    conflict(format!("vm not running: the instance of {} is stopped", found.id))
+}
+
+fn conflict(message: String) -> Failure {
+    Failure::new(StatusCode::CONFLICT, "conflict", message)
 }
 
 /// What the runtime's refusal means to whoever asked.

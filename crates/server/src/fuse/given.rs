@@ -37,7 +37,8 @@ pub(crate) async fn given(
     let damaged = || chassis_store::Error::EnvironmentDamaged(environment.id.clone());
     let private = Private::from_json(&bytes).map_err(|_| damaged())?;
     let kept = Kept::from_json(&environment.request);
-    let mut secrets = InstanceSecrets::default();
+    let seed = kept.seed.as_deref().map(Into::into);
+    let mut secrets = InstanceSecrets { seed, ..InstanceSecrets::default() };
     for (name, value) in &private.env {
         secrets.env.push((name.clone(), Zeroizing::new(value.clone())));
     }

@@ -17,6 +17,8 @@ pub(crate) struct Kept {
     pub(crate) gateway_url: String,
     /// Seconds that the startup script may take; none if there is no script.
     pub(crate) startup_timeout: Option<u32>,
+    /// What the runtime calls the snapshot that it begins from.
+    pub(crate) seed: Option<String>,
 }
 
 /// A port that is published.

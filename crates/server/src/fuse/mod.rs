@@ -16,6 +16,7 @@ mod drain;
 mod environments;
 mod events;
 mod exec;
+mod fork;
 pub(crate) mod given;
 mod hosts;
 mod kept;
@@ -56,10 +57,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/v1/environments/{id}/snapshots", post(snapshots::create))
         .route("/v1/snapshots", get(snapshots::list))
         .route("/v1/snapshots/resolve", get(snapshots::resolve))
-        .route(
-            "/v1/snapshots/{id}",
-            get(snapshots::missing).post(snapshots::missing).delete(snapshots::missing),
-        )
+        .route("/v1/snapshots/{id}", get(snapshots::show).post(snapshots::act).delete(snapshots::remove))
         .route("/v1/dead-letters", get(dead_letters::list))
         .route("/v1/dead-letters/{kind}/{id}", delete(dead_letters::remove))
         .route("/v1/hosts", get(hosts::list).post(hosts::register))

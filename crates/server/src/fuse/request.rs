@@ -32,6 +32,8 @@ pub(super) struct Asked {
     pub(super) task_id: String,
     pub(super) kept: Kept,
     pub(super) private: Private,
+    /// The snapshot that it is to begin from.
+    pub(super) seed: Option<String>,
 }
 
 /// What a manifest says that matters here.
@@ -92,12 +94,8 @@ pub(super) fn check(mut create: EnvironmentCreate, node: &str) -> Result<Asked> 
     let ports = check_ports(&create)?;
     let (manifest, parsed) = manifest(&create.manifest_inline)?;
     let env = check_secrets(&create, &parsed)?;
-    if !create.seed_snapshot_id.is_empty() {
-        if !spec.image.is_empty() {
-            return Err(invalid("seed_snapshot_id and spec.image exclude each other"));
-        }
-        let message = format!("snapshot not found: {}", create.seed_snapshot_id);
-        return Err(Failure::not_found("not_found", message));
+    if !create.seed_snapshot_id.is_empty() && !spec.image.is_empty() {
+        return Err(invalid("seed_snapshot_id and spec.image exclude each other"));
     }
     let workspace = if parsed.machine.workspace.is_empty() { WORKSPACE } else { &parsed.machine.workspace };
     let has_script = !create.startup_script.is_empty();
@@ -110,7 +108,9 @@ pub(super) fn check(mut create: EnvironmentCreate, node: &str) -> Result<Asked> 
             healthcheck: create.healthcheck,
             gateway_url: create.gateway_url,
             startup_timeout: has_script.then_some(startup_timeout),
+            seed: None,
         },
+        seed: Some(create.seed_snapshot_id).filter(|id| !id.is_empty()),
         private: Private {
             token: String::new(),
             secrets: create.secrets,

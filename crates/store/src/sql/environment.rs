@@ -9,7 +9,7 @@ use super::column::{Name, Time};
 use super::connection::{Connection, Outcome, Row, ToColumn, params};
 use super::key::Key;
 use super::worker::Change;
-use super::{agent, dead_letter, fleet, instance, place};
+use super::{agent, dead_letter, fleet, instance, place, snapshot};
 use crate::environment::{Environment, EnvironmentEnd, EnvironmentFilter, EnvironmentNew};
 use crate::error::{Error, Result};
 use crate::types::{InstanceChange, Scope};
@@ -59,7 +59,11 @@ pub(crate) fn create(change: &mut Change<'_>, new: EnvironmentNew) -> Result<Env
     )?;
     tell(change, &key, &new.id, Told::Provisioning, None)?;
     place::write(change, &key.instance(environment::NUMBER), None, new.placed.as_ref())?;
-    get(connection, &new.id)
+    let made = get(connection, &new.id)?;
+    if let Some(seed) = &new.seed {
+        snapshot::seed(change, seed, &made)?;
+    }
+    Ok(made)
 }
 
 /// The first of the names that it may have that is nobody else's. With many thousands in the fleet they are not all looked
@@ -193,6 +197,7 @@ pub(crate) fn agent_deleting(change: &Change<'_>, key: &AgentKey) -> Result<()> 
 pub(crate) fn agent_forgotten(change: &Change<'_>, key: &AgentKey) -> Result<()> {
     let Some(found) = find(change.connection, key)? else { return Ok(()) };
     change.connection.execute("DELETE FROM environments WHERE id = ?1", params![found.id])?;
+    snapshot::environment_gone(change, &found.id)?;
     let failed = found.running_at.is_none() && found.error.is_some();
     let told = if failed { Told::Failed } else { Told::Destroyed };
     tell(change, key, &found.id, told, found.error)

@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0005_keyed.sql"),
     include_str!("../../migrations/0006_environments.sql"),
     include_str!("../../migrations/0007_nodes.sql"),
+    include_str!("../../migrations/0008_snapshots.sql"),
 ];
 
 /// `chas`: tells our databases from others'.

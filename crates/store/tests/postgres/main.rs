@@ -22,6 +22,8 @@ mod outage;
 #[path = "../store/revisions.rs"]
 mod revisions;
 mod servers;
+#[path = "../store/snapshots.rs"]
+mod snapshots;
 #[path = "../store/support.rs"]
 mod support;
 mod tls;

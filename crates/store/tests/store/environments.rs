@@ -20,6 +20,7 @@ fn new(id: &str, task: &str) -> EnvironmentNew {
         request: r#"{"spec":{}}"#.to_owned(),
         private: value("{\"token\":\"needle-in-a-haystack\"}"),
         spec: spec("to-be-named", json!({})),
+        seed: None,
     }
 }
 

@@ -14,4 +14,5 @@ mod model;
 mod nodes;
 mod revisions;
 mod secrets;
+mod snapshots;
 mod support;

@@ -1,0 +1,59 @@
+//! Forks: an environment that begins as another one is, or was.
+//!
+//! It is made as every environment is, and its instance goes on from a snapshot when it starts first. It has a token of its own,
+//! ports of its own, and neither files nor a startup script: what those made of its origin is in the snapshot.
+
+use std::sync::Arc;
+
+use chassis_api::fuse::{Environment, ForkRequest};
+use chassis_core::snapshot::State;
+use chassis_store::Error;
+use jiff::SignedDuration;
+
+use super::environments::{self, Making};
+use super::kept::{Kept, Private};
+use super::{agent, snapshots};
+use crate::api::failure::{Failure, Result};
+use crate::api::to_end;
+use crate::auth::random_id;
+use crate::shared::Shared;
+
+/// How long the snapshot of a fork is kept that was not made after all. One that was keeps it for as long as it is there.
+const KEPT: SignedDuration = SignedDuration::from_mins(5);
+
+/// Answers when the fork runs.
+pub(super) async fn fork(shared: Arc<Shared>, id: String, request: ForkRequest) -> Result<Environment> {
+    snapshots::check_able(&shared, &id).await?;
+    to_end(async move {
+        let seed = seed(&shared, &id, request).await?;
+        let origin = shared.store.environment_get(&id).await?;
+        let mut kept = Kept::from_json(&origin.request);
+        let bytes = shared.store.environment_private(&id).await?;
+        let mut private = Private::from_json(&bytes).map_err(|_| Error::EnvironmentDamaged(id.clone()))?;
+        private.files.clear();
+        private.startup_script.clear();
+        kept.startup_timeout = None;
+        kept.seed = Some(seed.data.clone());
+        agent::ports_choose(&shared, &mut kept)?;
+        let task_id = format!("fork-{}", random_id().map_err(environments::no_randomness)?);
+        environments::make(&shared, Making { task_id, kept, private, seed: Some(seed.id) }).await
+    })
+    .await
+}
+
+/// The snapshot that it begins from: the one that was named, or a new one.
+async fn seed(shared: &Arc<Shared>, id: &str, request: ForkRequest) -> Result<chassis_store::Snapshot> {
+    if request.reuse_snapshot_id.is_empty() {
+        return snapshots::take(shared, snapshots::for_fork(shared, id.to_owned(), request.comment, KEPT)?)
+            .await;
+    }
+    let found = shared.store.snapshot_get(&request.reuse_snapshot_id).await?;
+    if found.environment != id {
+        let message = format!("snapshot not found: {} is none of {id}", found.id);
+        return Err(Failure::not_found("not_found", message));
+    }
+    if found.state != State::Ready {
+        return Err(Error::SnapshotState { id: found.id, state: found.state }.into());
+    }
+    Ok(found)
+}
