@@ -7,6 +7,7 @@ mod hands;
 mod listen;
 mod logs;
 mod node;
+mod node_command;
 mod rollout;
 mod secret;
 mod serve;
@@ -28,6 +29,7 @@ pub(crate) use hands::{Cp, Exec, Forward, Forwarding, Port};
 pub(crate) use listen::{Listen, TlsMode};
 pub(crate) use logs::{LogFormat, Logs};
 pub(crate) use node::{Node, NodeServe};
+pub(crate) use node_command::{NodeCommand, NodeDrainArgs, NodeJoinArgs};
 pub(crate) use rollout::{Rollout, RolloutHistory, RolloutStatusArgs, RolloutUndoArgs};
 pub(crate) use secret::Secret;
 pub(crate) use serve::{Db, DbCopy, Runtime, Serve, Server};
@@ -152,7 +154,7 @@ pub(crate) enum Command {
     Schema,
     /// Run the server in the foreground
     Serve(Box<Serve>),
-    /// Run instances here for servers elsewhere
+    /// Look after the machines that run instances; with `--listen`, run instances here for servers elsewhere
     Node(Box<Node>),
     /// Look after the server
     #[command(subcommand)]

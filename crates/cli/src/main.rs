@@ -61,7 +61,9 @@ fn main() -> ExitCode {
 fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Serve(serve) => return commands::serve::run(context, *serve),
-        Command::Node(node) => return commands::node::serve::run(context, node.serve),
+        Command::Node(node) if node.command.is_none() => {
+            return commands::node::serve::run(context, node.serve);
+        }
         Command::Db(command) => return commands::db::run(context, command),
         Command::Validate(validate) => return commands::validate::run(context, &validate),
         Command::Schema => return commands::local::schema(),

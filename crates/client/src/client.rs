@@ -9,9 +9,9 @@ use bytes::Bytes;
 use chassis_api::{
     Agent, AgentOutcome, ApiKey, ApiKeyCreate, ApiKeyCreated, Applied, Apply, AuditLogQuery, AuditQuery,
     AuditRecord, AuditVerified, Change, Changed, Event, EventQuery, Fleet, FleetCreate, HealthReport,
-    Instance, InstanceAudit, InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogQuery, Node, Progress,
-    ProgressQuery, Revision, RolloutStatus, RolloutUndo, Scale, Secret, SecretDeleted, ServerInfo, Stats,
-    StatsQuery, Target, Upgrade, Upgraded,
+    Instance, InstanceAudit, InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogQuery, Node, NodeDetail,
+    NodeDrain, NodeJoin, NodeJoined, NodeName, Progress, ProgressQuery, Revision, RolloutStatus, RolloutUndo,
+    Scale, Secret, SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
 };
 use chassis_spec::{AgentName, ApiKeyName, FleetName, SecretRef};
 use http::Method;
@@ -81,6 +81,32 @@ impl Client {
     /// The machines that run instances.
     pub async fn node_list(&self) -> Result<Vec<Node>, Error> {
         self.list("/api/v1/nodes").await
+    }
+
+    pub async fn node_get(&self, name: &NodeName) -> Result<NodeDetail, Error> {
+        self.get(&format!("/api/v1/nodes/{name}")).await
+    }
+
+    /// Has a machine run instances.
+    pub async fn node_join(&self, join: &NodeJoin) -> Result<NodeJoined, Error> {
+        self.post_once("/api/v1/nodes", join).await
+    }
+
+    pub async fn node_cordon(&self, name: &NodeName) -> Result<Node, Error> {
+        self.post_once(&format!("/api/v1/nodes/{name}/cordon"), &()).await
+    }
+
+    pub async fn node_uncordon(&self, name: &NodeName) -> Result<Node, Error> {
+        self.post_once(&format!("/api/v1/nodes/{name}/uncordon"), &()).await
+    }
+
+    /// Has what a node has go elsewhere.
+    pub async fn node_drain(&self, name: &NodeName, drain: &NodeDrain) -> Result<Node, Error> {
+        self.post_once(&format!("/api/v1/nodes/{name}/drain"), drain).await
+    }
+
+    pub async fn node_remove(&self, name: &NodeName) -> Result<(), Error> {
+        self.send(Method::DELETE, &format!("/api/v1/nodes/{name}"), Body::None).await.map(drop)
     }
 
     /// Makes a key. Nobody can be told it again.

@@ -7,12 +7,14 @@ use chassis_client::ServerAddress;
 use chassis_server::{Capacity, NodeName};
 use clap::Args;
 
-use super::{Runtime, TlsMode};
+use super::{NodeCommand, Runtime, TlsMode};
 use crate::parse;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Node {
+    #[command(subcommand)]
+    pub(crate) command: Option<NodeCommand>,
     #[command(flatten)]
     pub(crate) serve: NodeServe,
 }

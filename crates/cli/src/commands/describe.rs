@@ -211,42 +211,42 @@ fn revision(own: Option<u64>, newest: u64) -> String {
 }
 
 /// Names and values, then sections.
-struct Page {
+pub(super) struct Page {
     terminal: Terminal,
-    text: String,
+    pub(super) text: String,
 }
 
 impl Page {
-    fn new(terminal: Terminal) -> Page {
+    pub(super) fn new(terminal: Terminal) -> Page {
         Page { terminal, text: String::new() }
     }
 
-    fn field(&mut self, name: &str, value: impl Into<Cell>) {
+    pub(super) fn field(&mut self, name: &str, value: impl Into<Cell>) {
         let mut table = Table::without_header(self.terminal);
         table.row([format!("{:<10}", format!("{name}:")).into(), value.into()]);
         self.text.push_str(&table.render());
     }
 
-    fn optional(&mut self, name: &str, value: Option<String>) {
+    pub(super) fn optional(&mut self, name: &str, value: Option<String>) {
         if let Some(value) = value {
             self.field(name, value);
         }
     }
 
-    fn section(&mut self, name: &str) {
+    pub(super) fn section(&mut self, name: &str) {
         let title = format!("{name}:");
         self.text.push('\n');
         self.text.push_str(&if self.terminal.colored() { Color::Bold.paint(&title) } else { title });
         self.text.push('\n');
     }
 
-    fn line(&mut self, line: &str) {
+    pub(super) fn line(&mut self, line: &str) {
         self.text.push_str("  ");
         self.text.push_str(line);
         self.text.push('\n');
     }
 
-    fn table<const N: usize>(&mut self, header: [&str; N], rows: impl Iterator<Item = [Cell; N]>) {
+    pub(super) fn table<const N: usize>(&mut self, header: [&str; N], rows: impl Iterator<Item = [Cell; N]>) {
         let mut table = Table::new(self.terminal, &header);
         let mut empty = true;
         for row in rows {
@@ -261,7 +261,7 @@ impl Page {
         }
     }
 
-    fn yaml(&mut self, value: &impl Serialize) {
+    pub(super) fn yaml(&mut self, value: &impl Serialize) {
         for line in output::yaml(value).unwrap_or_default().lines() {
             self.line(line);
         }

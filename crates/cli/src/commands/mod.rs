@@ -77,11 +77,14 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Login(args) => login::run(context, args).await,
         Command::Logout(args) => login::logout(context, args),
         Command::Server(server) => server::run(context, server).await,
+        Command::Node(node) => match node.command {
+            Some(command) => node::run(context, command).await,
+            None => Ok(Exit::Done),
+        },
         // `main` ran these without a client.
         Command::Validate(_)
         | Command::Schema
         | Command::Serve(_)
-        | Command::Node(_)
         | Command::Db(_)
         | Command::Version(_)
         | Command::Completion(_) => Ok(Exit::Done),

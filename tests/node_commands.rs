@@ -1,0 +1,221 @@
+//! Nodes as people look after them: joined, listed, closed, opened and removed, by `chassis node` and as hosts of environments.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Stdio};
+
+use chassis_testkit::{Chassis, Outcome, Server};
+use serde_json::{Value, json};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
+
+/// A machine on which `chassis node` runs, and what it said when it came up.
+struct Machine {
+    process: Child,
+    _said: BufReader<ChildStdout>,
+    url: String,
+    token: String,
+    more: Vec<String>,
+    _place: Chassis,
+}
+
+impl Machine {
+    fn start(args: &[&str]) -> Machine {
+        let place = Chassis::new(BINARY);
+        let fixed = ["node", "--listen", "127.0.0.1:0", "--runtime", "sim"];
+        let mut command = place.command(&[&fixed, args].concat());
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("chassis runs");
+        let mut said = BufReader::new(process.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        said.read_line(&mut line).expect("the line that joins it");
+        let mut words = line.split_whitespace();
+        let token = words.next().and_then(|word| word.strip_prefix("CHASSIS_NODE_TOKEN=")).expect(&line);
+        assert_eq!([words.next(), words.next(), words.next()], [Some("chassis"), Some("node"), Some("join")]);
+        let url = words.next().expect(&line).to_owned();
+        let more = words.map(str::to_owned).collect();
+        Machine { process, _said: said, url, token: token.to_owned(), more, _place: place }
+    }
+
+    fn join(&self, chassis: &Chassis, args: &[&str]) -> Outcome {
+        let token_file = chassis.write("node-token", &format!("{}\n", self.token));
+        let mut all = vec!["node", "join", &self.url, "--token-file", token_file.to_str().expect("a path")];
+        all.extend(self.more.iter().map(String::as_str));
+        all.extend(args);
+        chassis.run(&all)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn server(chassis: &Chassis) -> Server {
+    chassis.serve_with(&["--runtime", "sim"], &[])
+}
+
+fn node(chassis: &Chassis, name: &str) -> Value {
+    let shown = chassis.ok(&["node", "describe", name, "-o", "json"]);
+    serde_json::from_str(&shown.stdout).expect("JSON")
+}
+
+#[test]
+fn a_machine_is_joined_closed_opened_and_removed() {
+    let chassis = Chassis::new(BINARY);
+    let _server = server(&chassis);
+    let own = chassis.ok(&["node", "list", "-o", "name"]).stdout.trim().to_owned();
+    let alone = chassis.run(&["node", "drain", &own]).exits(1);
+    assert!(alone.stderr.contains("there is no other node"), "{alone}");
+
+    let capacity = ["--capacity", "cpus=4,memory=2Gi,slots=50", "--label", "disk=ssd"];
+    let first = Machine::start(&[&["--name", "n1"], &capacity[..]].concat());
+    let joined = first.join(&chassis, &["--region", "eu", "--label", "rack=7"]).exits(0);
+    assert!(
+        joined.stdout.starts_with(&format!("joined n1, at {}: 4 cores, 2Gi of memory", first.url)),
+        "{joined}"
+    );
+    assert!(!format!("{joined}").contains(&first.token), "{joined}");
+
+    let shown = node(&chassis, "n1");
+    assert_eq!(
+        (&shown["url"], &shown["region"], &shown["labels"], &shown["runtimes"]),
+        (&json!(first.url), &json!("eu"), &json!({ "disk": "ssd", "rack": "7" }), &json!(["sim"]))
+    );
+    assert_eq!((&shown["capacity"]["slots"], &shown["held"]), (&json!(50), &json!([])));
+    let listed = chassis.ok(&["node", "list", "-o", "name"]);
+    let names: Vec<&str> = listed.stdout.lines().collect();
+    assert!(names.contains(&"n1") && names.contains(&own.as_str()), "{listed}");
+    let wide = chassis.ok(&["node", "list", "-o", "wide"]);
+    assert!(wide.stdout.contains("disk=ssd,rack=7") && wide.stdout.contains(&first.url), "{wide}");
+
+    // Again, with other words: it is the same node, and what was wanted of it stays.
+    chassis.ok(&["node", "cordon", "n1"]);
+    let again = first.join(&chassis, &["--region", "us"]).exits(0);
+    assert!(again.stdout.starts_with("joined again n1"), "{again}");
+    let shown = node(&chassis, "n1");
+    assert_eq!((&shown["duty"], &shown["region"]), (&json!("cordoned"), &json!("us")));
+    chassis.ok(&["node", "uncordon", "n1"]);
+    assert_eq!(node(&chassis, "n1")["duty"], "open");
+    let drained = chassis.ok(&["node", "drain", "n1", "--wait"]);
+    assert_eq!(drained.stdout, "drained n1: it has nothing\n");
+
+    // One machine is one node, and two machines are two.
+    let other_name = first.join(&chassis, &["--name", "n2"]).exits(1);
+    assert!(other_name.stderr.contains("is node `n1` already"), "{other_name}");
+    let second = Machine::start(&["--name", "n1"]);
+    let taken = second.join(&chassis, &[]).exits(1);
+    assert!(taken.stderr.contains("another machine is node `n1`"), "{taken}");
+    second.join(&chassis, &["--name", "n2"]).exits(0);
+    let own_name = second.join(&chassis, &["--name", &own]).exits(1);
+    assert!(own_name.stderr.contains("is the server's own"), "{own_name}");
+
+    chassis.ok(&["node", "remove", "n1"]);
+    let gone = chassis.run(&["node", "describe", "n1"]).exits(3);
+    assert!(gone.stderr.contains("there is no node `n1`; did you mean `n2`?"), "{gone}");
+    let events = chassis.ok(&["events", "--limit", "100"]);
+    for line in ["node n1", "node registered", "node cordoned", "node open", "node removed"] {
+        assert!(events.stdout.contains(line), "{line}: {events}");
+    }
+}
+
+#[test]
+fn who_cannot_be_asked_is_no_node() {
+    let chassis = Chassis::new(BINARY);
+    let _server = server(&chassis);
+    let machine = Machine::start(&["--name", "n1"]);
+    let nothing = chassis.run(&["node", "join", &machine.url]).exits(2);
+    assert!(nothing.stderr.contains("CHASSIS_NODE_TOKEN"), "{nothing}");
+
+    let mut wrong_token = Machine::start(&[]);
+    wrong_token.token = "w".repeat(43);
+    let refused = wrong_token.join(&chassis, &[]).exits(1);
+    assert!(refused.stderr.contains("refuses the token"), "{refused}");
+    let other = ["--fingerprint", &format!("sha256:{}", "0".repeat(64))];
+    let mut stranger = vec!["node", "join", machine.url.as_str()];
+    stranger.extend(other);
+    let chassis_with = chassis.command(&stranger).env("CHASSIS_NODE_TOKEN", &machine.token).output();
+    let told = String::from_utf8_lossy(&chassis_with.expect("chassis runs").stderr).into_owned();
+    assert!(told.contains("another certificate"), "{told}");
+    let address =
+        chassis.command(&["node", "join", "https://127.0.0.1:9"]).env("CHASSIS_NODE_TOKEN", "x").output();
+    let told = String::from_utf8_lossy(&address.expect("chassis runs").stderr).into_owned();
+    assert!(told.contains("does not answer"), "{told}");
+    let list = chassis.ok(&["node", "list", "-o", "name"]);
+    assert_eq!(list.stdout.lines().count(), 1, "nothing is kept of them: {list}");
+}
+
+/// Fuse's hosts are the same nodes; what registers again keeps what it has, and its age.
+#[test]
+fn a_host_is_a_node() {
+    let chassis = Chassis::new(BINARY);
+    let _server = server(&chassis);
+    let machine = Machine::start(&["--name", "n1", "--capacity", "cpus=4,memory=2Gi,disk=9Gi"]);
+    let fingerprint = machine.more.get(1).expect("its certificate's").clone();
+    let ask = |method: &str, path: &str, body: Value| {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let answer =
+            chassis.exchange(method, path, body.as_bytes(), chassis_testkit::SOON).expect("an answer");
+        let value: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        (answer.status, value)
+    };
+    let asked = |capacity: Value| {
+        let token = &machine.token;
+        json!({ "id": "h1", "url": machine.url, "token": token, "fingerprint": fingerprint, "labels": { "a": "b" },
+                "capacity": capacity })
+    };
+    let none = json!({ "cpus": 0, "ram_mb": 0, "storage_gb": 0, "vm_count": 0 });
+    assert_eq!(ask("POST", "/v1/hosts", asked(none)).0, 400);
+    let probed =
+        json!({ "cpus": 0, "ram_mb": 0, "storage_gb": 0, "vm_count": 5, "gpus": 0, "gpu_devices": [] });
+    let (status, made) = ask("POST", "/v1/hosts", asked(probed));
+    assert_eq!(status, 201, "{made}");
+    let capacity = &made["capacity"];
+    assert_eq!(
+        (&capacity["cpus"], &capacity["ram_mb"], &capacity["vm_count"]),
+        (&json!(4), &json!(2048), &json!(5))
+    );
+    assert!(
+        made["state"] == "active" && made["labels"]["a"] == "b" && !made.to_string().contains("null"),
+        "{made}"
+    );
+    assert!(!made.to_string().contains(&machine.token), "{made}");
+
+    assert_eq!(ask("POST", "/v1/hosts/h1?action=drain", Value::Null).0, 204);
+    let declared = json!({ "cpus": 64, "ram_mb": 0, "storage_gb": 0, "vm_count": 5 });
+    let (status, again) = ask("POST", "/v1/hosts", asked(declared));
+    assert_eq!(
+        (status, &again["state"], &again["created_at"]),
+        (201, &json!("draining"), &made["created_at"])
+    );
+    assert_eq!(again["capacity"]["cpus"], 64, "what is declared counts");
+    assert!(again["warnings"][0].as_str().is_some_and(|warning| warning.contains("core")), "{again}");
+
+    let bad = |field: &str, value: Value| {
+        let mut body = asked(json!({ "vm_count": 5 }));
+        body[field] = value;
+        ask("POST", "/v1/hosts", body)
+    };
+    assert_eq!(bad("capacity", json!({ "vm_count": 5, "arch": "mips" })).0, 400);
+    for url in ["http://10.0.0.1:1", "https://a:b@c:1", "https://c:1/?q", "ftp://c"] {
+        assert_eq!(bad("url", json!(url)).0, 400, "{url}");
+    }
+    let (status, refused) = bad("token", json!("w".repeat(43)));
+    assert_eq!((status, &refused["error"]["code"]), (502, &json!("unauthorized")));
+    let (status, refused) = bad("url", json!("https://127.0.0.1:9"));
+    assert_eq!((status, &refused["error"]["code"]), (502, &json!("internal")));
+    assert_eq!(ask("POST", "/v1/hosts/h1?action=dance", Value::Null).0, 400);
+
+    let (_, listed) = ask("GET", "/v1/hosts?limit=1", Value::Null);
+    assert_eq!(listed["hosts"].as_array().map(Vec::len), Some(1), "{listed}");
+    let next = listed["next_cursor"].as_str().expect("there is another");
+    let (_, rest) = ask("GET", &format!("/v1/hosts?limit=1&cursor={next}"), Value::Null);
+    assert_eq!(
+        (rest["hosts"].as_array().map(Vec::len), &rest["next_cursor"]),
+        (Some(1), &Value::Null),
+        "{rest}"
+    );
+    assert_eq!(node(&chassis, "h1")["url"], machine.url);
+    assert_eq!(ask("DELETE", "/v1/hosts/h1", Value::Null).0, 204);
+    assert_eq!(ask("DELETE", "/v1/hosts/h1", Value::Null).0, 404);
+}
