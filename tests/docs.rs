@@ -38,6 +38,11 @@ fn environments() {
 }
 
 #[test]
+fn nodes() {
+    Session::new().run_file("docs/nodes.md");
+}
+
+#[test]
 fn health() {
     Session::new().run_file("docs/health.md");
 }

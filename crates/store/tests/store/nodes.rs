@@ -212,7 +212,7 @@ async fn a_node_goes_when_nothing_is_there() {
     put(&store, &one, Some(placed("n1", 7)), Some("n1")).await;
     put(&store, &two, Some(placed("own", 8)), Some("n1")).await;
     let (here, there) = ((one.clone(), placed("n1", 7)), (two.clone(), placed("own", 8)));
-    assert_eq!(store.placement_list(Some(&name("n1"))).await.unwrap(), [here.clone()]);
+    assert_eq!(store.placement_list(Some(&name("n1"))).await.unwrap(), std::slice::from_ref(&here));
     assert_eq!(store.placement_list(None).await.unwrap(), [here, there]);
     let error = store.node_remove(&name("n1"), None).await.unwrap_err();
     assert!(matches!(error, Error::NodeInUse { count: 2, .. }), "{error:?}");

@@ -1,6 +1,7 @@
 //! `chassis node drain`: has what a node has go elsewhere, and shows how far it is, what stays and why.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use chassis_api::{NodeDetail, NodeDrain, NodeInstance};
@@ -90,7 +91,7 @@ fn progress(detail: &NodeDetail) -> String {
         (number(|held| held.stays.is_some()), "with no other place"),
     ] {
         if count > 0 {
-            line.push_str(&format!(", {count} {what}"));
+            let _ = write!(line, ", {count} {what}");
         }
     }
     line

@@ -89,13 +89,13 @@ fn page(terminal: Terminal, detail: &NodeDetail) -> String {
     page.table(
         ["NAME", "STATE", ""],
         detail.held.iter().map(|held| {
-            let note = match (held.leaving, &held.stays) {
+            let remark = match (held.leaving, &held.stays) {
                 (true, _) => "leaving".to_owned(),
                 (false, Some(why)) => format!("stays: {}", clean(why)),
                 (false, None) => String::new(),
             };
             let name = format!("{}/{}-{}", held.fleet, held.agent, held.number);
-            [name.into(), format!("{:?}", held.phase).into(), note.into()]
+            [name.into(), format!("{:?}", held.phase).into(), remark.into()]
         }),
     );
     page.text
