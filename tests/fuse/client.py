@@ -1,9 +1,12 @@
-"""Drives a life with Fuse's own client, as it is published. Arguments: address, token, image, docker or sim."""
+"""Drives a life with Fuse's own client, as it is published. Arguments: address, token, image, docker or sim, and a file that
+gets what was sent and answered."""
 
 import base64
 import sys
 import threading
 
+import httpx
+import recorder
 from fuse import Client
 from fuse.errors import ApiError
 from fuse.types import (
@@ -17,7 +20,7 @@ from fuse.types import (
     Spec,
 )
 
-address, token, image, runtime = sys.argv[1:5]
+address, token, image, runtime, recorded = sys.argv[1:6]
 client = Client(address, token)
 
 
@@ -77,6 +80,12 @@ def follow():
 follower = threading.Thread(target=follow, daemon=True)
 follower.start()
 assert ready.wait(10) and states == ["running"], states
+
+# What does not start is told, and is gone.
+if runtime == "docker":
+    broken = CreateRequest(task_id="broken", spec=spec(), startup_script="exit 7")
+    assert "exit code 7" in refused(500, "internal", client.environments.create, broken)
+    refused(404, "not_found", client.environments.get, "fuse-broken")
 
 # Commands: their codes, outputs and limits.
 if runtime == "sim":
@@ -167,7 +176,7 @@ if runtime == "sim":
     tasks = [f"page-{count:03}x" for count in range(510)]
 
     def make(some):
-        with Client(address, token) as own:
+        with recorder.pause(), Client(address, token) as own:
             for task in some:
                 own.environments.create(CreateRequest(task_id=task))
 
@@ -179,4 +188,31 @@ if runtime == "sim":
     assert [found.task_id for found in client.environments.list()] == tasks
     page = client.environments.list_page(limit=7)
     assert len(page.environments) == 7 and page.next_cursor, page
+
+# What the client has no words for: a browser's session, and requests that nothing is there for.
+with httpx.Client(base_url=address) as browser:
+
+    def answered(status, code, method, path, **more):
+        answer = browser.request(method, path, **more)
+        assert answer.status_code == status, answer.text
+        assert code is None or answer.json()["error"]["code"] == code, answer.text
+
+    bearer = {"Authorization": f"Bearer {token}"}
+    answered(200, None, "GET", "/v1/version")
+    answered(404, "route_not_found", "GET", "/v1/nothing")
+    answered(405, None, "PUT", "/v1/environments", headers=bearer)
+    answered(401, "unauthorized", "GET", "/v1/environments")
+    answered(401, "unauthorized", "POST", "/login", json={"token": "wrong"})
+    answered(400, "invalid_argument", "POST", "/login", content="{")
+    answered(413, "payload_too_large", "POST", "/login", content="x" * 5000)
+    answered(204, None, "POST", "/login", json={"token": token})
+    answered(200, None, "GET", "/v1/hosts")
+    answered(204, None, "POST", "/logout")
+    answered(401, "unauthorized", "GET", "/v1/hosts")
+    answered(400, "invalid_argument", "GET", "/v1/environments?cursor=nonsense", headers=bearer)
+    answered(400, "invalid_argument", "POST", "/v1/environments/fuse-x?action=dance", headers=bearer)
+    answered(200, None, "GET", "/v1/snapshots/resolve?layer_key=none&arch=amd64", headers=bearer)
+    answered(200, None, "GET", "/v1/dead-letters", headers=bearer)
+
+recorder.write(recorded, host.id, [(token, "<token>"), (key.key, "<key>"), (image, "<image>")])
 print("the life is over")

@@ -1,6 +1,7 @@
 //! Environments, through the API that Fuse's clients speak: on the simulation, and on real Docker.
 
 mod access;
+mod golden;
 mod inside;
 mod life;
 mod published;

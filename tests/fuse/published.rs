@@ -5,6 +5,7 @@ use std::process::Command;
 
 use chassis_testkit::not_tested;
 
+use crate::golden;
 use crate::world::World;
 
 /// `scripts/test` puts it there.
@@ -23,12 +24,16 @@ fn drive(world: &World, runtime: &str) {
     let Some(python) = python() else { return };
     let token = std::fs::read_to_string(world.chassis.master_token()).expect("a token");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuse/client.py");
+    let recorded = world.chassis.home().join("recorded.json");
     let mut command = Command::new(python);
+    // Nothing is left in the source tree.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     command.arg(script).arg(world.chassis.network_address()).args([token.trim(), &world.image, runtime]);
-    let ran = command.output().expect("python runs");
+    let ran = command.arg(&recorded).output().expect("python runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&ran.stdout), text(&ran.stderr));
     assert!(ran.status.success() && out.trim() == "the life is over", "{out}{err}");
+    golden::check(&recorded, runtime);
 }
 
 const LISTEN: [&str; 4] = ["--listen", "127.0.0.1:0", "--tls", "off"];
