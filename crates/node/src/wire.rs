@@ -75,7 +75,7 @@ pub struct HeartbeatRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Granted {
-    /// The process whose clock it is.
+    /// Since when it counts.
     pub boot: String,
     pub stamp: u64,
 }
@@ -84,9 +84,9 @@ pub struct Granted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
-    /// Milliseconds since its process began, when it answered.
+    /// Milliseconds since its machine was booted, when it answered.
     pub stamp: u64,
-    /// Random, of its process.
+    /// Of that boot: stamps of another mean nothing.
     pub boot: String,
     /// The term whose orders it takes. A heartbeat of another prolongs no lease.
     pub term: u64,

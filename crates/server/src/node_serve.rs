@@ -12,6 +12,7 @@ use chassis_runtime::Runtime;
 use chassis_spec::RuntimeKind;
 use prometheus_client::metrics::counter::Counter;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
 use crate::auth::node_token;
@@ -55,6 +56,7 @@ pub struct Capacity {
 #[derive(Debug)]
 pub struct NodeServer {
     serving: Serving,
+    leases: AbortHandle,
     certificates: Option<Arc<Certificates>>,
     name: NodeName,
     url: String,
@@ -149,11 +151,12 @@ impl NodeServer {
         let host = chassis_node::Options { spec, id: id.to_owned(), directory };
         let host = Host::open(runtime, host, &token)
             .map_err(|source| Error::DataDir { path: data_dir.root().to_owned(), source })?;
-        let serving = Serving::start(doors, &chassis_node::router(host), Counter::default())?;
+        let serving = Serving::start(doors, &chassis_node::router(Arc::clone(&host)), Counter::default())?;
+        let leases = tokio::spawn(host.leases_enforce()).abort_handle();
         plates.announce();
         let scheme = if certificates.is_some() { "https" } else { "http" };
         let url = options.advertise.clone().unwrap_or_else(|| format!("{scheme}://{}", reachable(address)));
-        Ok(NodeServer { serving, certificates, name, url, token, token_file })
+        Ok(NodeServer { serving, leases, certificates, name, url, token, token_file })
     }
 
     pub fn name(&self) -> &NodeName {
@@ -185,18 +188,18 @@ impl NodeServer {
 
     /// Cuts what goes on.
     pub async fn end(self) {
+        self.leases.abort();
         self.serving.end(std::time::Duration::ZERO).await;
     }
 }
 
 fn spec(options: &NodeOptions) -> Result<NodeSpec> {
     let machine = chassis_node::machine(options.data_dir.root()).map_err(Error::Machine)?;
-    let name = match &options.name {
-        Some(name) => name.clone(),
-        None => {
-            let name = machine.host_name;
-            name.parse().map_err(|source| Error::NodeName { name, source })?
-        }
+    let name = if let Some(name) = &options.name {
+        name.clone()
+    } else {
+        let name = machine.host_name;
+        name.parse().map_err(|source| Error::NodeName { name, source })?
     };
     let (wanted, found) = (options.capacity, machine.capacity);
     let capacity = Amounts {

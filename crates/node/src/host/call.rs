@@ -83,6 +83,7 @@ async fn carry_out(host: &Host, call: Call) -> Result<Value, Failed> {
             json(&carried::Seen::from(runtime.instance_create(&config).await?))
         }
         Call::InstanceStart { id, secrets } => {
+            host.lease_check(&id).await?;
             let secrets = secrets.open().map_err(|_| Error::rejected("a variable's value is no text"))?;
             json(&runtime.instance_start(&id, secrets).await?)
         }

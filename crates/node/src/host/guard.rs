@@ -55,16 +55,15 @@ pub(super) async fn protocol(request: Request, next: Next) -> Response {
             .max(),
         None => ours().max(),
     };
-    let mut response = match chosen {
-        Some(_) => next.run(request).await,
-        None => {
-            let message = format!(
-                "this node speaks versions {} of the protocol, and was asked in {}",
-                versions(PROTOCOLS),
-                asked.unwrap_or("none")
-            );
-            refusal(StatusCode::UPGRADE_REQUIRED, "protocol_unsupported", &message)
-        }
+    let mut response = if chosen.is_some() {
+        next.run(request).await
+    } else {
+        let message = format!(
+            "this node speaks versions {} of the protocol, and was asked in {}",
+            versions(PROTOCOLS),
+            asked.unwrap_or("none")
+        );
+        refusal(StatusCode::UPGRADE_REQUIRED, "protocol_unsupported", &message)
     };
     let said = chosen.map_or_else(|| versions(PROTOCOLS), |chosen| chosen.to_string());
     if let Ok(said) = HeaderValue::try_from(said) {

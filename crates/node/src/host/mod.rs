@@ -2,6 +2,7 @@
 
 mod answer;
 mod call;
+mod enforce;
 mod guard;
 mod lease;
 mod machine;
@@ -58,10 +59,11 @@ pub struct Host {
 }
 
 impl Host {
-    /// Reads which term it is in.
+    /// Reads which term it is in, and how long its lease is.
     pub fn open(runtime: Arc<dyn Runtime>, options: Options, token: &str) -> io::Result<Arc<Host>> {
         let terms = Terms::open(options.directory.join("term"))?;
-        Ok(Arc::new(Host { runtime, options, token: Token::new(token), terms, clock: Clock::start() }))
+        let clock = Clock::open(options.directory.join("lease"));
+        Ok(Arc::new(Host { runtime, options, token: Token::new(token), terms, clock }))
     }
 
     /// Until when what may move goes on without a server.
@@ -129,7 +131,7 @@ async fn heartbeat(
         tokio::spawn(async move {
             let engine = host.engine().await;
             let (stamp, boot) = host.clock.now();
-            let lease = host.clock.rest();
+            let lease = lease::millis(host.clock.rest());
             Ok(Heartbeat { stamp, boot, term, lease, engine })
         }),
         None,

@@ -195,17 +195,16 @@ impl Line {
                 Err(error) => return Err(self.unreachable(error)),
             }
         }
-        let (sender, response) = match kept {
-            Some(kept) => kept,
-            None => {
-                let mut sender = self.open().await?;
-                let request = self.request(method, path, body);
-                let response = self.within(SILENCE, async {
-                    sender.send_request(request).await.map_err(|error| self.unreachable(error))
-                });
-                let response = response.await?;
-                (sender, response)
-            }
+        let (sender, response) = if let Some(kept) = kept {
+            kept
+        } else {
+            let mut sender = self.open().await?;
+            let request = self.request(method, path, body);
+            let response = self.within(SILENCE, async {
+                sender.send_request(request).await.map_err(|error| self.unreachable(error))
+            });
+            let response = response.await?;
+            (sender, response)
         };
         if response.status() != StatusCode::OK {
             return Err(self.refusal(response).await);

@@ -128,13 +128,10 @@ pub(super) async fn exec(line: &Line, id: &str, options: &ExecOptions) -> Result
             let outward = async {
                 loop {
                     tokio::select! {
-                        bytes = inputs.recv(), if has_input => match bytes {
-                            Some(bytes) => send(&mut outward, &bytes).await?,
-                            None => {
-                                has_input = false;
-                                outward.say(&Ask::Eof).await?;
-                            }
-                        },
+                        bytes = inputs.recv(), if has_input => {
+                            has_input = bytes.is_some();
+                            pass_on(&mut outward, bytes).await?;
+                        }
                         Some(size) = sizes.recv() => outward.say(&Ask::Resize(size)).await?,
                         lost = outward.stay() => return Err(lost),
                     }
@@ -210,13 +207,10 @@ pub(super) async fn port(line: &Line, id: &str, port: u16) -> Result<Box<dyn Por
             let mut open = true;
             loop {
                 tokio::select! {
-                    bytes = inputs.recv(), if open => match bytes {
-                        Some(bytes) => send(&mut outward, &bytes).await?,
-                        None => {
-                            open = false;
-                            outward.say(&Ask::Eof).await?;
-                        }
-                    },
+                    bytes = inputs.recv(), if open => {
+                        open = bytes.is_some();
+                        pass_on(&mut outward, bytes).await?;
+                    }
                     lost = outward.stay() => return Err::<(), _>(lost),
                 }
             }
@@ -272,7 +266,9 @@ fn writer(sender: mpsc::Sender<Bytes>) -> impl tokio::io::AsyncWrite + Send {
     SinkWriter::new(CopyToBytes::new(sink))
 }
 
-async fn send(outward: &mut Outward, bytes: &[u8]) -> std::result::Result<(), Lost> {
+/// Bytes, or the end of them.
+async fn pass_on(outward: &mut Outward, bytes: Option<Bytes>) -> std::result::Result<(), Lost> {
+    let Some(bytes) = bytes else { return outward.say(&Ask::Eof).await };
     for piece in bytes.chunks(PIECE) {
         outward.send(INPUT, piece).await?;
     }

@@ -30,6 +30,10 @@ impl Served {
         Served { server, remote, directory }
     }
 
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The same node, started again.
     pub async fn again(self, runtime: Arc<dyn Runtime>) -> Served {
         self.server.end().await;
