@@ -129,7 +129,7 @@ async fn secrets_arrive_and_figures_come_back() {
     let Place { served, id, .. } = &place(command, secrets).await;
     let shown = wait_for_output(&*served.remote, id, "placed").await;
     let hexadecimal: String = shown.split_whitespace().collect();
-    let expected: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let expected = value.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     assert!(hexadecimal.contains(&format!("{expected}00ff0a07placed")), "{shown}");
 
     let stats = served.remote.stats(&[id.as_str().into(), "no-such-container".into()]).await.unwrap();
