@@ -6,5 +6,6 @@ mod inside;
 mod life;
 mod published;
 mod snapshots;
+mod weaknesses;
 mod wire;
 mod world;

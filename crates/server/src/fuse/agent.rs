@@ -102,6 +102,9 @@ pub(super) fn spec(task_id: &str, kept: &Kept, image: &ImageName) -> Result<Agen
         // It is a machine of its own to whoever made it, who may write where its user may.
         "security": { "writableRoot": true },
     });
+    if kept.spec.storage_gb > 0 {
+        spec["volumes"][0]["size"] = json!(format!("{}Gi", kept.spec.storage_gb));
+    }
     if let Some(seconds) = kept.startup_timeout {
         spec["startup"] = json!({ "script": SCRIPT, "timeout": format!("{seconds}s") });
     }

@@ -86,7 +86,11 @@ pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environ
     }
     let image = agent::image(shared, &kept.spec.image)?;
     let spec = agent::spec(&task_id, &kept, &image)?;
-    if let Some(reasons) = specs_refused(shared, std::slice::from_ref(&spec)).await {
+    if let Some(mut reasons) = specs_refused(shared, std::slice::from_ref(&spec)).await {
+        if kept.spec.storage_gb > 0 {
+            reasons +=
+                " (spec.storage_gb is the most that the workspace may hold; leave it out for no limit)";
+        }
         return Err(super::body::invalid(reasons));
     }
     private.token.clone_from(&*generate_token().map_err(no_randomness)?);
