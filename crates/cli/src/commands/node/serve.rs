@@ -66,10 +66,10 @@ pub(crate) fn run(context: &Context, node: NodeServe) -> Result<Exit, Failure> {
 
 /// The line that a person types where the server is.
 fn introduce(context: &Context, server: &NodeServer) {
-    let mut line = format!("{TOKEN}={} chassis node join {}", server.token(), server.url());
-    if let Some(fingerprint) = server.fingerprint().filter(|_| server.is_certificate_own()) {
-        line.push_str(&format!(" --fingerprint {fingerprint}"));
-    }
+    let fingerprint = server.fingerprint().filter(|_| server.is_certificate_own());
+    let fingerprint =
+        fingerprint.map(|fingerprint| format!(" --fingerprint {fingerprint}")).unwrap_or_default();
+    let line = format!("{TOKEN}={} chassis node join {}{fingerprint}", server.token(), server.url());
     context.terminal.say(&format!(
         "node {} is up; register it where the server runs with the line below (the token is also in {}, for this user only)",
         server.name(),
