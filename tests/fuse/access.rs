@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use crate::world::World;
 
 /// An answer over TCP: its status, its head in small letters, and its body.
-struct Heard {
-    status: u16,
+pub(crate) struct Heard {
+    pub(crate) status: u16,
     head: String,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Heard {
@@ -27,7 +27,7 @@ impl Heard {
     }
 }
 
-fn ask(world: &World, method: &str, path: &str, headers: &[&str], body: &str) -> Heard {
+pub(crate) fn ask(world: &World, method: &str, path: &str, headers: &[&str], body: &str) -> Heard {
     let address = world.chassis.network_address();
     let mut stream = TcpStream::connect(address.trim_start_matches("http://")).expect("a connection");
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");

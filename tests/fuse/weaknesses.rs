@@ -27,6 +27,7 @@
 //! | 255 and 124 may mean anything; output is mangled and unbounded | `inside::a_command_is_bounded_in_time_and_output_and_loses_no_byte` |
 //! | quotas have no flag | `snapshots::what_cannot_be_now_is_a_conflict` |
 //! | no logs, no figures, no streams, no files | [`logs_figures_and_streams_are_there`] |
+//! | nobody looks at whose a snapshot is | [`what_one_key_built_is_not_there_for_another`] |
 //! | no warm pool, no memory snapshots, at most 249 machines on a host | microVM |
 
 use std::collections::BTreeSet;
@@ -36,6 +37,7 @@ use chassis_testkit::api::ServerInfo;
 use chassis_testkit::{Answer, Chassis, Image, Postgres, SOON, Turn, eventually, expect};
 use serde_json::{Value, json};
 
+use crate::access;
 use crate::world::{BINARY, World, error, parse};
 
 fn act(world: &World, id: &str, request: &Value) -> Answer {
@@ -218,4 +220,46 @@ fn logs_figures_and_streams_are_there() {
     assert!(figures.contains("fuse-a-1"), "{figures}");
     let streamed = world.chassis.ok(&["exec", "fuse-a-1", "--", "sh", "-c", "echo here"]).stdout;
     assert_eq!(streamed, "here\n");
+}
+
+#[test]
+fn what_one_key_built_is_not_there_for_another() {
+    let world = World::sim(&["--listen", "127.0.0.1:0", "--tls", "off"]);
+    world.made("a", json!({}));
+    let key = || parse(&world.post("/v1/api-keys", &json!({})));
+    let (mine, other) = (key(), key());
+    let ask = |key: &Value, method: &str, path: &str, body: &str| {
+        let header = format!("Authorization: Bearer {}", key["key"].as_str().unwrap_or_default());
+        let heard = access::ask(&world, method, path, &[&header], body);
+        (heard.status, serde_json::from_str::<Value>(&heard.body).unwrap_or_default())
+    };
+    let body = json!({ "layer_key": "step" }).to_string();
+    let (status, layer) = ask(&mine, "POST", "/v1/environments/fuse-a/snapshots", &body);
+    assert_eq!((status, &layer["tenant_id"]), (201, &mine["id"]), "{layer}");
+    let (_, plain) = ask(&mine, "POST", "/v1/environments/fuse-a/snapshots", "{}");
+    let one = format!("/v1/snapshots/{}", layer["id"].as_str().expect("an id"));
+    let resolve =
+        format!("/v1/snapshots/resolve?layer_key=step&arch={}", layer["arch"].as_str().expect("one"));
+    let seeded = json!({ "task_id": "b", "seed_snapshot_id": layer["id"] }).to_string();
+    let forked = json!({ "reuse_snapshot_id": layer["id"] }).to_string();
+    for (method, path, body) in [
+        ("GET", one.clone(), ""),
+        ("DELETE", one.clone(), ""),
+        ("POST", format!("{one}?action=restore"), ""),
+        ("POST", "/v1/environments".to_owned(), &*seeded),
+        ("POST", "/v1/environments/fuse-a?action=fork".to_owned(), &*forked),
+    ] {
+        let (status, said) = ask(&other, method, &path, body);
+        assert_eq!((status, &said["error"]["code"]), (404, &json!("not_found")), "{method} {path}");
+    }
+    let seen = |key: &Value| {
+        let (_, list) = ask(key, "GET", "/v1/snapshots", "");
+        let (_, found) = ask(key, "GET", &resolve, "");
+        (list["snapshots"].as_array().map_or(0, Vec::len), found["found"].clone())
+    };
+    assert_eq!(seen(&other), (1, json!(false)), "only {plain}");
+    assert_eq!(seen(&mine), (2, json!(true)));
+    assert_eq!(parse(&world.ask("GET", "/v1/snapshots"))["snapshots"].as_array().map(Vec::len), Some(2));
+    // One of the two rests on it: what is refused then is the deletion, not who asks.
+    assert_eq!(ask(&mine, "DELETE", &one, "").0, 409);
 }

@@ -82,6 +82,8 @@ pub struct SnapshotFilter {
     pub name: Option<String>,
     pub layer_key: Option<String>,
     pub arch: Option<String>,
+    /// Of the layers only this tenant's.
+    pub scope: Option<String>,
     /// Only those that are older than the one that was made then and has this id.
     pub after: Option<(Timestamp, String)>,
     /// At most so many; 0 is none.

@@ -45,9 +45,9 @@ impl Caller {
         &self.0.identity.name
     }
 
-    /// Whose own what the caller keeps is: a key's, or nobody's in particular.
-    pub(crate) fn scope(&self) -> &str {
-        if self.0.identity.key.is_some() { self.name() } else { "" }
+    /// The name of the caller's key; none who is known by something else may everything.
+    pub(crate) fn key_name(&self) -> Option<&str> {
+        Some(self.key()?.record.name.as_str())
     }
 
     /// Tells the audit log what the path does not. Never a secret.

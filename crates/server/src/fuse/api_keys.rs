@@ -70,10 +70,19 @@ pub(super) async fn revoke(State(shared): SharedState, Path(id): Path<String>) -
     .await
 }
 
+/// A key's id on the wire.
+fn id(name: &str) -> String {
+    name.strip_prefix(NAME).map_or_else(|| name.to_owned(), |rest| format!("{ID}{rest}"))
+}
+
+/// Whose own the layers are that the caller keeps: its key's id; none for those who see everybody's.
+pub(super) fn scope(caller: &Caller) -> Option<String> {
+    caller.key_name().map(id)
+}
+
 fn wire(key: chassis_store::ApiKey) -> Key {
-    let name = key.name.as_str();
     Key {
-        id: name.strip_prefix(NAME).map_or_else(|| name.to_owned(), |rest| format!("{ID}{rest}")),
+        id: id(key.name.as_str()),
         label: key.label,
         created_at: key.created_at,
         last_used_at: key.last_used_at,

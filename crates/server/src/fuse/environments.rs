@@ -15,7 +15,7 @@ use super::actions::no_snapshots;
 use super::body::{Body, LARGE};
 use super::kept::{Kept, Private};
 use super::request::{self, Asked, redacted};
-use super::{agent, cursor, exec, view};
+use super::{agent, cursor, exec, snapshots, view};
 use crate::api::extract::{Path, Query};
 use crate::api::failure::{Failure, Result};
 use crate::api::{SharedState, to_end};
@@ -52,7 +52,7 @@ pub(super) async fn create(
     let Asked { task_id, mut kept, private, seed } = request::check(create, &shared.node)?;
     caller.tell(task_id.as_str());
     if let Some(id) = &seed {
-        kept.seed = Some(seed_check(&shared, id).await?);
+        kept.seed = Some(seed_check(&shared, &caller, id).await?);
     }
     request::check_placement(&kept.spec)?;
     agent::ports_choose(&shared, &mut kept)?;
@@ -61,8 +61,8 @@ pub(super) async fn create(
 }
 
 /// What the runtime calls a snapshot from which an environment can begin.
-async fn seed_check(shared: &Shared, id: &str) -> Result<String> {
-    let found = shared.store.snapshot_get(id).await?;
+async fn seed_check(shared: &Shared, caller: &Caller, id: &str) -> Result<String> {
+    let found = snapshots::find(shared, caller, id).await?;
     if !shared.runtime.takes_snapshots().await.map_err(|error| exec::refused(&error))? {
         return Err(no_snapshots(shared.runtime_name));
     }

@@ -15,15 +15,23 @@ use super::kept::{Kept, Private};
 use super::{agent, snapshots};
 use crate::api::failure::{Failure, Result};
 use crate::api::to_end;
-use crate::auth::random_id;
+use crate::auth::{Caller, random_id};
 use crate::shared::Shared;
 
 /// How long the snapshot of a fork is kept that was not made after all. One that was keeps it for as long as it is there.
 const KEPT: SignedDuration = SignedDuration::from_mins(5);
 
 /// Answers when the fork runs.
-pub(super) async fn fork(shared: Arc<Shared>, id: String, request: ForkRequest) -> Result<Environment> {
+pub(super) async fn fork(
+    shared: Arc<Shared>,
+    caller: &Caller,
+    id: String,
+    request: ForkRequest,
+) -> Result<Environment> {
     snapshots::check_able(&shared, &id).await?;
+    if !request.reuse_snapshot_id.is_empty() {
+        snapshots::find(&shared, caller, &request.reuse_snapshot_id).await?;
+    }
     to_end(async move {
         let seed = seed(&shared, &id, request).await?;
         let origin = shared.store.environment_get(&id).await?;

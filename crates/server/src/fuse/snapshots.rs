@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::actions::{ActionQuery, no_snapshots};
+use super::api_keys::scope;
 use super::body::{Bytes, SMALL, invalid, parse_or_default};
 use super::request::own_arch;
 use super::{cursor, exec};
@@ -97,7 +98,7 @@ fn asked(shared: &Shared, caller: &Caller, of: String, request: SnapshotRequest)
     let until = until.map_err(|_| invalid("retention_seconds is beyond all time"))?;
     let or = |word: String, usual: &str| if word.is_empty() { usual.to_owned() } else { word };
     // A layer is its builder's own; what else is kept is its task's.
-    let tenant = Some(caller.scope()).filter(|scope| !scope.is_empty() && !request.layer_key.is_empty());
+    let tenant = scope(caller).filter(|_| !request.layer_key.is_empty());
     let export_status = if request.export_ref.is_empty() {
         request.export_status
     } else {
@@ -113,7 +114,7 @@ fn asked(shared: &Shared, caller: &Caller, of: String, request: SnapshotRequest)
     Ok(SnapshotNew {
         id: new_id()?,
         environment: of,
-        tenant: tenant.map(str::to_owned),
+        tenant,
         mode: or(request.mode, MANUAL),
         name,
         layer_key: request.layer_key,
@@ -203,6 +204,7 @@ async fn failed(shared: &Shared, of: &chassis_store::Snapshot, why: Option<Strin
 
 pub(super) async fn list(
     State(shared): SharedState,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<SnapshotList>> {
     let limit = cursor::limit(query.limit.as_deref());
@@ -222,6 +224,7 @@ pub(super) async fn list(
         name: given(query.name),
         layer_key: given(query.layer_key),
         arch: given(query.arch),
+        scope: scope(&caller),
         after,
         limit: limit + 1,
     };
@@ -253,7 +256,7 @@ pub(super) async fn resolve(
     let filter = SnapshotFilter {
         layer_key: Some(query.layer_key),
         arch: Some(query.arch),
-        tenant: Some(caller.scope()).filter(|scope| !scope.is_empty()).map(str::to_owned),
+        scope: scope(&caller),
         state: Some(SnapshotState::Ready),
         limit: 1,
         ..SnapshotFilter::default()
@@ -262,8 +265,22 @@ pub(super) async fn resolve(
     Ok(Json(LayerFound { found: snapshot.is_some(), snapshot }))
 }
 
-pub(super) async fn show(State(shared): SharedState, Path(id): Path<String>) -> Result<Json<Snapshot>> {
-    Ok(Json(wire(shared.store.snapshot_get(&id).await?)))
+pub(super) async fn show(
+    State(shared): SharedState,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Snapshot>> {
+    Ok(Json(wire(find(&shared, &caller, &id).await?)))
+}
+
+/// A snapshot that the caller may know of: a layer that another key has built is not there for this one.
+pub(super) async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<chassis_store::Snapshot> {
+    let found = shared.store.snapshot_get(id).await?;
+    let is_foreign = |scope: String| !found.layer_key.is_empty() && found.tenant != scope;
+    if scope(caller).is_some_and(is_foreign) {
+        return Err(Error::SnapshotNotFound(id.to_owned()).into());
+    }
+    Ok(found)
 }
 
 pub(super) async fn act(
@@ -274,7 +291,10 @@ pub(super) async fn act(
 ) -> Result<StatusCode> {
     caller.tell(query.action.clone());
     match query.action.as_str() {
-        "restore" => to_end(async move { restore(&shared, &id).await }).await,
+        "restore" => {
+            find(&shared, &caller, &id).await?;
+            to_end(async move { restore(&shared, &id).await }).await
+        }
         "" => Err(invalid("action is required: restore")),
         other => Err(invalid(format!("unknown action: {other}"))),
     }
@@ -307,7 +327,12 @@ async fn restore(shared: &Arc<Shared>, id: &str) -> Result<StatusCode> {
 }
 
 /// Answers when nothing of it is left.
-pub(super) async fn remove(State(shared): SharedState, Path(id): Path<String>) -> Result<StatusCode> {
+pub(super) async fn remove(
+    State(shared): SharedState,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    find(&shared, &caller, &id).await?;
     to_end(async move {
         failpoint("snapshot_delete:before");
         let Some(deleting) = shared.store.snapshot_delete(&id).await? else {

@@ -129,6 +129,10 @@ pub(crate) fn list(connection: &dyn Connection, filter: &SnapshotFilter) -> Resu
     if let Some(state) = &state {
         narrow("state", state);
     }
+    if let Some(scope) = &filter.scope {
+        parameters.push(scope);
+        conditions.push(format!("(layer_key = '' OR tenant = ?{})", parameters.len()));
+    }
     if let Some((time, id)) = &after {
         let at = parameters.len();
         parameters.extend([time as &dyn ToColumn, id]);
