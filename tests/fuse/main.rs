@@ -1,6 +1,8 @@
 //! Environments, through the API that Fuse's clients speak: on the simulation, and on real Docker.
 
 mod access;
+mod agents;
+mod artifacts;
 mod golden;
 mod inside;
 mod life;

@@ -55,15 +55,24 @@
 //! | `GET /api/v1/api-keys` | | `[`[`ApiKey`]`]` |
 //! | `POST /api/v1/api-keys` | [`ApiKeyCreate`] | [`ApiKeyCreated`]: the only answer that ever has the key |
 //! | `DELETE /api/v1/api-keys/{name}` | | 204 |
+//! | `GET /api/v1/agent-profiles` | | `[`[`AgentProfileShown`]`]` |
+//! | `GET /api/v1/agent-profiles/{profile}` | | [`AgentProfileShown`] |
+//! | `PUT /api/v1/agent-profiles/{profile}` | [`chassis_spec::AgentProfile`] | [`AgentProfileShown`] |
+//! | `DELETE /api/v1/agent-profiles/{profile}` | | 204 |
+//! | `GET /api/v1/dead-letters` | | `[`[`DeadLetter`]`]` |
+//! | `POST /api/v1/dead-letters/{kind}/{environment}/redrive` | | [`Redriven`], once it runs |
+//! | `DELETE /api/v1/dead-letters/{kind}/{environment}` | | 204 |
 //! | `GET /api/v1/audit-log?…` ([`AuditLogQuery`]) | | `[`[`AuditRecord`]`]` |
 //! | `GET /api/v1/audit-log/verify?noted=` | | [`AuditVerified`] |
 //! | `GET /health` | | [`Alive`] |
 //! | `GET /ready` | | [`Readiness`], with 503 unless all is well |
 //! | `GET /metrics` | | figures, as Prometheus reads them |
 
+mod agent_profile;
 mod api_key;
 mod audit;
 mod audit_log;
+mod dead_letter;
 pub mod fuse;
 pub mod hands;
 mod health;
@@ -81,6 +90,7 @@ mod state;
 mod stats;
 mod types;
 
+pub use agent_profile::{AgentProfileShown, ProfileFileShown};
 pub use api_key::{ApiKey, ApiKeyCreate, ApiKeyCreated};
 pub use audit::{AuditQuery, InstanceAudit};
 pub use audit_log::{AuditBroken, AuditLogQuery, AuditRecord, AuditVerified, AuditVerifyQuery};
@@ -90,6 +100,7 @@ pub use chassis_core::{
     ExitReason, ExitRecord, HealthState, InstanceKey, NodeName, NodeState, Phase, Pin, Probe, Reason, Role,
     Rollout, RolloutState, Undone, Usage, Verdict,
 };
+pub use dead_letter::{DeadLetter, Redriven};
 pub use health::{CheckReport, HealthReport};
 pub use listening::{Certificate, Fingerprint, Listening, NoFingerprint};
 pub use logs::{LogGone, LogLevel, LogLine, LogQuery, NoLevel};

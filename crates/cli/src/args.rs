@@ -3,6 +3,7 @@
 mod access;
 mod change;
 mod context;
+mod environments;
 mod hands;
 mod listen;
 mod logs;
@@ -25,6 +26,7 @@ pub(crate) use change::{
     Wait,
 };
 pub(crate) use context::{ContextAdd, ContextCommand, Login, Logout, TrustArgs};
+pub(crate) use environments::{AgentProfileCommand, DeadLetterCommand, Environments};
 pub(crate) use hands::{Cp, Exec, Forward, Forwarding, Port};
 pub(crate) use listen::{Listen, TlsMode};
 pub(crate) use logs::{LogFormat, Logs};
@@ -142,6 +144,12 @@ pub(crate) enum Command {
     /// Make, list and revoke the keys that others call with over the network
     #[command(subcommand)]
     ApiKey(ApiKey),
+    /// Look after the agents that environments can choose by name
+    #[command(subcommand)]
+    AgentProfile(AgentProfileCommand),
+    /// Look after environments that were given up
+    #[command(subcommand)]
+    DeadLetter(DeadLetterCommand),
     /// Show who did what, and check that nobody changed it
     AuditLog(AuditLog),
     /// Make fleets as files declare them

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
-use chassis_spec::Document;
+use chassis_spec::{AgentProfile, Document};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -33,12 +33,23 @@ pub(crate) fn documents(terminal: Terminal, files: &[impl AsRef<Path>]) -> Resul
 
 /// The documents of one file.
 pub(crate) fn parse(terminal: Terminal, file: &Path) -> Result<Vec<Document>, Failure> {
+    let bytes = yaml(terminal, file)?;
+    chassis_spec::parse(&name(file), bytes).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// The profiles of agents in one file.
+pub(crate) fn profiles(terminal: Terminal, file: &Path) -> Result<Vec<AgentProfile>, Failure> {
+    let bytes = yaml(terminal, file)?;
+    chassis_spec::parse_profiles(&name(file), bytes).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn yaml(terminal: Terminal, file: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     open(terminal, file, "a YAML file")?
         .take(LARGEST_FILE)
         .read_to_end(&mut bytes)
         .map_err(|source| unreadable(file, source))?;
-    chassis_spec::parse(&name(file), bytes).map_err(|error| Failure::Failed(error.to_string()))
+    Ok(bytes)
 }
 
 /// A secret's value, wiped from memory when it is dropped.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use chassis_server::Capacity;
+use chassis_server::{Capacity, DOWNLOAD_MOST};
 use chassis_spec::{Bytes, Cpu};
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,6 +15,26 @@ pub(crate) fn duration(text: &str) -> Result<SignedDuration, String> {
         Err(_) => text.parse::<SignedDuration>().ok(),
     };
     parsed.filter(|duration| !duration.is_negative()).ok_or_else(|| "write 30s, 5m or 1h30m".to_owned())
+}
+
+/// As [`duration`], and not nothing.
+pub(crate) fn some_time(text: &str) -> Result<SignedDuration, String> {
+    duration(text)
+        .and_then(|time| if time.is_zero() { Err("that is no time at all".to_owned()) } else { Ok(time) })
+}
+
+/// Seconds of a startup script: an environment is answered for within a minute.
+pub(crate) fn startup(text: &str) -> Result<u32, String> {
+    let time = some_time(text)?;
+    u32::try_from(time.as_secs()).ok().filter(|seconds| (1..=55).contains(seconds)).ok_or_else(|| {
+        "write 1s to 55s: whoever asks for an environment waits for its answer, and it is given within a minute".to_owned()
+    })
+}
+
+/// The size of what is fetched.
+pub(crate) fn download(text: &str) -> Result<Bytes, String> {
+    let size: Bytes = text.parse().map_err(|error: chassis_spec::InvalidValue| error.to_string())?;
+    if (1..=DOWNLOAD_MOST).contains(&size.0) { Ok(size) } else { Err("write 1 to 64Mi".to_owned()) }
 }
 
 /// As [`duration`], or in days or weeks: `90d`, `2w`.

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis_api::{
-    Agent, AgentOutcome, ApiKey, ApiKeyCreate, ApiKeyCreated, Applied, Apply, AuditLogQuery, AuditQuery,
-    AuditRecord, AuditVerified, Change, Changed, Event, EventQuery, Fleet, FleetCreate, HealthReport,
-    Instance, InstanceAudit, InstanceDetail, InstanceKey, KeyRotate, KeyRotated, LogQuery, Node, NodeDetail,
-    NodeDrain, NodeJoin, NodeJoined, NodeName, Progress, ProgressQuery, Revision, RolloutStatus, RolloutUndo,
-    Scale, Secret, SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
+    Agent, AgentOutcome, AgentProfileShown, ApiKey, ApiKeyCreate, ApiKeyCreated, Applied, Apply,
+    AuditLogQuery, AuditQuery, AuditRecord, AuditVerified, Change, Changed, DeadLetter, Event, EventQuery,
+    Fleet, FleetCreate, HealthReport, Instance, InstanceAudit, InstanceDetail, InstanceKey, KeyRotate,
+    KeyRotated, LogQuery, Node, NodeDetail, NodeDrain, NodeJoin, NodeJoined, NodeName, Progress,
+    ProgressQuery, Redriven, Revision, RolloutStatus, RolloutUndo, Scale, Secret, SecretDeleted, ServerInfo,
+    Stats, StatsQuery, Target, Upgrade, Upgraded,
 };
-use chassis_spec::{AgentName, ApiKeyName, FleetName, SecretRef};
+use chassis_spec::{AgentName, AgentProfile, ApiKeyName, FleetName, SecretRef};
 use http::Method;
 use http::header::{ACCEPT, HeaderValue};
 
@@ -107,6 +108,43 @@ impl Client {
 
     pub async fn node_remove(&self, name: &NodeName) -> Result<(), Error> {
         self.send(Method::DELETE, &format!("/api/v1/nodes/{name}"), Body::None).await.map(drop)
+    }
+
+    pub async fn agent_profile_list(&self) -> Result<Vec<AgentProfileShown>, Error> {
+        self.list("/api/v1/agent-profiles").await
+    }
+
+    pub async fn agent_profile_get(&self, name: &AgentName) -> Result<AgentProfileShown, Error> {
+        self.get(&format!("/api/v1/agent-profiles/{name}")).await
+    }
+
+    /// Keeps an agent that environments can choose, instead of the one that has the name.
+    pub async fn agent_profile_write(
+        &self,
+        name: &AgentName,
+        profile: &AgentProfile,
+    ) -> Result<AgentProfileShown, Error> {
+        let body = self.json(profile)?;
+        self.parse(&self.send(Method::PUT, &format!("/api/v1/agent-profiles/{name}"), body).await?)
+    }
+
+    pub async fn agent_profile_delete(&self, name: &AgentName) -> Result<(), Error> {
+        self.send(Method::DELETE, &format!("/api/v1/agent-profiles/{name}"), Body::None).await.map(drop)
+    }
+
+    /// Environments that were given up.
+    pub async fn dead_letter_list(&self) -> Result<Vec<DeadLetter>, Error> {
+        self.list("/api/v1/dead-letters").await
+    }
+
+    /// Makes one again, and waits until it runs.
+    pub async fn dead_letter_redrive(&self, kind: &str, environment: &str) -> Result<Redriven, Error> {
+        let address = format!("{}/redrive", dead_letter(kind, environment));
+        self.parse(&self.send_plain(Method::POST, &address, Body::None).await?)
+    }
+
+    pub async fn dead_letter_delete(&self, kind: &str, environment: &str) -> Result<(), Error> {
+        self.send(Method::DELETE, &dead_letter(kind, environment), Body::None).await.map(drop)
     }
 
     /// Makes a key. Nobody can be told it again.
@@ -341,6 +379,14 @@ fn with_query<N: AsRef<str>, V: AsRef<str>>(path: &str, pairs: &[(N, Option<V>)]
         percent_encode(value.as_ref(), &mut address);
         separator = '&';
     }
+    address
+}
+
+fn dead_letter(kind: &str, environment: &str) -> String {
+    let mut address = "/api/v1/dead-letters/".to_owned();
+    percent_encode(kind, &mut address);
+    address.push('/');
+    percent_encode(environment, &mut address);
     address
 }
 

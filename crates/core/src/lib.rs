@@ -4,6 +4,7 @@
 //! fleet converges, that no number is ever run twice and that nothing foreign is touched is decided, and tested, here.
 
 pub mod access;
+pub mod address;
 pub mod audit;
 pub mod audit_log;
 pub mod backoff;
@@ -26,6 +27,7 @@ pub mod snapshot;
 pub mod usage;
 
 pub use access::{Grant, Need, Place, Reach, Role};
+pub use address::address_is_public;
 pub use audit_log::{AuditEntry, AuditStep};
 pub use budget::RestartBudget;
 pub use cidr::{Cidr, CidrError};

@@ -14,8 +14,8 @@ const MAGIC: [u8; 8] = *b"chassis2";
 pub const HEADER_LENGTH: usize = 20;
 /// Bytes of an entry beside its name and value.
 const ENTRY_LENGTH: usize = 13;
-/// More environment than the kernel would pass on, and files of as much.
-const LONGEST_PAYLOAD: usize = 32 << 20;
+/// More environment than the kernel would pass on, files of as much, and a program of 64 MiB.
+const LONGEST_PAYLOAD: usize = 80 << 20;
 
 /// One thing that is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

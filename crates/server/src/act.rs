@@ -13,9 +13,10 @@ use tracing::{Instrument, Span};
 use zeroize::Zeroizing;
 
 use crate::controller::AgentController;
+use crate::environment;
 use crate::error::chain;
 use crate::failpoint::failpoint;
-use crate::fuse::given::given;
+use crate::fuse::given::{GivenError, given};
 use crate::kept_logs;
 use crate::lead::NotActing;
 use crate::policy::spec_refused;
@@ -31,6 +32,8 @@ enum Failure {
     Runtime(#[from] chassis_runtime::Error),
     #[error(transparent)]
     Store(#[from] chassis_store::Error),
+    #[error(transparent)]
+    Download(crate::download::DownloadError),
     #[error("{0}")]
     Secret(String),
     #[error("{0}")]
@@ -115,7 +118,9 @@ async fn try_act(
         }
         Action::Stop { number, id } => {
             prepare(shared, agent, term, *number).await?;
-            drain(shared, agent, term, *number, id).await?;
+            if !drain(shared, agent, term, *number, id).await? {
+                return inspect(shared, id).await;
+            }
             failpoint("stop:before");
             metrics.step("stop", shared.hands(term)?.instance_stop(id)).await?;
             failpoint("stop:after");
@@ -182,19 +187,26 @@ async fn slot_take(shared: &Shared) -> Result<SemaphorePermit<'_>, AcquireError>
     shared.metrics.step("wait", shared.work.acquire()).await
 }
 
-/// Has an agent that works finish that before its signal; one that is unhealthy would only use up the time.
+/// Has an agent that works finish that before its signal; one that is unhealthy would only use up the time. False if it is
+/// not to be stopped.
 async fn drain(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     agent: &AgentController,
     term: Term,
     number: u32,
     id: &str,
-) -> Result<(), NotActing> {
-    let Some(drain) = agent.state().drain(number) else { return Ok(()) };
-    if let Err(message) = probe::drain(shared.hands(term)?, id, &drain).await {
-        agent.state().note_event(number, EventKind::DrainFailed { message });
+) -> Result<bool, Failure> {
+    let Some(drain) = agent.state().drain(number) else { return Ok(true) };
+    let environment = shared.store.environment_find(agent.key()).await?;
+    if environment.as_ref().is_some_and(environment::is_thrown_away) {
+        return Ok(true);
     }
-    Ok(())
+    let Err(message) = probe::drain(shared.hands(term)?, id, &drain).await else { return Ok(true) };
+    agent.state().note_event(number, EventKind::DrainFailed { message: message.clone() });
+    match environment {
+        Some(environment) => Ok(environment::drain_failed(shared, term, &environment, id, &message).await?),
+        None => Ok(true),
+    }
 }
 
 fn check_allowed(shared: &Shared, spec: &AgentSpec) -> Result<(), Failure> {
@@ -373,6 +385,15 @@ async fn secret_text(shared: &Shared, reference: &SecretRef) -> Result<Zeroizing
     })
 }
 
+impl From<GivenError> for Failure {
+    fn from(error: GivenError) -> Failure {
+        match error {
+            GivenError::Store(error) => Failure::Store(error),
+            GivenError::Download(error) => Failure::Download(error),
+        }
+    }
+}
+
 impl Failure {
     fn reason(&self) -> Reason {
         match self {
@@ -385,7 +406,7 @@ impl Failure {
                 _ => Reason::StorageUnusable,
             },
             Failure::Secret(_) => Reason::SecretMissing,
-            Failure::NotAllowed(_) => Reason::Rejected,
+            Failure::NotAllowed(_) | Failure::Download(_) => Reason::Rejected,
             Failure::Ending(_) | Failure::NotActing(_) => Reason::RuntimeUnavailable,
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! <data dir>/<fleet>/<agent>-<number>/<volume>/   tier 1, made by the runtime
 //! <data dir>/.server/                             0700, of all servers of the data directory
-//!     chassis.db  key  logs/  node  runtime  users  init/
+//!     chassis.db  key  logs/  node  runtime  users  init/  downloads/
 //! <server dir>/                                   0700, of one server; the same directory unless it is told another
 //!     lock  log  master-token  socket
 //! <server dir>.socket                             0660, of the group that `--socket-group` names
@@ -94,6 +94,11 @@ impl DataDir {
     /// What servers show to a node that has this data directory.
     pub(crate) fn node_token(&self) -> PathBuf {
         self.server_dir.join("node-token")
+    }
+
+    /// What was fetched for the agents of environments.
+    pub(crate) fn downloads(&self) -> PathBuf {
+        shared_dir(&self.root).join("downloads")
     }
 
     /// The random name of the data directory.

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chassis_core::environment::{self, Decision, Life, NUMBER, Seen, State, decide};
-use chassis_core::{AgentKey, Phase, Reason};
-use chassis_store::{Environment, EnvironmentEnd};
+use chassis_core::{AgentKey, Phase, Reason, RunState};
+use chassis_runtime::Owned;
+use chassis_store::{Environment, EnvironmentEnd, Term};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -21,6 +22,9 @@ use crate::shared::{Shared, lock};
 
 /// Before the store is asked again that did not answer.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Whether an instance has ended together with a command in it.
+const LOOKS: u32 = 4;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// What the controller of an agent knows of its environment.
 #[derive(Debug)]
@@ -189,6 +193,38 @@ pub(crate) async fn tend(shared: &Arc<Shared>, agent: &Arc<AgentController>) -> 
     }
     agents_changed(shared, vec![agent.key().clone()]).await;
     None
+}
+
+/// Nobody waits for what it does any more.
+pub(crate) fn is_thrown_away(environment: &Environment) -> bool {
+    environment.state == State::Destroying
+}
+
+/// Notes that the agent of an environment could not finish. True if its instance is to be stopped all the same: unless
+/// somebody drains it, who then hears of it and can ask again.
+pub(crate) async fn drain_failed(
+    shared: &Arc<Shared>,
+    term: Term,
+    environment: &Environment,
+    container: &str,
+    message: &str,
+) -> chassis_store::Result<bool> {
+    if environment.state != State::Draining {
+        return Ok(true);
+    }
+    // One that ended its agent, and so itself, has done what it is for. The runtime tells of both ends in any order.
+    for _ in 0..LOOKS {
+        let found = shared.runtime.instance_inspect(container).await;
+        let runs = |owned: Owned| matches!(owned.observed.state, RunState::Running { .. });
+        if found.is_ok_and(|owned| !owned.is_some_and(runs)) {
+            return Ok(true);
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    let error = format!("the drain command failed: {message}");
+    let goes_on = shared.store.environment_drain_failed(term, &environment.id, &error).await?;
+    agents_changed(shared, vec![environment.key.clone()]).await;
+    Ok(!goes_on)
 }
 
 /// True once the startup script of an environment, if it has one, has ended well. Whoever asks first has it waited for.

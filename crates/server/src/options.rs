@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chassis_core::{Opening, Role};
 use chassis_spec::ImageName;
@@ -10,6 +11,7 @@ use chassis_store::PostgresOptions;
 use zeroize::Zeroizing;
 
 use crate::auth::AccessOptions;
+use crate::download::DownloadOptions;
 
 /// Everything a server needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -31,12 +33,11 @@ pub struct Options {
     pub allowed: BTreeSet<Opening>,
     /// Where the seccomp profiles are that a YAML may name.
     pub seccomp_dir: PathBuf,
-    /// What environments run that name no image.
-    pub environment_image: Option<ImageName>,
-    /// What the ids of environments begin with.
-    pub environment_prefix: String,
     /// The most snapshots that one environment may have; 0 for as many as it likes.
     pub snapshot_quota: u32,
+    pub environments: EnvironmentOptions,
+    /// How long requests that are being answered get to end when the server is told to.
+    pub shutdown_timeout: Duration,
     /// What the output of containers that are no more may take, in bytes; without it 2 GiB, or a twentieth of the file
     /// system if that is less.
     pub kept_logs_max: Option<u64>,
@@ -48,6 +49,23 @@ pub struct Options {
     pub listen: Listen,
     /// A command started this server and no terminal belongs to it.
     pub background: bool,
+}
+
+/// What holds for environments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvironmentOptions {
+    /// What those run that name no image.
+    pub image: Option<ImageName>,
+    /// What their ids begin with.
+    pub prefix: String,
+    /// Seconds of a startup script that names none.
+    pub startup_script: u32,
+    /// Seconds of a startup script, at most.
+    pub startup_script_most: u32,
+    /// What may be fetched for their agents.
+    pub downloads: DownloadOptions,
+    /// The cookie of a session is for https alone, whether or not this server encrypts.
+    pub secure_cookies: bool,
 }
 
 /// TCP addresses, and how what is said there is protected.

@@ -23,10 +23,10 @@ use crate::shared::{Health, Shared};
 use crate::snapshot;
 use crate::watch;
 
-/// How long requests that are being answered get to end when the server is told to.
+/// How long requests that are being answered get to end when a node is told to.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
-/// The end takes no longer, whatever the database and the runtime do.
-const END: Duration = Duration::from_secs(8);
+/// How much longer than for the requests the end takes, whatever the database and the runtime do.
+const END: Duration = Duration::from_secs(3);
 /// How long a new server waits for its first look at what is there before it answers.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
@@ -115,12 +115,12 @@ pub async fn serve(options: Options) -> Result<()> {
     shared.closing.begin();
     let end = async {
         let streams = async {
-            shared.closing.sockets_end(DRAIN).await;
+            shared.closing.sockets_end(options.shutdown_timeout).await;
             shared.runtime.settle().await;
         };
-        tokio::join!(lead::resign(&shared), serving.end(DRAIN), streams);
+        tokio::join!(lead::resign(&shared), serving.end(options.shutdown_timeout), streams);
     };
-    if tokio::time::timeout(END, end).await.is_err() {
+    if tokio::time::timeout(options.shutdown_timeout + END, end).await.is_err() {
         tracing::warn!("the database or the runtime did not answer in time; ending all the same");
     }
     plates.take_down();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use chassis_api::Pull;
 use chassis_core::{AgentKey, Opening, RestartBudget};
 use chassis_runtime::Runtime;
-use chassis_spec::{FleetName, ImageName};
+use chassis_spec::FleetName;
 use chassis_store::{AgentRecord, Store};
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -17,12 +17,13 @@ use crate::auth::Auth;
 use crate::closing::Closing;
 use crate::controller::AgentController;
 use crate::data_dir::DataDir;
+use crate::download::Downloads;
 use crate::follow::Fleets;
 use crate::kept_logs::KeptLogs;
 use crate::lead::Lead;
 use crate::listen::DoorPlates;
 use crate::metrics::Metrics;
-use crate::options::Options;
+use crate::options::{EnvironmentOptions, Options};
 use crate::snapshot::Snapshots;
 use crate::state::AgentState;
 
@@ -48,10 +49,9 @@ pub(crate) struct Shared {
     /// What a YAML may open beyond its agent's sandbox, and which paths of the host.
     pub(crate) allowed: BTreeSet<Opening>,
     pub(crate) allowed_host_paths: Vec<PathBuf>,
-    /// What environments run that name no image.
-    pub(crate) environment_image: Option<ImageName>,
-    /// What the ids of environments begin with.
-    pub(crate) environment_prefix: String,
+    pub(crate) environments: EnvironmentOptions,
+    /// Programs of environments' agents.
+    pub(crate) downloads: Downloads,
     /// The most snapshots of one environment; 0 for as many as it likes.
     pub(crate) snapshot_quota: u32,
     pub(crate) snapshots: Snapshots,
@@ -113,6 +113,7 @@ impl Shared {
         options: &Options,
     ) -> Arc<Self> {
         let kept_logs = KeptLogs::new(data_dir.kept_logs(), options.kept_logs_max);
+        let downloads = data_dir.downloads();
         let metrics = Metrics::default();
         store.commit_observe(metrics.commit_observer());
         let lead = Lead::new(options.database.is_some(), &*store);
@@ -129,8 +130,8 @@ impl Shared {
             runtime_name: options.runtime.name(),
             allowed: options.allowed.clone(),
             allowed_host_paths: options.allowed_host_paths.clone(),
-            environment_image: options.environment_image.clone(),
-            environment_prefix: options.environment_prefix.clone(),
+            environments: options.environments.clone(),
+            downloads: Downloads::new(options.environments.downloads.clone(), downloads),
             snapshot_quota: options.snapshot_quota,
             snapshots: Snapshots::default(),
             node: node_name(),

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use crate::check::InvalidSpec;
 use crate::fault::{Fault, FaultKind};
+use crate::profile::{ProfileList, check_named};
 use crate::yaml::{self, Node, Place};
-use crate::{AgentSpec, FleetSpec};
+use crate::{AgentProfile, AgentSpec, FleetSpec};
 
 /// More than any fleet needs, and read in a few milliseconds.
 const LONGEST: usize = 1 << 20;
@@ -33,7 +34,25 @@ struct Report {
 
 /// Reads all documents of a file; `source_name` is what errors call it.
 pub fn parse(source_name: &str, text: impl AsRef<[u8]>) -> Result<Vec<Document>, ParseError> {
-    let bytes = text.as_ref();
+    let write = "write at least `name` and `image`";
+    read(source_name, text.as_ref(), write, |nodes| nodes.iter().map(document).collect())
+}
+
+/// Reads profiles of agents: each document is one, or has a list of them at its key `profiles`.
+pub fn parse_profiles(source_name: &str, text: impl AsRef<[u8]>) -> Result<Vec<AgentProfile>, ParseError> {
+    let write = "write at least `name` and `command`";
+    read(source_name, text.as_ref(), write, |nodes| {
+        let lists: Result<Vec<_>, Fault> = nodes.iter().map(profiles).collect();
+        Ok(lists?.into_iter().flatten().collect())
+    })
+}
+
+fn read<T>(
+    source_name: &str,
+    bytes: &[u8],
+    suggestion: &str,
+    documents: impl FnOnce(&[Node]) -> Result<T, Fault>,
+) -> Result<T, ParseError> {
     let report = |fault: Fault, text: &str| {
         let line =
             fault.place.and_then(|place| text.lines().nth(place.line - 1)).unwrap_or_default().to_owned();
@@ -46,16 +65,26 @@ pub fn parse(source_name: &str, text: impl AsRef<[u8]>) -> Result<Vec<Document>,
     let text =
         std::str::from_utf8(bytes).map_err(|error| report(not_utf8(bytes, error.valid_up_to()), ""))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    read(text).map_err(|fault| report(fault, text))
+    let read = || {
+        let nodes = yaml::documents(text)?;
+        if nodes.is_empty() {
+            let fault = Fault::new(FaultKind::NoDocument, "there is no document in this file");
+            return Err(fault.or_suggest(Some(suggestion)));
+        }
+        documents(&nodes)
+    };
+    read().map_err(|fault| report(fault, text))
 }
 
-fn read(text: &str) -> Result<Vec<Document>, Fault> {
-    let documents = yaml::documents(text)?;
-    if documents.is_empty() {
-        let fault = Fault::new(FaultKind::NoDocument, "there is no document in this file");
-        return Err(fault.or_suggest(Some("write at least `name` and `image`")));
+fn profiles(node: &Node) -> Result<Vec<AgentProfile>, Fault> {
+    if node.has_field("profiles") {
+        let list: ProfileList = serde::Deserialize::deserialize(node)?;
+        list.check().map_err(|invalid| located(invalid, node))?;
+        return Ok(list.profiles);
     }
-    documents.iter().map(document).collect()
+    let profile = AgentProfile::deserialize(node)?;
+    check_named(&profile).map_err(|invalid| located(invalid, node))?;
+    Ok(vec![profile])
 }
 
 /// The derived readers check each value; the rest is checked here, where an error still has a place.

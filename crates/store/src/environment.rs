@@ -4,7 +4,7 @@ use std::fmt;
 
 use chassis_core::AgentKey;
 use chassis_core::environment::{Cause, State};
-use chassis_spec::AgentSpec;
+use chassis_spec::{AgentName, AgentSpec};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
@@ -44,6 +44,8 @@ pub struct EnvironmentNew {
     pub spec: AgentSpec,
     /// The snapshot that it begins from, which must be ready.
     pub seed: Option<String>,
+    /// The kind of the dead letter that is tried again with it.
+    pub redrives: Option<String>,
 }
 
 /// Which environments to list, by id.
@@ -79,6 +81,27 @@ pub struct DeadLetter {
     pub payload: String,
     pub first_seen_at: Timestamp,
     pub last_seen_at: Timestamp,
+    /// When it was last tried again.
+    pub redriven_at: Option<Timestamp>,
+}
+
+/// An agent that environments can choose by name.
+#[derive(Clone)]
+pub struct AgentProfileRecord {
+    pub name: AgentName,
+    /// Counts its changes.
+    pub version: u64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// What it is, in JSON of the API's own; kept encrypted.
+    pub profile: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for AgentProfileRecord {
+    /// Never the profile.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("AgentProfileRecord").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for EnvironmentNew {

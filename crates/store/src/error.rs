@@ -116,6 +116,10 @@ pub enum Error {
     SnapshotHasChildren { id: String, child: String },
     #[error("environment `{environment}` has {most} snapshots, which is all that it may have; delete one")]
     SnapshotQuota { environment: String, most: u32 },
+    #[error("there is no agent profile `{0}`; `chassis agent-profile list` shows those that there are")]
+    AgentProfileNotFound(AgentName),
+    #[error("agent profile `{0}` cannot be decrypted: its record was altered or damaged; apply it again")]
+    AgentProfileDamaged(AgentName),
     #[error("there is no dead letter `{kind}` of `{entity}`")]
     DeadLetterNotFound { kind: String, entity: String },
     #[error("a secret cannot be empty")]
@@ -267,6 +271,8 @@ impl Error {
             Error::SnapshotState { .. } => ("snapshot_state", Conflict),
             Error::SnapshotHasChildren { .. } => ("snapshot_has_children", Conflict),
             Error::SnapshotQuota { .. } => ("snapshot_quota", Conflict),
+            Error::AgentProfileNotFound(_) => ("agent_profile_not_found", NotFound),
+            Error::AgentProfileDamaged(_) => ("agent_profile_damaged", Internal),
             Error::DeadLetterNotFound { .. } => ("dead_letter_not_found", NotFound),
             Error::SecretEmpty => ("secret_empty", Invalid),
             Error::SecretTooLarge(_) => ("secret_too_large", Invalid),

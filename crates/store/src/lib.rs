@@ -23,7 +23,9 @@ mod types;
 
 pub use access::{ApiKey, ApiKeyUse, AuditChain, AuditEnd, AuditFilter, AuditRow};
 pub use copy::{Copied, copy_to_postgres};
-pub use environment::{DeadLetter, Environment, EnvironmentEnd, EnvironmentFilter, EnvironmentNew};
+pub use environment::{
+    AgentProfileRecord, DeadLetter, Environment, EnvironmentEnd, EnvironmentFilter, EnvironmentNew,
+};
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use keyed::{KeptAnswer, KeptRequest, KeyedRequest, inherit_keyed};
 pub use node::{NodeRecord, NodeRegistration, Placed, PlacementUpdate};
@@ -43,7 +45,7 @@ use async_trait::async_trait;
 use chassis_core::{
     AgentKey, AuditEntry, Duty, Event, EventKind, ExitRecord, InstanceKey, NodeName, NodeSpec, Pin, Rollout,
 };
-use chassis_spec::{ApiKeyName, FleetName, ImageName, Labels, SecretName};
+use chassis_spec::{AgentName, ApiKeyName, FleetName, ImageName, Labels, SecretName};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 use zeroize::Zeroizing;
@@ -255,6 +257,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn environment_run(&self, term: Term, id: &str) -> Result<bool>;
     /// It takes nothing new from now on, and its instance is to stop. Fails with [`Error::EnvironmentNotRunning`].
     async fn environment_drain(&self, id: &str) -> Result<Environment>;
+    /// Its agent could not finish what it does: its instance is to run on, and it still drains. False if it does not any
+    /// more.
+    async fn environment_drain_failed(&self, term: Term, id: &str, error: &str) -> Result<bool>;
     /// Keeps what went wrong with it, or that nothing is wrong any more.
     async fn environment_note(&self, id: &str, error: Option<&str>) -> Result<Environment>;
     /// Ends it, with its instance and all its data.
@@ -278,7 +283,25 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// The newest first.
     async fn dead_letter_list(&self) -> Result<Vec<DeadLetter>>;
+    /// One, with the secrets, files and tokens of its environment, if they were kept.
+    async fn dead_letter_read(
+        &self,
+        kind: &str,
+        entity: &str,
+    ) -> Result<(DeadLetter, Option<Zeroizing<Vec<u8>>>)>;
     async fn dead_letter_delete(&self, kind: &str, entity: &str) -> Result<()>;
+
+    /// Keeps a profile of an agent, instead of the one that has the name.
+    async fn agent_profile_write(
+        &self,
+        name: &AgentName,
+        profile: Zeroizing<Vec<u8>>,
+    ) -> Result<AgentProfileRecord>;
+    /// Fails with [`Error::AgentProfileNotFound`].
+    async fn agent_profile_read(&self, name: &AgentName) -> Result<AgentProfileRecord>;
+    /// By name.
+    async fn agent_profile_list(&self) -> Result<Vec<AgentProfileRecord>>;
+    async fn agent_profile_delete(&self, name: &AgentName) -> Result<()>;
 
     /// Keeps a key of the API. Fails with [`Error::ApiKeyExists`].
     async fn api_key_create(&self, key: &ApiKey) -> Result<()>;

@@ -6,6 +6,7 @@
 //! - the rest are tables, and [`apply`] is what ties them together.
 
 mod agent;
+mod agent_profile;
 mod api_key;
 mod apply;
 pub(crate) mod audit_log;
@@ -34,14 +35,16 @@ use async_trait::async_trait;
 use chassis_core::{
     AgentKey, AuditEntry, Duty, Event, EventKind, ExitRecord, InstanceKey, NodeName, NodeSpec, Pin, Rollout,
 };
-use chassis_spec::{ApiKeyName, FleetName, ImageName, Labels, SecretName};
+use chassis_spec::{AgentName, ApiKeyName, FleetName, ImageName, Labels, SecretName};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 use zeroize::Zeroizing;
 
 use crate::Store;
 use crate::access::{ApiKey, ApiKeyUse, AuditChain, AuditFilter, AuditRow};
-use crate::environment::{DeadLetter, Environment, EnvironmentEnd, EnvironmentFilter, EnvironmentNew};
+use crate::environment::{
+    AgentProfileRecord, DeadLetter, Environment, EnvironmentEnd, EnvironmentFilter, EnvironmentNew,
+};
 use crate::error::{Error, Result};
 use crate::keyed::{KeptAnswer, KeptRequest};
 use crate::node::{NodeRecord, NodeRegistration, Placed, PlacementUpdate};
@@ -470,6 +473,11 @@ impl Store for SqlStore {
         self.writer.write(move |change| environment::drain(change, &id)).await
     }
 
+    async fn environment_drain_failed(&self, term: Term, id: &str, error: &str) -> Result<bool> {
+        let (id, error) = (id.to_owned(), error.to_owned());
+        self.writer.act(term, move |change| environment::drain_failed(change, &id, &error)).await
+    }
+
     async fn environment_note(&self, id: &str, error: Option<&str>) -> Result<Environment> {
         let (id, error) = (id.to_owned(), error.map(str::to_owned));
         self.writer.write(move |change| environment::note(change, &id, error.as_deref())).await
@@ -520,6 +528,38 @@ impl Store for SqlStore {
 
     async fn dead_letter_list(&self) -> Result<Vec<DeadLetter>> {
         self.reader.read(dead_letter::list).await
+    }
+
+    async fn dead_letter_read(
+        &self,
+        kind: &str,
+        entity: &str,
+    ) -> Result<(DeadLetter, Option<Zeroizing<Vec<u8>>>)> {
+        let (kind, entity) = (kind.to_owned(), entity.to_owned());
+        self.writer.write(move |change| dead_letter::read(change, &kind, &entity)).await
+    }
+
+    async fn agent_profile_write(
+        &self,
+        name: &AgentName,
+        profile: Zeroizing<Vec<u8>>,
+    ) -> Result<AgentProfileRecord> {
+        let name = name.clone();
+        self.writer.write(move |change| agent_profile::write(change, &name, profile)).await
+    }
+
+    async fn agent_profile_read(&self, name: &AgentName) -> Result<AgentProfileRecord> {
+        let name = name.clone();
+        self.writer.write(move |change| agent_profile::read(change, &name)).await
+    }
+
+    async fn agent_profile_list(&self) -> Result<Vec<AgentProfileRecord>> {
+        self.writer.write(agent_profile::list).await
+    }
+
+    async fn agent_profile_delete(&self, name: &AgentName) -> Result<()> {
+        let name = name.clone();
+        self.writer.write(move |change| agent_profile::delete(change, &name)).await
     }
 
     async fn dead_letter_delete(&self, kind: &str, entity: &str) -> Result<()> {

@@ -16,6 +16,9 @@ pub struct DeadLetter {
     pub retry_count: u32,
     pub first_seen_at: Timestamp,
     pub last_seen_at: Timestamp,
+    /// When its environment was last made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redriven_at: Option<Timestamp>,
 }
 
 /// All of them, the newest first.

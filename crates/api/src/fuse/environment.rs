@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chassis_core::environment::State;
+use chassis_spec::AgentProfile;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -75,6 +76,9 @@ pub struct EnvironmentCreate {
     pub desktop: Option<Desktop>,
     #[serde(deserialize_with = "or_default")]
     pub seed_snapshot_id: String,
+    /// What runs in it, beside what is asked for; not of Fuse.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentProfile>,
 }
 
 /// A port that is reached from outside.
@@ -142,6 +146,9 @@ pub struct Environment {
     pub endpoints: Vec<Endpoint>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<EnvironmentHealth>,
+    /// The profile of the agent that was chosen; not of Fuse.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub agent: String,
 }
 
 /// Where an exposed port is reached.

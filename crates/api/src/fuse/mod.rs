@@ -31,6 +31,7 @@
 //! | `DELETE /v1/snapshots/{id}` | | 204, once nothing of it is left |
 //! | `GET /v1/environments/{id}/computer` | | [`Display`] |
 //! | `GET /v1/dead-letters` | | [`DeadLetterList`]; not of Fuse |
+//! | `POST /v1/dead-letters/{kind}/{id}?action=redrive` | | 201 [`Environment`], once it runs; not of Fuse |
 //! | `DELETE /v1/dead-letters/{kind}/{id}` | | 204; not of Fuse |
 //! | `POST /login` | [`Login`] | 204, and a cookie |
 //! | `POST /logout` | | 204 |

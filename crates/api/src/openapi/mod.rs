@@ -188,7 +188,7 @@ fn path_parameter(generator: &mut SchemaGenerator, route: &Route, name: &str) ->
     let schema = match name {
         "fleet" => schema_of::<FleetName>(generator).to_value(),
         "node" => schema_of::<chassis_core::NodeName>(generator).to_value(),
-        "agent" => schema_of::<AgentName>(generator).to_value(),
+        "agent" | "profile" => schema_of::<AgentName>(generator).to_value(),
         "name" if tag(route) == "api" => schema_of::<ApiKeyName>(generator).to_value(),
         "name" => schema_of::<SecretName>(generator).to_value(),
         "number" => json!({ "type": "integer", "format": "uint32", "minimum": 1, "maximum": u32::MAX }),

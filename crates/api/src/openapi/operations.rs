@@ -1,5 +1,6 @@
 //! What each operation is for, what it takes, and how it answers.
 
+use chassis_spec::AgentProfile;
 use serde_json::json;
 
 use super::operation::{Content, Operation, operation, schema_of};
@@ -8,12 +9,12 @@ use crate::query::{
     SecretListQuery, SecretWriteQuery,
 };
 use crate::{
-    Agent, AgentOutcome, Alive, ApiKey, ApiKeyCreate, ApiKeyCreated, Applied, Apply, AuditLogQuery,
-    AuditQuery, AuditRecord, AuditVerified, AuditVerifyQuery, Change, Changed, Event, EventQuery, ExitRecord,
-    Fleet, FleetCreate, HealthReport, Instance, InstanceAudit, InstanceDetail, KeyRotate, KeyRotated,
-    LogQuery, Node, NodeDetail, NodeDrain, NodeJoin, NodeJoined, Progress, ProgressQuery, Readiness,
-    Revision, RolloutStatus, RolloutUndo, Scale, Secret, SecretDeleted, ServerInfo, Stats, StatsQuery,
-    Target, Upgrade, Upgraded,
+    Agent, AgentOutcome, AgentProfileShown, Alive, ApiKey, ApiKeyCreate, ApiKeyCreated, Applied, Apply,
+    AuditLogQuery, AuditQuery, AuditRecord, AuditVerified, AuditVerifyQuery, Change, Changed, DeadLetter,
+    Event, EventQuery, ExitRecord, Fleet, FleetCreate, HealthReport, Instance, InstanceAudit, InstanceDetail,
+    KeyRotate, KeyRotated, LogQuery, Node, NodeDetail, NodeDrain, NodeJoin, NodeJoined, Progress,
+    ProgressQuery, Readiness, Redriven, Revision, RolloutStatus, RolloutUndo, Scale, Secret, SecretDeleted,
+    ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
 };
 
 type Parameters = &'static [(&'static str, &'static str)];
@@ -313,6 +314,29 @@ fn access(name: &str) -> Option<Operation> {
             .link("api_key_revoke", &[("name", "$response.body#/name")]),
         "api_key_revoke" => operation("End an API key, and what was opened with it")
             .empty(204, "It is good for nothing any more"),
+        "profile_list" => operation("Agents that environments can choose by name")
+            .answer::<Vec<AgentProfileShown>>(200, "By name")
+            .paged(),
+        "profile_get" => operation("An agent that environments can choose")
+            .answer::<AgentProfileShown>(200, "Without its tokens, and what is in its files"),
+        "profile_write" => {
+            operation("Keep an agent that environments can choose, instead of the one of that name")
+                .body::<AgentProfile>(json!({ "command": "exec agent", "drainCommand": "pkill -TERM agent" }))
+                .answer::<AgentProfileShown>(200, "As it is kept")
+                .link("profile_get", &[("profile", "$response.body#/name")])
+                .link("profile_delete", &[("profile", "$response.body#/name")])
+        }
+        "profile_delete" => {
+            operation("Forget an agent that environments could choose; those that run it keep it")
+                .empty(204, "It is gone")
+        }
+        "letter_list" => operation("Environments that were given up")
+            .answer::<Vec<DeadLetter>>(200, "By kind and environment")
+            .paged(),
+        "letter_redrive" => operation("Make an environment again that was given up")
+            .answer::<Redriven>(201, "It runs")
+            .problems(&[404, 409]),
+        "letter_delete" => operation("Forget that an environment was given up").empty(204, "It is forgotten"),
         "audit_log_read" => operation("Who did what: the newest rows, or those after one that was seen")
             .query::<AuditLogQuery>()
             .answer::<Vec<AuditRecord>>(200, "Rows, in the order in which they were written")

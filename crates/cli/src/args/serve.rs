@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use chassis_server::{Cidr, Opening};
-use chassis_spec::{Bytes, ImageName};
+use chassis_spec::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
-use super::{Listen, Output};
+use super::{Environments, Listen, Output};
 use crate::parse;
 
 #[derive(Debug, Args)]
@@ -41,18 +41,15 @@ pub(crate) struct Serve {
         default_value = "/etc/chassis/seccomp"
     )]
     pub(crate) seccomp_dir: PathBuf,
-    /// What environments run that are made at /v1/environments and name no image
-    #[arg(long, env = "CHASSIS_ENVIRONMENT_IMAGE", hide_env_values = true, value_name = "IMAGE")]
-    pub(crate) environment_image: Option<ImageName>,
-    /// What the ids of environments begin with, before their task's
+    /// How long requests that are being answered get to end when the server is told to. Also `ORCH_SHUTDOWN_TIMEOUT_SECONDS`
     #[arg(
         long,
-        env = "ORCH_VM_PREFIX",
+        env = "CHASSIS_SHUTDOWN_TIMEOUT",
         hide_env_values = true,
-        value_name = "TEXT",
-        default_value = "fuse-"
+        value_name = "DURATION",
+        value_parser = parse::some_time
     )]
-    pub(crate) vm_prefix: String,
+    pub(crate) shutdown_timeout: Option<SignedDuration>,
     /// The most snapshots that one environment may have; 0 for as many as it likes
     #[arg(
         long,
@@ -71,7 +68,7 @@ pub(crate) struct Serve {
     pub(crate) master_token_file: Option<PathBuf>,
     /// Addresses that clients of the network may come from, as 10.0.0.0/8; may be given several times. Also
     /// `CHASSIS_ALLOW_FROM`, with commas between [default: from anywhere]
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, visible_alias = "allowed-cidrs", value_name = "CIDR", value_delimiter = ',')]
     pub(crate) allow_from: Vec<Cidr>,
     /// Addresses of proxies whose `X-Forwarded-For` says who a client is; may be given several times. Also
     /// `CHASSIS_TRUSTED_PROXY`, with commas between
@@ -96,6 +93,8 @@ pub(crate) struct Serve {
         value_parser = parse::days_at_least_one
     )]
     pub(crate) audit_log_keep: SignedDuration,
+    #[command(flatten)]
+    pub(crate) environments: Environments,
     #[command(flatten)]
     pub(crate) listen: Listen,
     /// Seed of what happens in the simulation

@@ -1,5 +1,6 @@
 //! One file for each group of commands.
 
+mod agent_profile;
 mod api_key;
 mod apply;
 mod audit;
@@ -9,6 +10,7 @@ mod context;
 mod cp;
 mod create;
 pub(crate) mod db;
+mod dead_letter;
 mod delete;
 mod deploy;
 mod describe;
@@ -69,6 +71,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Delete(delete) => delete::run(context, delete).await,
         Command::Secret(secret) => secret::run(context, secret).await,
         Command::ApiKey(key) => api_key::run(context, key).await,
+        Command::AgentProfile(command) => agent_profile::run(context, command).await,
+        Command::DeadLetter(command) => dead_letter::run(context, command).await,
         Command::AuditLog(log) => audit_log::run(context, log).await,
         Command::Apply(apply) => apply::run(context, apply).await,
         Command::Diff(diff) => apply::diff(context, diff).await,

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chassis_server::{
-    AccessOptions, Cidr, Error, Listen, Opening, Options, PostgresOptions, RuntimeChoice, TRACE_TARGET,
-    TlsFiles, Traces,
+    AccessOptions, Cidr, DownloadOptions, EnvironmentOptions, Error, Listen, Opening, Options,
+    PostgresOptions, RuntimeChoice, TRACE_TARGET, TlsFiles, Traces, UsualDownload,
 };
+use jiff::SignedDuration;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -30,6 +31,9 @@ const TRUSTED_PROXIES: &str = "CHASSIS_TRUSTED_PROXY";
 /// How long threads that wait for something get after the end.
 pub(crate) const LAST: Duration = Duration::from_secs(1);
 pub(crate) const LOG_FILTER: &str = "CHASSIS_LOG";
+/// What requests get that are being answered, unless somebody says otherwise.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+const DOWNLOAD_ALLOW: &str = "CHASSIS_AGENT_DOWNLOAD_ALLOW";
 
 pub(crate) fn run(context: &Context, mut serve: Serve) -> Result<Exit, Failure> {
     let variable = |name: &str| std::env::var(name).ok();
@@ -55,9 +59,9 @@ pub(crate) fn run(context: &Context, mut serve: Serve) -> Result<Exit, Failure> 
         allowed_host_paths: allowed_host_paths(serve.allow_host_path)?,
         allowed: allowed(serve.allow)?,
         seccomp_dir: serve.seccomp_dir,
-        environment_image: serve.environment_image,
-        environment_prefix: serve.vm_prefix,
         snapshot_quota: serve.snapshot_quota,
+        shutdown_timeout: serve.shutdown_timeout.map_or(SHUTDOWN, SignedDuration::unsigned_abs),
+        environments: environments(serve.environments)?,
         kept_logs_max: serve.kept_logs_max.map(|bytes| bytes.0),
         encryption_key: encryption_key()?,
         access: AccessOptions {
@@ -87,6 +91,9 @@ pub(crate) fn run(context: &Context, mut serve: Serve) -> Result<Exit, Failure> 
         }
         None => log.init(),
     }
+    for warning in fuse_settings::without_effect(|name| std::env::var(name).ok()) {
+        tracing::warn!("{warning}");
+    }
     let ended = threads.block_on(chassis_server::serve(options));
     if let Some(traces) = traces {
         traces.end();
@@ -101,6 +108,34 @@ pub(crate) fn run(context: &Context, mut serve: Serve) -> Result<Exit, Failure> 
             Ok(Exit::Done)
         }
     }
+}
+
+fn environments(flags: args::Environments) -> Result<EnvironmentOptions, Failure> {
+    if flags.startup_script_timeout > flags.max_startup_script_timeout {
+        return Err(Failure::Usage(
+            "--startup-script-timeout is more than --max-startup-script-timeout; give it less".to_owned(),
+        ));
+    }
+    let more = std::env::var(DOWNLOAD_ALLOW).unwrap_or_default();
+    let mut allowed = flags.agent_download_allow;
+    for source in more.split(',').map(str::trim).filter(|source| !source.is_empty()) {
+        allowed.push(source.parse().map_err(|error| Failure::Usage(format!("{DOWNLOAD_ALLOW}: {error}")))?);
+    }
+    let usual = flags.agent_download_url.zip(flags.agent_download_sha256);
+    Ok(EnvironmentOptions {
+        image: flags.environment_image,
+        prefix: flags.vm_prefix,
+        startup_script: flags.startup_script_timeout,
+        startup_script_most: flags.max_startup_script_timeout,
+        secure_cookies: flags.secure_cookies,
+        downloads: DownloadOptions {
+            allowed,
+            allow_http: flags.agent_download_http,
+            most: flags.agent_download_max.0,
+            time: flags.agent_download_timeout.unsigned_abs(),
+            usual: usual.map(|(url, sha256)| UsualDownload { url, sha256 }),
+        },
+    })
 }
 
 pub(crate) fn listen(flags: args::Listen) -> Result<Listen, Failure> {

@@ -10,7 +10,7 @@ use crate::policy::specs_refused;
 use crate::shared::Shared;
 
 /// Refuses what the caller may not have run in the fleet, and what this server runs for nobody.
-pub(super) async fn check_specs(
+pub(crate) async fn check_specs(
     shared: &Shared,
     caller: &Caller,
     fleet: &FleetName,

@@ -21,6 +21,14 @@ impl Failure {
         Failure(Problem::new(status.as_u16(), status.canonical_reason().unwrap_or("Error"), code, detail))
     }
 
+    pub(crate) fn code(&self) -> &str {
+        &self.0.code
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     /// The same in other words.
     pub(crate) fn map_detail(mut self, words: impl FnOnce(&str) -> String) -> Self {
         self.0.detail = words(&self.0.detail);

@@ -1,13 +1,15 @@
 //! The HTTP API: one module for each resource. Handlers change the store, reload the controllers that it concerns, and
 //! answer; they never act on a runtime themselves, but to read logs and stats and to open streams into instances.
 
-mod admission;
+pub(crate) mod admission;
+mod agent_profiles;
 mod agents;
 mod answer;
 mod api_keys;
 mod audit;
 mod audit_log;
 mod condition;
+mod dead_letters;
 mod describe;
 mod events;
 pub(crate) mod extract;
@@ -126,6 +128,14 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/secrets/rotate-key", post(secrets::rotate_key))
         .route("/api/v1/secrets/{fleet}/{name}", put(secrets::write))
         .route("/api/v1/secrets/{fleet}/{name}", delete(secrets::remove))
+        .route("/api/v1/agent-profiles", get(agent_profiles::list))
+        .route(
+            "/api/v1/agent-profiles/{profile}",
+            get(agent_profiles::show).put(agent_profiles::write).delete(agent_profiles::remove),
+        )
+        .route("/api/v1/dead-letters", get(dead_letters::list))
+        .route("/api/v1/dead-letters/{kind}/{environment}", delete(dead_letters::remove))
+        .route("/api/v1/dead-letters/{kind}/{environment}/redrive", post(dead_letters::redrive))
         .route("/api/v1/api-keys", get(api_keys::list).post(api_keys::create))
         .route("/api/v1/api-keys/{name}", delete(api_keys::revoke))
         .route("/api/v1/audit-log", get(audit_log::list))

@@ -38,7 +38,7 @@ pub(super) async fn act(
         "rotate-token" => token::rotate(shared, id).await.map(IntoResponse::into_response),
         "fork" => {
             let request = super::body::parse_or_default(&body)?;
-            Ok((StatusCode::CREATED, Json(fork::fork(shared, &caller, id, request).await?)).into_response())
+            Ok((StatusCode::CREATED, Json(fork::fork(shared, caller, id, request).await?)).into_response())
         }
         "migrate" => {
             shared.store.environment_get(&id).await?;

@@ -1,4 +1,4 @@
-//! The agent that an environment is: its definition, made from what was asked for.
+//! The definition of an environment's instance, made from what was asked for.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use axum::http::StatusCode;
 use chassis_api::fuse::GuestCheck;
 use chassis_core::environment;
-use chassis_spec::{AgentSpec, ImageName};
+use chassis_spec::{AGENT_DIRECTORY, AgentSpec, ImageName};
 use serde_json::{Value, json};
 
 use super::body::invalid;
@@ -30,7 +30,7 @@ pub(super) fn image(shared: &Shared, asked: &str) -> Result<ImageName> {
     let is_sim = shared.runtime_name == "sim";
     let usual = "environment".parse().ok().filter(|_| is_sim);
     if asked.is_empty() {
-        return shared.environment_image.clone().or(usual).ok_or_else(|| {
+        return shared.environments.image.clone().or(usual).ok_or_else(|| {
             invalid(
                 "spec.image is needed: this server has no image of its own for environments; give one, or start the \
                  server with --environment-image",
@@ -87,14 +87,21 @@ pub(super) fn spec(task_id: &str, kept: &Kept, image: &ImageName) -> Result<Agen
         .iter()
         .map(|port| json!({ "containerPort": port.port, "hostPort": port.host_port }))
         .collect();
+    let mut volumes = vec![json!({ "name": "workspace", "mountPath": kept.workspace })];
+    let agent = kept.agent.clone().unwrap_or_default();
+    let command = agent.command.as_deref().map_or_else(|| json!(IDLE), shell);
+    let directory = format!("{AGENT_DIRECTORY}/");
+    if agent.program.is_some_and(|program| program.as_str().starts_with(&directory)) {
+        volumes.push(json!({ "name": "agent", "mountPath": AGENT_DIRECTORY }));
+    }
     let mut spec = json!({
         "name": "environment",
         "fleet": environment::FLEET,
         "image": image,
-        "command": IDLE,
+        "command": command,
         // The first of the files that are given at each start, and the only one that is no secret.
         "files": [{ "path": given::TASK_FILE, "content": task_id }],
-        "volumes": [{ "name": "workspace", "mountPath": kept.workspace }],
+        "volumes": volumes,
         "workingDir": kept.workspace,
         "tmpfs": { "size": format!("{tmpfs}Mi") },
         "resources": resources,
@@ -108,11 +115,22 @@ pub(super) fn spec(task_id: &str, kept: &Kept, image: &ImageName) -> Result<Agen
     if let Some(seconds) = kept.startup_timeout {
         spec["startup"] = json!({ "script": SCRIPT, "timeout": format!("{seconds}s") });
     }
+    if let Some(command) = &agent.drain_command {
+        let mut drain = json!({ "exec": { "command": shell(command) } });
+        if let Some(timeout) = agent.drain_timeout {
+            drain["timeout"] = json!(timeout);
+        }
+        spec["stop"] = json!({ "drain": drain });
+    }
     if let Some(check) = &kept.healthcheck {
         // Told, and nothing more: what runs in an environment is not started again behind its maker's back.
         spec["readinessCheck"] = health(check);
     }
     serde_json::from_value(spec).map_err(|error| invalid(error.to_string()))
+}
+
+fn shell(command: &str) -> Value {
+    json!(["sh", "-lc", command])
 }
 
 fn health(check: &GuestCheck) -> Value {

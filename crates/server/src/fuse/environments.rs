@@ -15,15 +15,15 @@ use super::actions::no_snapshots;
 use super::body::{Body, LARGE};
 use super::kept::{Kept, Private};
 use super::request::{self, Asked, redacted};
-use super::{agent, cursor, exec, snapshots, view};
+use super::{agent, chosen, cursor, exec, snapshots, view};
+use crate::api::admission::check_specs;
 use crate::api::extract::{Path, Query};
 use crate::api::failure::{Failure, Result};
 use crate::api::{SharedState, to_end};
-use crate::auth::{Caller, generate_token};
+use crate::auth::Caller;
 use crate::controller::agents_changed;
 use crate::environment::Known;
 use crate::failpoint::failpoint;
-use crate::policy::specs_refused;
 use crate::shared::Shared;
 
 /// Longer than the acting server takes to give one up.
@@ -47,16 +47,22 @@ pub(super) struct ListQuery {
 pub(super) async fn create(
     State(shared): SharedState,
     caller: Caller,
-    Body(create): Body<EnvironmentCreate, LARGE>,
+    Body(mut create): Body<EnvironmentCreate, LARGE>,
 ) -> Result<(StatusCode, Json<Environment>)> {
-    let Asked { task_id, mut kept, private, seed } = request::check(create, &shared.node)?;
+    let agent = create.agent.take();
+    let Asked { task_id, mut kept, mut private, seed } =
+        request::check(create, &shared.node, &shared.environments)?;
     caller.tell(task_id.as_str());
     if let Some(id) = &seed {
         kept.seed = Some(seed_check(&shared, &caller, id).await?);
     }
+    if let Some(agent) = agent {
+        let agent = chosen::resolve(&shared, agent).await?;
+        chosen::keep(agent, &mut kept, &mut private);
+    }
     request::check_placement(&kept.spec)?;
     agent::ports_choose(&shared, &mut kept)?;
-    let making = Making { task_id, kept, private, seed };
+    let making = Making { caller, task_id, kept, private, seed, redrives: None };
     to_end(async move { Ok((StatusCode::CREATED, Json(make(&shared, making).await?))) }).await
 }
 
@@ -71,38 +77,44 @@ async fn seed_check(shared: &Shared, caller: &Caller, id: &str) -> Result<String
 
 /// An environment that is to be made.
 pub(super) struct Making {
+    /// Who asked for it.
+    pub(super) caller: Caller,
     pub(super) task_id: String,
     pub(super) kept: Kept,
     pub(super) private: Private,
     pub(super) seed: Option<String>,
+    /// The kind and the environment of the dead letter that is tried again.
+    pub(super) redrives: Option<(String, String)>,
 }
 
 /// Makes an environment, and waits until it runs.
 pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environment> {
-    let Making { task_id, kept, mut private, seed } = making;
+    let Making { caller, task_id, kept, mut private, seed, redrives } = making;
     if shared.store.node_is_cordoned().await? {
         let message = "no capacity: every host is cordoned";
         return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message));
     }
     let image = agent::image(shared, &kept.spec.image)?;
     let spec = agent::spec(&task_id, &kept, &image)?;
-    if let Some(mut reasons) = specs_refused(shared, std::slice::from_ref(&spec)).await {
-        if kept.spec.storage_gb > 0 {
-            reasons +=
-                " (spec.storage_gb is the most that the workspace may hold; leave it out for no limit)";
-        }
-        return Err(super::body::invalid(reasons));
+    check_specs(shared, &caller, &environment::fleet(), std::slice::from_ref(&spec))
+        .await
+        .map_err(|failure| not_allowed(failure, kept.spec.storage_gb > 0))?;
+    if let Some(agent) = &private.agent {
+        chosen::fetch(shared, agent).await?;
     }
-    private.token.clone_from(&*generate_token().map_err(no_randomness)?);
+    chosen::credentials(&kept.spec, &mut private, false)?;
+    let (kind, id) = redrives.unzip();
     let new = EnvironmentNew {
         placed: None,
-        id: format!("{}{task_id}", shared.environment_prefix),
+        // The prefix may have been another then.
+        id: id.unwrap_or_else(|| format!("{}{task_id}", shared.environments.prefix)),
         task_id,
         node: shared.node.clone(),
         request: kept.to_json(),
         private: private.to_json(),
         spec,
         seed,
+        redrives: kind,
     };
     failpoint("environment_create:before");
     let made = shared.store.environment_create(new).await?;
@@ -145,6 +157,18 @@ async fn running(
 pub(super) fn no_randomness(_: crate::error::Error) -> Failure {
     let detail = "the random number generator of the system does not answer; nothing was made";
     Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+}
+
+/// What this server does for nobody is in this dialect a request that cannot be; whom it lets do what is another matter.
+fn not_allowed(failure: Failure, wants_storage: bool) -> Failure {
+    if failure.code() != "not_allowed" {
+        return failure;
+    }
+    let mut reasons = failure.detail().to_owned();
+    if wants_storage {
+        reasons += " (spec.storage_gb is the most that the workspace may hold; leave it out for no limit)";
+    }
+    super::body::invalid(reasons)
 }
 
 pub(super) async fn list(

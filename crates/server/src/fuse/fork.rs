@@ -24,13 +24,13 @@ const KEPT: SignedDuration = SignedDuration::from_mins(5);
 /// Answers when the fork runs.
 pub(super) async fn fork(
     shared: Arc<Shared>,
-    caller: &Caller,
+    caller: Caller,
     id: String,
     request: ForkRequest,
 ) -> Result<Environment> {
     snapshots::check_able(&shared, &id).await?;
     if !request.reuse_snapshot_id.is_empty() {
-        snapshots::find(&shared, caller, &request.reuse_snapshot_id).await?;
+        snapshots::find(&shared, &caller, &request.reuse_snapshot_id).await?;
     }
     to_end(async move {
         let seed = seed(&shared, &id, request).await?;
@@ -44,7 +44,11 @@ pub(super) async fn fork(
         kept.seed = Some(seed.data.clone());
         agent::ports_choose(&shared, &mut kept)?;
         let task_id = format!("fork-{}", random_id().map_err(environments::no_randomness)?);
-        environments::make(&shared, Making { task_id, kept, private, seed: Some(seed.id) }).await
+        environments::make(
+            &shared,
+            Making { caller, task_id, kept, private, seed: Some(seed.id), redrives: None },
+        )
+        .await
     })
     .await
 }

@@ -8,6 +8,7 @@ use chassis_spec::AgentSpec;
 use zeroize::Zeroizing;
 
 use super::kept::{Kept, Private};
+use crate::download::DownloadError;
 use crate::shared::Shared;
 
 /// What the environment is for.
@@ -17,6 +18,18 @@ pub(super) const TOKEN_FILE: &str = "/fuse/auth-token";
 const MANIFEST_FILE: &str = "/fuse/manifest.json";
 const SECRETS_FILE: &str = "/fuse/secrets.json";
 const GATEWAY_FILE: &str = "/fuse/gateway.json";
+/// What the environment's agent serves with.
+pub(super) const CERTIFICATE_FILE: &str = "/fuse/tls/cert.pem";
+pub(super) const CERTIFICATE_KEY_FILE: &str = "/fuse/tls/key.pem";
+
+/// Why an instance cannot be given what it needs.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GivenError {
+    #[error(transparent)]
+    Store(#[from] chassis_store::Error),
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+}
 
 /// The variables that every process of an environment has.
 pub(super) async fn variables(shared: &Shared, id: &str) -> chassis_store::Result<Vec<(String, String)>> {
@@ -31,7 +44,7 @@ pub(crate) async fn given(
     shared: &Shared,
     key: &AgentKey,
     spec: &AgentSpec,
-) -> chassis_store::Result<Option<InstanceSecrets>> {
+) -> Result<Option<InstanceSecrets>, GivenError> {
     let Some(environment) = shared.store.environment_find(key).await? else { return Ok(None) };
     let bytes = shared.store.environment_private(&environment.id).await?;
     let damaged = || chassis_store::Error::EnvironmentDamaged(environment.id.clone());
@@ -41,6 +54,16 @@ pub(crate) async fn given(
     let mut secrets = InstanceSecrets { seed, ..InstanceSecrets::default() };
     for (name, value) in &private.env {
         secrets.env.push((name.clone(), Zeroizing::new(value.clone())));
+    }
+    let agent = private.agent.clone().unwrap_or_default();
+    if agent.command.is_some() {
+        let variables = [
+            ("FUSE_VM_ID", &environment.id),
+            ("FUSE_GATEWAY", &kept.gateway_url),
+            ("FUSE_GATEWAY_TOKEN", &private.gateway_token),
+        ];
+        let given = variables.into_iter().filter(|(_, value)| !value.is_empty());
+        secrets.env.extend(given.map(|(name, value)| (name.to_owned(), Zeroizing::new(value.clone()))));
     }
     for file in &spec.files {
         let content = file.content.clone().unwrap_or_default().into_bytes();
@@ -63,9 +86,23 @@ pub(crate) async fn given(
         let gateway = serde_json::json!({ "url": kept.gateway_url, "token": private.gateway_token });
         place(GATEWAY_FILE, Zeroizing::new(gateway.to_string().into_bytes()))?;
     }
+    if let Some(tls) = &private.tls {
+        place(CERTIFICATE_FILE, text(&tls.certificate))?;
+        place(CERTIFICATE_KEY_FILE, text(&tls.key))?;
+    }
     for (path, content) in &private.files {
         let content = STANDARD.decode(content).map_err(|_| damaged())?;
         place(path, Zeroizing::new(content))?;
+    }
+    for file in &agent.files {
+        let content = Zeroizing::new(file.bytes().ok_or_else(damaged)?);
+        secrets.placed.push(PlacedFile { path: file.path.clone(), content, executable: file.executable });
+    }
+    if let (Some(url), Some(sha256), Some(path)) =
+        (&agent.download_url, &agent.download_sha256, agent.download_to())
+    {
+        let content = shared.downloads.get(url, sha256).await?;
+        secrets.placed.push(PlacedFile { path, content, executable: true });
     }
     if let Some(startup) = &spec.startup {
         secrets.startup =

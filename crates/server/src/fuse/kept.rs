@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use chassis_api::fuse::{GuestCheck, ResourceSpec};
+use chassis_spec::{AgentProfile, MountPath, Seconds};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
+
+use super::credentials::Certificate;
 
 /// What everybody may see.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +22,21 @@ pub(crate) struct Kept {
     pub(crate) startup_timeout: Option<u32>,
     /// What the runtime calls the snapshot that it begins from.
     pub(crate) seed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) agent: Option<KeptAgent>,
+}
+
+/// What the definition of an environment's instance has of the agent that was chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct KeptAgent {
+    /// Its profile's; empty if it was given with the request.
+    pub(crate) name: String,
+    pub(crate) command: Option<String>,
+    pub(crate) drain_command: Option<String>,
+    pub(crate) drain_timeout: Option<Seconds>,
+    /// Where its program is put that is downloaded.
+    pub(crate) program: Option<MountPath>,
 }
 
 /// A port that is published.
@@ -51,6 +69,12 @@ pub(crate) struct Private {
     pub(crate) startup_script: String,
     #[serde(default)]
     pub(crate) gateway_token: String,
+    /// The agent that was chosen, with its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) agent: Option<AgentProfile>,
+    /// What it serves with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<Certificate>,
 }
 
 impl Kept {
@@ -84,6 +108,11 @@ impl Drop for Private {
         }
         for values in [&mut self.secrets, &mut self.env, &mut self.files] {
             values.values_mut().for_each(Zeroize::zeroize);
+        }
+        if let Some(agent) = &mut self.agent {
+            for token in [&mut agent.auth_token, &mut agent.gateway_token].into_iter().flatten() {
+                token.zeroize();
+            }
         }
     }
 }

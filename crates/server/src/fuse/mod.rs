@@ -9,7 +9,9 @@ pub(crate) mod answer;
 mod api_keys;
 mod attach;
 mod body;
+mod chosen;
 mod computer;
+mod credentials;
 mod cursor;
 mod dead_letters;
 mod drain;
@@ -33,6 +35,8 @@ use axum::Router;
 use axum::routing::{delete, get, post};
 
 use chassis_core::environment::Limits;
+
+pub(crate) use dead_letters::redrive;
 
 use crate::shared::Shared;
 
@@ -59,7 +63,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/v1/snapshots/resolve", get(snapshots::resolve))
         .route("/v1/snapshots/{id}", get(snapshots::show).post(snapshots::act).delete(snapshots::remove))
         .route("/v1/dead-letters", get(dead_letters::list))
-        .route("/v1/dead-letters/{kind}/{id}", delete(dead_letters::remove))
+        .route("/v1/dead-letters/{kind}/{id}", delete(dead_letters::remove).post(dead_letters::act))
         .route("/v1/hosts", get(hosts::list).post(hosts::register))
         .route("/v1/hosts/{id}", get(hosts::show).post(hosts::act).delete(hosts::remove))
         .route("/v1/api-keys", get(api_keys::list).post(api_keys::create))

@@ -11,14 +11,12 @@ use serde::Deserialize;
 use super::body::{invalid, too_large};
 use super::kept::{Kept, KeptPort, Private};
 use crate::api::failure::{Failure, Result};
+use crate::options::EnvironmentOptions;
 
 /// Bytes of all files together.
 const FILES_MOST: usize = 512 << 10;
 const LONGEST_TASK: usize = 256;
 const PORTS_MOST: usize = 32;
-/// Seconds of a startup script.
-const STARTUP: i64 = 30;
-const STARTUP_MOST: i64 = 55;
 const IDLE_LEAST: i64 = 60;
 /// Kinds that have no multi-instance GPU.
 const WHOLE_GPUS: [&str; 11] =
@@ -66,7 +64,11 @@ struct Variable {
 }
 
 /// Checks a request. `node` is the id of the only node there is.
-pub(super) fn check(mut create: EnvironmentCreate, node: &str) -> Result<Asked> {
+pub(super) fn check(
+    mut create: EnvironmentCreate,
+    node: &str,
+    options: &EnvironmentOptions,
+) -> Result<Asked> {
     let (task_id, mut spec) = (std::mem::take(&mut create.task_id), std::mem::take(&mut create.spec));
     if task_id.is_empty() {
         return Err(invalid("task_id is required"));
@@ -89,7 +91,7 @@ pub(super) fn check(mut create: EnvironmentCreate, node: &str) -> Result<Asked> 
     {
         return Err(invalid("desktop width and height are required, each 320 to 3840"));
     }
-    let startup_timeout = check_startup(create.startup_script_timeout_seconds)?;
+    let startup_timeout = check_startup(create.startup_script_timeout_seconds, options)?;
     check_files(&create.files)?;
     let ports = check_ports(&create)?;
     let (manifest, parsed) = manifest(&create.manifest_inline)?;
@@ -109,6 +111,7 @@ pub(super) fn check(mut create: EnvironmentCreate, node: &str) -> Result<Asked> 
             gateway_url: create.gateway_url,
             startup_timeout: has_script.then_some(startup_timeout),
             seed: None,
+            agent: None,
         },
         seed: Some(create.seed_snapshot_id).filter(|id| !id.is_empty()),
         private: Private {
@@ -119,13 +122,17 @@ pub(super) fn check(mut create: EnvironmentCreate, node: &str) -> Result<Asked> 
             manifest,
             startup_script: create.startup_script,
             gateway_token: create.gateway_token,
+            agent: None,
+            tls: None,
         },
     })
 }
 
 /// Takes the values of secrets out of what is said of a failure.
 pub(super) fn redacted(message: &str, private: &Private) -> String {
-    let mut values: Vec<&String> = private.secrets.values().filter(|value| !value.is_empty()).collect();
+    let tokens = private.agent.iter().flat_map(|agent| [&agent.auth_token, &agent.gateway_token]).flatten();
+    let values = private.secrets.values().chain(tokens).chain([&private.gateway_token]);
+    let mut values: Vec<&String> = values.filter(|value| !value.is_empty()).collect();
     // A value that is a part of another is not to leave the rest of that behind.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     values.iter().fold(message.to_owned(), |message, value| message.replace(value.as_str(), "[REDACTED]"))
@@ -222,12 +229,13 @@ fn check_health(check: &GuestCheck) -> Result<()> {
     Ok(())
 }
 
-fn check_startup(seconds: i64) -> Result<u32> {
-    match seconds {
-        ..0 => Err(invalid("startup_script_timeout_seconds cannot be negative")),
-        0 => Ok(u32::try_from(STARTUP).unwrap_or_default()),
-        1..=STARTUP_MOST => Ok(u32::try_from(seconds).unwrap_or_default()),
-        _ => Err(invalid(format!("startup_script_timeout_seconds is at most {STARTUP_MOST}"))),
+fn check_startup(seconds: i64, options: &EnvironmentOptions) -> Result<u32> {
+    let most = options.startup_script_most;
+    match u32::try_from(seconds) {
+        Ok(0) => Ok(options.startup_script),
+        Ok(seconds) if seconds <= most => Ok(seconds),
+        Err(_) if seconds < 0 => Err(invalid("startup_script_timeout_seconds cannot be negative")),
+        _ => Err(invalid(format!("startup_script_timeout_seconds is at most {most}"))),
     }
 }
 

@@ -28,7 +28,8 @@ pub(super) async fn close(State(shared): SharedState, headers: HeaderMap) -> (St
 }
 
 fn cookie(shared: &Shared, value: &str, seconds: i64) -> Cookie {
-    let secure = if shared.doors.certificates().is_some() { "; Secure" } else { "" };
+    let is_secure = shared.environments.secure_cookies || shared.doors.certificates().is_some();
+    let secure = if is_secure { "; Secure" } else { "" };
     let text = format!("{SESSION_COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
     [(header::SET_COOKIE, HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("")))]
 }

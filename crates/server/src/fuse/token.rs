@@ -1,22 +1,30 @@
-//! Gives an environment a new token: the one before is no longer what is kept, and the new one is in its file.
+//! Gives an environment new credentials: those before are no longer what is kept, and the new ones are in its files.
+//!
+//! An agent that was chosen for it reads them when it starts: it is started again, so that it lets nobody in with the token
+//! that it had. What else may run in an environment looks at the file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
+use chassis_core::{AgentKey, environment};
 use chassis_runtime::{Error, ExecOptions};
+use chassis_store::{InstanceChange, Scope};
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use tokio::io::AsyncWriteExt;
 
-use super::kept::Private;
-use super::{exec, given};
+use super::kept::{Kept, Private};
+use super::{chosen, exec, given};
 use crate::api::failure::{Failure, Result};
 use crate::api::to_end;
-use crate::auth::generate_token;
 use crate::controller::agents_changed;
 use crate::error::chain;
 use crate::failpoint::failpoint;
 use crate::shared::Shared;
 
+/// For the agent's drain command, its grace, and its start.
+const RESTART: Duration = Duration::from_secs(55);
 /// Written beside the file and renamed over it: whoever reads it finds the one or the other.
 const DELIVER: &str = "umask 077 && cat > \"$1.new\" && mv \"$1.new\" \"$1\"";
 
@@ -27,15 +35,17 @@ pub(super) async fn rotate(shared: Arc<Shared>, id: String) -> Result<StatusCode
         let bytes = shared.store.environment_private(&id).await?;
         let damaged = |_| chassis_store::Error::EnvironmentDamaged(id.clone());
         let mut private = Private::from_json(&bytes).map_err(damaged)?;
-        let token = generate_token().map_err(|error| {
-            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string())
-        })?;
-        private.token.clone_from(&token);
+        chosen::credentials(&Kept::from_json(&found.request).spec, &mut private, true)?;
+        let has_agent = private.agent.as_ref().is_some_and(|agent| agent.command.is_some());
         failpoint("environment_token:before");
         shared.store.environment_private_write(&id, private.to_json()).await?;
         failpoint("environment_token:stored");
-        agents_changed(&shared, vec![found.key]).await;
-        match deliver(&shared, &container, &token).await {
+        agents_changed(&shared, vec![found.key.clone()]).await;
+        if has_agent {
+            restart(&shared, &found.key).await?;
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        match deliver(&shared, &container, &private.token).await {
             // There is no file for it: nothing runs there.
             Ok(()) | Err(Error::Unsupported { .. }) => Ok(StatusCode::NO_CONTENT),
             Err(error) => {
@@ -46,6 +56,30 @@ pub(super) async fn rotate(shared: Arc<Shared>, id: String) -> Result<StatusCode
         }
     })
     .await
+}
+
+/// Until the agent runs anew, which was given the new ones.
+async fn restart(shared: &Arc<Shared>, key: &AgentKey) -> Result<()> {
+    let began = Timestamp::now();
+    let scope =
+        Scope { fleet: key.fleet.clone(), agent: Some(key.agent.clone()), number: Some(environment::NUMBER) };
+    let agents = shared.store.instance_change(&scope, InstanceChange::Restart, None).await?;
+    let mut changed = shared.changed.subscribe();
+    agents_changed(shared, agents).await;
+    let runs_anew = || {
+        let agent = shared.agent(key)?;
+        let state = agent.state();
+        let since = state.slots.get(&environment::NUMBER)?.instance.running_since()?;
+        Some(since >= began)
+    };
+    let running = async { while runs_anew() != Some(true) && changed.changed().await.is_ok() {} };
+    tokio::time::timeout(RESTART, running).await.map_err(|_| {
+        let message =
+            "the new token is kept, and the agent that is to take it has not started again in time; see the \
+                       environment's events"
+                .to_owned();
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    })
 }
 
 async fn deliver(shared: &Shared, container: &str, token: &str) -> chassis_runtime::Result<()> {

@@ -31,6 +31,7 @@ pub(super) fn environment(shared: &Shared, found: chassis_store::Environment) ->
         error: found.error,
         endpoints: endpoints.collect(),
         health: state.as_deref().and_then(health),
+        agent: kept.agent.map(|agent| agent.name).unwrap_or_default(),
         id: found.id,
         spec: kept.spec,
     }

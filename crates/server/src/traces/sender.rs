@@ -117,7 +117,8 @@ where
     Ok(Response::from_parts(head, body))
 }
 
-fn trusting_the_system() -> Result<Arc<ClientConfig>> {
+/// For connections to servers whose certificates the system's authorities have signed.
+pub(crate) fn trusting_the_system() -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     // A broken certificate among many is no reason to trust none of them.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -57,6 +57,9 @@ pub(crate) fn create(change: &mut Change<'_>, new: EnvironmentNew) -> Result<Env
             &private[..],
         ],
     )?;
+    if let Some(kind) = &new.redrives {
+        dead_letter::redriven(change, kind, &new.id)?;
+    }
     tell(change, &key, &new.id, Told::Provisioning, None)?;
     place::write(change, &key.instance(environment::NUMBER), None, new.placed.as_ref())?;
     let made = get(connection, &new.id)?;
@@ -153,6 +156,7 @@ pub(crate) fn drain(change: &Change<'_>, id: &str) -> Result<Environment> {
     let found = get(change.connection, id)?;
     match found.state {
         State::Running => set_state(change, &found, State::Draining, None)?,
+        State::Draining if found.error.is_some() => set_state(change, &found, State::Draining, None)?,
         State::Draining => {}
         state => return Err(Error::EnvironmentNotRunning { id: found.id, state }),
     }
@@ -160,6 +164,17 @@ pub(crate) fn drain(change: &Change<'_>, id: &str) -> Result<Environment> {
     let scope = Scope { fleet, agent: Some(agent), number: Some(environment::NUMBER) };
     instance::request(change, &scope, InstanceChange::Stop, None)?;
     get(change.connection, id)
+}
+
+/// Its agent could not finish: it goes on, and takes nothing new. False if it does not drain any more.
+pub(crate) fn drain_failed(change: &Change<'_>, id: &str, error: &str) -> Result<bool> {
+    let found = get(change.connection, id)?;
+    if found.state != State::Draining {
+        return Ok(false);
+    }
+    instance::stop_withdraw(change, &found.key.instance(environment::NUMBER))?;
+    set_state(change, &found, State::Draining, Some(error))?;
+    Ok(true)
 }
 
 /// What went wrong with it, or no longer is.
@@ -172,7 +187,7 @@ pub(crate) fn note(change: &Change<'_>, id: &str, error: Option<&str>) -> Result
 }
 
 /// Ends it, with its instance and all its data. One that is ending already goes on to.
-pub(crate) fn end(change: &Change<'_>, id: &str, why: Option<&EnvironmentEnd>) -> Result<Environment> {
+pub(crate) fn end(change: &mut Change<'_>, id: &str, why: Option<&EnvironmentEnd>) -> Result<Environment> {
     let found = get(change.connection, id)?;
     if found.state != State::Destroying {
         let reason = why.map(|why| why.reason.as_str());

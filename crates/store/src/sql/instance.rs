@@ -128,6 +128,16 @@ pub(crate) fn request(
     Ok(vec![agent.key])
 }
 
+/// Wants an instance running that was to stop and has not: in the same run.
+pub(crate) fn stop_withdraw(change: &Change<'_>, key: &InstanceKey) -> Result<()> {
+    let record = get(change.connection, key)?;
+    if record.desired.wanted == Wanted::Stopped {
+        let desired = Desired { wanted: Wanted::Running, ..record.desired };
+        save(change, key, desired, &record.memory)?;
+    }
+    Ok(())
+}
+
 fn request_all(change: &Change<'_>, key: &AgentKey, asked: InstanceChange) -> Result<()> {
     let mut is_news = false;
     for record in list(change.connection, key)? {

@@ -9,7 +9,7 @@ use super::column::{Name, Time};
 use super::connection::{Connection, Outcome, Row, params};
 use super::key::{self, Key};
 use super::worker::{Change, WriterState};
-use super::{environment, fleet, node};
+use super::{agent_profile, dead_letter, environment, fleet, node};
 use crate::MAX_SECRET_BYTES;
 use crate::error::{Error, Result};
 use crate::types::SecretInfo;
@@ -162,6 +162,8 @@ fn reencrypt(change: &mut Change<'_>, new: &Key) -> Result<u32> {
     }
     all += environment::reencrypt(change, new)?;
     all += node::reencrypt(change, new)?;
+    all += agent_profile::reencrypt(change, new)?;
+    all += dead_letter::reencrypt(change, new)?;
     key::set_known_id(connection, &new.id)?;
     Ok(all)
 }

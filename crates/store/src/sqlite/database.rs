@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0006_environments.sql"),
     include_str!("../../migrations/0007_nodes.sql"),
     include_str!("../../migrations/0008_snapshots.sql"),
+    include_str!("../../migrations/0009_agents.sql"),
 ];
 
 /// `chas`: tells our databases from others'.

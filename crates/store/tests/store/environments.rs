@@ -21,6 +21,7 @@ fn new(id: &str, task: &str) -> EnvironmentNew {
         private: value("{\"token\":\"needle-in-a-haystack\"}"),
         spec: spec("to-be-named", json!({})),
         seed: None,
+        redrives: None,
     }
 }
 
@@ -205,4 +206,69 @@ async fn what_is_private_is_encrypted_and_survives_a_new_key() {
     assert_eq!(store.secret_rotate(None).await.unwrap(), 1);
     assert_eq!(*read().await, *value("another needle"));
     assert_eq!(code(store.environment_private("nobody").await), "environment_not_found");
+}
+
+/// What its agent could not finish it goes on with, and drains all the same.
+#[tokio::test]
+async fn a_drain_that_fails_wants_the_instance_running_again() {
+    let home = Home::new();
+    let store = home.open();
+    let made = make(&store, "job").await.unwrap();
+    store.environment_run(term(&store), "fuse-job").await.unwrap();
+    assert!(!store.environment_drain_failed(term(&store), "fuse-job", "early").await.unwrap());
+    let wanted = async || store.agent_load(&made.key).await.unwrap().instances[0].desired;
+    let before = wanted().await;
+    store.environment_drain("fuse-job").await.unwrap();
+    assert_eq!(wanted().await.wanted, Wanted::Stopped);
+    assert!(store.environment_drain_failed(term(&store), "fuse-job", "busy").await.unwrap());
+    let found = store.environment_get("fuse-job").await.unwrap();
+    assert_eq!((found.state, found.error.as_deref()), (State::Draining, Some("busy")));
+    assert_eq!(wanted().await, before, "in the same run");
+    let again = store.environment_drain("fuse-job").await.unwrap();
+    assert_eq!((again.error, wanted().await.wanted), (None, Wanted::Stopped));
+}
+
+/// A letter has what it takes to make its environment again, encrypted, until it is deleted.
+#[tokio::test]
+async fn a_letter_keeps_what_is_private_and_is_redriven_with_its_environment() {
+    let home = Home::new();
+    let store = home.open();
+    let made = make(&store, "job").await.unwrap();
+    store.environment_run(term(&store), "fuse-job").await.unwrap();
+    let end = EnvironmentEnd { cause: Cause::StuckTask, reason: "old".to_owned() };
+    store.environment_expire(term(&store), "fuse-job", end).await.unwrap();
+    finish(&store, &made.key).await;
+    let read = async || store.dead_letter_read("stuck_task", "fuse-job").await.unwrap();
+    let (letter, private) = read().await;
+    assert_eq!((letter.redriven_at, private), (None, Some(value("{\"token\":\"needle-in-a-haystack\"}"))));
+    assert_eq!(store.secret_rotate(None).await.unwrap(), 1);
+    assert!(read().await.1.is_some_and(|private| *private == *value("{\"token\":\"needle-in-a-haystack\"}")));
+
+    let missing = EnvironmentNew { redrives: Some("idle_timeout".to_owned()), ..new("fuse-job", "job") };
+    assert_eq!(code(store.environment_create(missing).await), "dead_letter_not_found");
+    assert_eq!(code(store.environment_get("fuse-job").await), "environment_not_found", "nothing was made");
+    let again = EnvironmentNew { redrives: Some("stuck_task".to_owned()), ..new("fuse-job", "job") };
+    store.environment_create(again.clone()).await.unwrap();
+    assert!(read().await.0.redriven_at.is_some());
+    assert_eq!(code(store.environment_create(again).await), "environment_exists");
+    assert_eq!(code(store.dead_letter_read("stuck_task", "nobody").await), "dead_letter_not_found");
+}
+
+#[tokio::test]
+async fn profiles_are_encrypted_counted_and_survive_a_new_key() {
+    let home = Home::new();
+    let store = home.open();
+    let [first, second] = ["alpha", "beta"].map(|name| name.parse().unwrap());
+    assert_eq!(code(store.agent_profile_read(&first).await), "agent_profile_not_found");
+    assert_eq!(store.agent_profile_write(&second, value("needle-in-a-haystack")).await.unwrap().version, 1);
+    let made = store.agent_profile_write(&first, value("one")).await.unwrap();
+    let changed = store.agent_profile_write(&first, value("two")).await.unwrap();
+    assert_eq!((changed.version, changed.created_at), (2, made.created_at));
+    assert_eq!(store.secret_rotate(None).await.unwrap(), 2);
+    let listed = store.agent_profile_list().await.unwrap();
+    let listed: Vec<_> = listed.iter().map(|found| (found.name.as_str(), found.profile.as_slice())).collect();
+    assert_eq!(listed, [("alpha", &b"two"[..]), ("beta", &b"needle-in-a-haystack"[..])]);
+    assert!(!format!("{made:?}").contains("one"));
+    store.agent_profile_delete(&first).await.unwrap();
+    assert_eq!(code(store.agent_profile_delete(&first).await), "agent_profile_not_found");
 }

@@ -237,6 +237,7 @@ async fn an_environment_has_its_place_from_the_beginning_and_is_found_by_it() {
         task_id: "job".to_owned(),
         node: "n1".to_owned(),
         seed: None,
+        redrives: None,
         placed: Some(placed("n1", 7)),
         request: "{}".to_owned(),
         private: value("{}"),

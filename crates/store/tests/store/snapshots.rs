@@ -20,6 +20,7 @@ async fn running(store: &SqlStore, task: &str, seed: Option<&str>) -> chassis_st
         spec: spec("to-be-named", json!({})),
         placed: None,
         seed: seed.map(str::to_owned),
+        redrives: None,
     };
     store.environment_create(new).await?;
     store.environment_run(term(store), &id).await.map(drop)
