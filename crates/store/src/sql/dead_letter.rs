@@ -32,7 +32,7 @@ pub(crate) fn note(change: &mut Change<'_>, of: &Environment, why: &EnvironmentE
         Err(Error::EnvironmentDamaged(_)) => None,
         Err(error) => return Err(error),
     };
-    write(change, [kind, &of.id, &of.task_id, &why.reason, &of.request], sealed)
+    write(change, [kind, &of.id, &of.task_id, &why.reason, &of.request], sealed.as_ref())
 }
 
 /// A snapshot that its runtime does not remove.
@@ -43,7 +43,7 @@ pub(crate) fn note_snapshot(change: &Change<'_>, of: &Snapshot, why: &str) -> Re
 fn write(
     change: &Change<'_>,
     [kind, entity, task_id, reason, payload]: [&str; 5],
-    sealed: Option<Sealed>,
+    sealed: Option<&Sealed>,
 ) -> Result<()> {
     let sql = "INSERT INTO dead_letters
                    (kind, entity, task_id, reason, retry_count, payload, first_seen_at, last_seen_at,
@@ -53,7 +53,7 @@ fn write(
                SET reason = ?4, retry_count = dead_letters.retry_count + 1, payload = ?5, last_seen_at = ?6,
                    redriven_at = NULL, private_key_id = ?7, private_nonce = ?8, private = ?9";
     let now = Time(change.now);
-    let (key, nonce, private) = match &sealed {
+    let (key, nonce, private) = match sealed {
         Some((key, nonce, private)) => (Some(key.as_str()), Some(&nonce[..]), Some(&private[..])),
         None => (None, None, None),
     };
