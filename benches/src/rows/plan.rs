@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use chassis_core::{
-    AgentDesired, Blocked, Desired, Exit, Health, Instance, Limits, Memory, Observed, Reason, RunState,
+    AgentDesired, Blocked, Desired, Exit, Health, Instance, Limits, Memory, Observed, Reason, RunState, Site,
     Wanted, plan,
 };
 use chassis_spec::{Resources, RestartPolicy, RolloutSpec};
@@ -86,5 +86,6 @@ fn instance(number: u32, now: Timestamp) -> Instance {
         memory,
         health: Health::default(),
         busy: number % 64 == 9,
+        site: Site::Here,
     }
 }

@@ -191,6 +191,21 @@ pub struct Instance {
     pub health: Health,
     /// An action on it is under way: it is left alone until that ends.
     pub busy: bool,
+    pub site: Site,
+}
+
+/// Where an instance is to run, and what can be done about it there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Site {
+    /// Its node has room for it, and answers.
+    #[default]
+    Here,
+    /// Its node does not answer: what it showed last may not be so any more, and nothing can be done.
+    Silent,
+    /// No node has room for it yet.
+    Nowhere,
+    /// It is to leave its node: its container is taken away there, and made anew where it is placed next.
+    Leaving,
 }
 
 /// What people see of an instance.
@@ -393,6 +408,14 @@ impl Memory {
 // === impl Instance ===
 
 impl Instance {
+    /// What is wanted of it on the node where it is.
+    pub fn desired_here(&self) -> Desired {
+        match (self.site, self.desired.wanted) {
+            (Site::Leaving, Wanted::Running) => Desired { wanted: Wanted::Stopped, ..self.desired },
+            _ => self.desired,
+        }
+    }
+
     /// True if it does what it is for: it runs, of whatever revision, and its checks say so; without any, it has run for
     /// [`SETTLED`].
     pub fn is_ready(&self, now: Timestamp) -> bool {

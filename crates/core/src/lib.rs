@@ -36,7 +36,7 @@ pub use exit_record::{ExitLine, ExitReason, ExitRecord};
 pub use health::{Check, CheckKind, Health, HealthState, Probe, Verdict};
 pub use instance::{
     Blocked, Condemned, Desired, Exit, Instance, Limits, Memory, Observed, Phase, Reason, Run, RunState,
-    Wanted,
+    Site, Wanted,
 };
 pub use key::{AgentKey, InstanceKey};
 pub use node::{Amounts, Architecture, Drain, Duty, Liveness, Node, NodeName, NodeSpec, NodeState};

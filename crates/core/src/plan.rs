@@ -3,7 +3,7 @@
 //! [`plan`] is asked again after every action and every event; it answers with the next step of each instance, never
 //! with a sequence, so that whatever happened in between is taken into account. Rules that hold for every answer:
 //!
-//! - an instance gets at most one action, and none while an earlier one is under way;
+//! - an instance gets at most one action, and none while an earlier one is under way or its node does not answer;
 //! - a number's container is created only when the node shows none for it;
 //! - an instance that is ready is taken down for another revision or a restart only if no more than the agent's
 //!   `maxUnavailable` are away then; one that fails or does not run is replaced at once;
@@ -14,7 +14,7 @@
 use chassis_spec::{RestartPolicy, RolloutSpec};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::instance::{Instance, Limits, Observed, RunState, Wanted, restarts};
+use crate::instance::{Instance, Limits, Observed, RunState, Site, Wanted, restarts};
 use crate::rollout::is_extra;
 
 /// How often a restart that is held is asked about again.
@@ -102,7 +102,7 @@ pub fn plan<'a>(
             up += u32::from(is_up);
             up_at = earlier(up_at, instance.settles_at().filter(|at| *at > now));
         }
-        if instance.busy {
+        if instance.busy || instance.site == Site::Silent {
             continue;
         }
         match decide(agent, instance, now) {
@@ -136,7 +136,8 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
 
 /// An instance that should run and is ready, or has done all that it should.
 pub(crate) fn is_up(instance: &Instance, agent: AgentDesired<'_>, now: Timestamp) -> bool {
-    let Some(observed) = instance.observed.as_ref().filter(|_| !instance.busy) else { return false };
+    let is_free = !instance.busy && instance.site == Site::Here;
+    let Some(observed) = instance.observed.as_ref().filter(|_| is_free) else { return false };
     match observed.state {
         _ if instance.desired.wanted != Wanted::Running => false,
         RunState::Running { .. } => instance.is_ready(now),
@@ -158,6 +159,7 @@ fn decide(agent: AgentDesired<'_>, instance: &Instance, now: Timestamp) -> Step 
     }
     let Some(observed) = &instance.observed else {
         return match instance.desired.wanted {
+            Wanted::Running if instance.site != Site::Here => Step::Nothing,
             Wanted::Running => Step::Act(Action::Create { number }),
             Wanted::Stopped => Step::Nothing,
             Wanted::Absent { cleanup } => Step::Act(Action::Forget { number, cleanup }),
@@ -165,8 +167,9 @@ fn decide(agent: AgentDesired<'_>, instance: &Instance, now: Timestamp) -> Step 
     };
     let id = observed.id.clone();
     let runs = matches!(observed.state, RunState::Running { .. });
-    match instance.desired.wanted {
+    match instance.desired_here().wanted {
         Wanted::Absent { .. } | Wanted::Stopped if runs => Step::Act(Action::Stop { number, id }),
+        _ if instance.site == Site::Leaving => Step::Act(Action::Remove { number, id }),
         Wanted::Absent { .. } => Step::Act(Action::Remove { number, id }),
         Wanted::Stopped => Step::Nothing,
         Wanted::Running => decide_running(agent, instance, observed, now),

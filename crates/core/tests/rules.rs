@@ -4,7 +4,8 @@
 
 use chassis_core::instance::restarts;
 use chassis_core::instance::{
-    Blocked, Condemned, Desired, Exit, Instance, Limits, Memory, Observed, Reason, Run, RunState, Wanted,
+    Blocked, Condemned, Desired, Exit, Instance, Limits, Memory, Observed, Reason, Run, RunState, Site,
+    Wanted,
 };
 use chassis_core::scale::scale;
 use chassis_core::{
@@ -128,17 +129,21 @@ fn any_health() -> impl Strategy<Value = Health> {
 
 fn any_instances() -> impl Strategy<Value = Vec<Instance>> {
     let busy = prop::bool::weighted(0.2);
-    let instance = (any_desired(), prop::option::of(any_observed()), any_memory(), any_health(), busy);
+    let site = prop_oneof![
+        8 => Just(Site::Here), 1 => Just(Site::Silent), 1 => Just(Site::Nowhere), 1 => Just(Site::Leaving)
+    ];
+    let instance = (any_desired(), prop::option::of(any_observed()), any_memory(), any_health(), busy, site);
     prop::collection::vec(instance, 1..8).prop_map(|instances| {
         let numbered = instances.into_iter().zip(1..);
         numbered
-            .map(|((desired, observed, memory, health, busy), number)| Instance {
+            .map(|((desired, observed, memory, health, busy, site), number)| Instance {
                 number,
                 desired,
                 observed,
                 memory,
                 health,
                 busy,
+                site,
             })
             .collect()
     })
@@ -164,17 +169,20 @@ proptest! {
             let instance = instance.expect("an action is about an instance that exists");
             prop_assert!(acted.insert(instance.number), "two actions for {}", instance.number);
             prop_assert!(!instance.busy, "an action for a busy instance");
+            prop_assert!(instance.site != Site::Silent, "an action where nobody answers");
+            let leaves = instance.site == Site::Leaving;
             let state = instance.observed.as_ref().map(|observed| observed.state);
             match action {
                 Action::Create { .. } => {
                     prop_assert!(state.is_none() && instance.desired.wanted == Wanted::Running);
+                    prop_assert!(instance.site == Site::Here, "made where it has no place");
                 }
                 Action::Forget { cleanup, .. } => {
                     prop_assert!(state.is_none());
                     prop_assert_eq!(instance.desired.wanted, Wanted::Absent { cleanup: *cleanup });
                 }
                 Action::Start { .. } => {
-                    prop_assert!(instance.desired.wanted == Wanted::Running);
+                    prop_assert!(instance.desired.wanted == Wanted::Running && !leaves);
                     prop_assert!(agent.keeps(instance.observed.as_ref().unwrap()));
                     let startable = matches!(state, Some(RunState::Created | RunState::Exited { .. }));
                     prop_assert!(startable, "starts {state:?}");
@@ -183,7 +191,7 @@ proptest! {
                     let runs = matches!(state, Some(RunState::Running { .. }));
                     prop_assert!(runs, "stops what does not run");
                     let failing = instance.is_failing();
-                    if instance.desired.wanted == Wanted::Running && !failing {
+                    if instance.desired.wanted == Wanted::Running && !failing && !leaves {
                         taken_down += 1;
                         let serves = agent.keeps(instance.observed.as_ref().unwrap());
                         let since = instance.running_since().unwrap();
@@ -193,7 +201,10 @@ proptest! {
                 Action::Remove { .. } => {
                     let idle = !matches!(state, Some(RunState::Running { .. }) | None);
                     prop_assert!(idle, "removes what runs");
-                    prop_assert!(instance.desired.wanted != Wanted::Stopped, "a stopped instance keeps its container");
+                    prop_assert!(
+                        leaves || instance.desired.wanted != Wanted::Stopped,
+                        "a stopped instance keeps its container"
+                    );
                 }
                 Action::Update { .. } => {
                     let observed = instance.observed.as_ref().unwrap();
@@ -215,7 +226,8 @@ proptest! {
                     && instance.desired.satisfied_by(since)
                     && !restarts(policy, exit)
             });
-            up += u32::from(!instance.busy && (instance.is_ready(at(second)) || done));
+            let is_free = !instance.busy && instance.site == Site::Here;
+            up += u32::from(is_free && (instance.is_ready(at(second)) || done));
         }
         let away = rollout.unavailable_of(count);
         prop_assert!(
@@ -376,6 +388,7 @@ fn an_unhealthy_run_counts_as_a_failure_whatever_its_code() {
         memory: memory.clone(),
         health: Health::default(),
         busy: false,
+        site: Site::Here,
     };
     let stop = plan(agent, [instance(&memory, run(0, None))].iter(), at(700));
     assert_eq!(stop.actions, [Action::Stop { number: 1, id: "a".into() }]);

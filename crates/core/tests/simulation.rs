@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chassis_core::instance::{
-    Desired, Exit, Instance, Limits, Memory, Observed, Reason, RunState, Wanted, restarts,
+    Desired, Exit, Instance, Limits, Memory, Observed, Reason, RunState, Site, Wanted, restarts,
 };
 use chassis_core::rollout::{Decision, EXTRA_FIRST, Tally, advance, extras, is_extra, tally};
 use chassis_core::scale::scale;
@@ -571,7 +571,15 @@ impl World {
 }
 
 fn instance(number: u32, desired: Desired, memory: Memory) -> Instance {
-    Instance { number, desired, observed: None, memory, health: Health::default(), busy: false }
+    Instance {
+        number,
+        desired,
+        observed: None,
+        memory,
+        health: Health::default(),
+        busy: false,
+        site: Site::Here,
+    }
 }
 
 #[test]

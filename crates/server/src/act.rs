@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chassis_api::Pull;
-use chassis_core::{Action, EventKind, Pin, Reason, RunState, Wanted};
+use chassis_core::{Action, EventKind, InstanceKey, Pin, Reason, RunState, Wanted};
 use chassis_runtime::{Image, InstanceConfig, InstanceSecrets, PlacedFile, PullProgress, SecretFile};
 use chassis_spec::{AgentSpec, ImageName, SecretRef};
 use chassis_store::Term;
@@ -71,7 +71,7 @@ pub(crate) async fn act(
         Err(failure) => {
             let reason = failure.reason();
             if reason == Reason::RuntimeUnavailable {
-                shared.suspect.notify_one();
+                shared.node_of(&key.instance(step.number())).suspect.notify_one();
             }
             Outcome::Failed { reason, message: chain(&failure) }
         }
@@ -85,21 +85,26 @@ async fn try_act(
     step: &Step,
 ) -> Result<Outcome, Failure> {
     let action = match step {
-        Step::Look { id, .. } => return inspect(shared, id).await,
+        Step::Look { number, id } => return inspect(shared, agent, *number, id).await,
         Step::Act(action) => action,
     };
     let term = term.ok_or(NotActing)?;
     let metrics = &shared.metrics;
+    let hands = |number: u32| shared.hands_on(term, &agent.key().instance(number));
     match action {
         Action::Create { number } => {
-            let (revision, spec, image) = image_pinned(shared, agent, term).await?;
+            let (revision, spec, image) = image_pinned(shared, agent, term, *number).await?;
             let key = agent.state().instance_key(*number);
             check_allowed(shared, &spec)?;
             let _slot = slot_take(shared).await?;
             failpoint("create:before");
-            let config = InstanceConfig { key, revision, spec, image, epoch: 0, leased: false };
-            let created = shared.hands(term)?.instance_create(&config);
-            let observed = metrics.step("create", created).await?;
+            // The place and its epoch belong together, whatever is decided meanwhile.
+            let placed = agent.state().placed(*number);
+            let node = shared.nodes.of(placed.as_ref()).ok_or(NotActing)?;
+            let epoch = placed.map_or(0, |placed| placed.epoch);
+            let config = InstanceConfig { key, revision, spec, image, epoch, leased: false };
+            let runtime = shared.hands_at(term, &node)?;
+            let observed = metrics.step("create", runtime.instance_create(&config)).await?;
             failpoint("create:after");
             Ok(Outcome::Seen { observed: Some(observed), asked: Instant::now() })
         }
@@ -112,47 +117,47 @@ async fn try_act(
             };
             let _slot = slot_take(shared).await?;
             failpoint("start:before");
-            metrics.step("start", shared.hands(term)?.instance_start(id, secrets)).await?;
+            metrics.step("start", hands(*number)?.instance_start(id, secrets)).await?;
             failpoint("start:after");
-            inspect(shared, id).await
+            inspect(shared, agent, *number, id).await
         }
         Action::Stop { number, id } => {
             prepare(shared, agent, term, *number).await?;
             if !drain(shared, agent, term, *number, id).await? {
-                return inspect(shared, id).await;
+                return inspect(shared, agent, *number, id).await;
             }
             failpoint("stop:before");
-            metrics.step("stop", shared.hands(term)?.instance_stop(id)).await?;
+            metrics.step("stop", hands(*number)?.instance_stop(id)).await?;
             failpoint("stop:after");
-            inspect(shared, id).await
+            inspect(shared, agent, *number, id).await
         }
         Action::Remove { number, id } => {
-            shared.hands(term)?;
+            hands(*number)?;
             output_keep(shared, agent, term, *number, id).await;
             failpoint("keep:after");
             let _slot = slot_take(shared).await?;
             failpoint("remove:before");
-            metrics.step("remove", shared.hands(term)?.instance_remove(id)).await?;
+            metrics.step("remove", hands(*number)?.instance_remove(id)).await?;
             failpoint("remove:after");
             Ok(Outcome::Seen { observed: None, asked: Instant::now() })
         }
         Action::Rename { number, id } => {
             let key = agent.state().instance_key(*number);
-            shared.hands(term)?.instance_rename(id, &key).await?;
-            inspect(shared, id).await
+            hands(*number)?.instance_rename(id, &key).await?;
+            inspect(shared, agent, *number, id).await
         }
-        Action::Update { id, .. } => {
+        Action::Update { number, id } => {
             let spec = Arc::clone(&agent.state().spec);
             failpoint("update:before");
-            metrics.step("update", shared.hands(term)?.instance_update(id, &spec.resources)).await?;
+            metrics.step("update", hands(*number)?.instance_update(id, &spec.resources)).await?;
             failpoint("update:after");
-            inspect(shared, id).await
+            inspect(shared, agent, *number, id).await
         }
         Action::Forget { number, cleanup } => {
             let key = agent.state().instance_key(*number);
             failpoint("forget:before");
             if *cleanup {
-                shared.hands(term)?.data_remove(&key).await?;
+                hands(*number)?.data_remove(&key).await?;
                 shared.kept_logs.remove(&key).await;
                 failpoint("forget:cleaned");
             }
@@ -201,7 +206,8 @@ async fn drain(
     if environment.as_ref().is_some_and(environment::is_thrown_away) {
         return Ok(true);
     }
-    let Err(message) = probe::drain(shared.hands(term)?, id, &drain).await else { return Ok(true) };
+    let runtime = shared.hands_on(term, &agent.key().instance(number))?;
+    let Err(message) = probe::drain(&*runtime, id, &drain).await else { return Ok(true) };
     agent.state().note_event(number, EventKind::DrainFailed { message: message.clone() });
     match environment {
         Some(environment) => Ok(environment::drain_failed(shared, term, &environment, id, &message).await?),
@@ -224,12 +230,17 @@ async fn output_keep(shared: &Shared, agent: &AgentController, term: Term, numbe
         }
         (state.instance_key(number), state.spec.logs.keep)
     };
-    kept_logs::keep(shared, term, &key, id, keep).await;
+    kept_logs::keep(shared, &*shared.runtime_of(&key), term, &key, id, keep).await;
 }
 
-async fn inspect(shared: &Shared, id: &str) -> Result<Outcome, Failure> {
+async fn inspect(
+    shared: &Shared,
+    agent: &AgentController,
+    number: u32,
+    id: &str,
+) -> Result<Outcome, Failure> {
     let asked = Instant::now();
-    let owned = shared.runtime.instance_inspect(id).await?;
+    let owned = shared.runtime_of(&agent.key().instance(number)).instance_inspect(id).await?;
     Ok(Outcome::Seen { observed: owned.map(|owned| owned.observed), asked })
 }
 
@@ -243,7 +254,7 @@ async fn prepare(shared: &Shared, agent: &AgentController, term: Term, number: u
         Arc::clone(&state.spec)
     };
     check_allowed(shared, &spec)?;
-    image_pinned(shared, agent, term).await?;
+    image_pinned(shared, agent, term, number).await?;
     secrets_gather(shared, &spec).await?;
     for fleet in spec.network.fleets() {
         match shared.store.fleet_get(fleet).await {
@@ -253,7 +264,7 @@ async fn prepare(shared: &Shared, agent: &AgentController, term: Term, number: u
             found => found?,
         };
     }
-    Ok(shared.runtime.spec_check(&spec).await?)
+    Ok(shared.runtime_of(&agent.key().instance(number)).spec_check(&spec).await?)
 }
 
 /// The definition that a container was made from: an earlier one only where a rollout is paused.
@@ -277,24 +288,32 @@ async fn image_pinned(
     shared: &Shared,
     agent: &AgentController,
     term: Term,
+    number: u32,
 ) -> Result<(u64, Arc<AgentSpec>, Arc<Image>), Failure> {
-    let _pinning = agent.pinning.lock().await;
-    let (revision, spec, held) = {
+    let key = agent.key().instance(number);
+    let present = || {
         let state = agent.state();
         (state.revision, Arc::clone(&state.spec), state.pin.clone())
     };
+    let (mut revision, mut spec, mut held) = present();
+    // What is known already is prepared by each node for itself, however long another one takes.
+    let _pinning = if held.is_none() { Some(agent.pinning.lock().await) } else { None };
+    if held.is_none() {
+        (revision, spec, held) = present();
+    }
     let name = &spec.image;
     if let Some(pin) = held {
-        let image = image_prepare(shared, term, name, Some(&pin)).await?;
+        let image = image_prepare(shared, term, &key, name, Some(&pin)).await?;
         return Ok((revision, spec, image));
     }
-    let image = image_prepare(shared, term, name, None).await?;
+    let image = image_prepare(shared, term, &key, name, None).await?;
     let pin = Pin { id: Some(image.id.clone()), digest: image.digest.clone() };
     failpoint("pin:before");
     let held = shared.store.revision_pin(term, agent.key(), revision, &pin).await?;
     failpoint("pin:after");
     agent.state().pin_set(revision, held.clone());
-    let image = if held == pin { image } else { image_prepare(shared, term, name, Some(&held)).await? };
+    let image =
+        if held == pin { image } else { image_prepare(shared, term, &key, name, Some(&held)).await? };
     Ok((revision, spec, image))
 }
 
@@ -302,6 +321,7 @@ async fn image_pinned(
 async fn image_prepare(
     shared: &Shared,
     term: Term,
+    key: &InstanceKey,
     image: &ImageName,
     pin: Option<&Pin>,
 ) -> Result<Arc<Image>, Failure> {
@@ -316,7 +336,7 @@ async fn image_prepare(
         shared.pulls().insert(image.to_string(), pull);
         shared.changed.send_replace(());
     };
-    let runtime = shared.hands(term)?;
+    let runtime = shared.hands_on(term, key)?;
     let prepare = async {
         match pin {
             Some(pin) => runtime.image_pinned(image, pin, &progress).await,

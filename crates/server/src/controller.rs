@@ -18,7 +18,7 @@ use crate::last_words;
 use crate::prober;
 use crate::rolling;
 use crate::shared::{Shared, lock};
-use crate::state::{AgentState, Next, Step};
+use crate::state::{AgentState, Next, Outcome, Step};
 
 /// The owner of one agent's state. Others may read it, reload it from the store, or say that something happened.
 #[derive(Debug)]
@@ -163,14 +163,13 @@ impl AgentController {
     }
 
     async fn run_to_end(self: Arc<Self>, shared: Arc<Shared>) {
-        let mut health = shared.health.subscribe();
         let mut acts = shared.lead.subscribe();
         loop {
             let mut wake_at = None;
             if self.state().gone {
                 return;
             }
-            if shared.is_up() {
+            if shared.nodes.any_up() {
                 let began = Instant::now();
                 let lag = lock(&self.woken).take().map(|woken| began.duration_since(woken));
                 let next = self.decide(&shared);
@@ -186,7 +185,6 @@ impl AgentController {
             tokio::select! {
                 () = self.wake.notified() => {}
                 () = sleep_until(wake_at) => {}
-                _ = health.changed() => {}
                 _ = acts.changed() => {}
             }
         }
@@ -200,7 +198,22 @@ impl AgentController {
         let asked = self.state().restart_asked();
         let held = asked.is_some_and(|asked| shared.restarts_earlier(&self.key, asked, now));
         let term = shared.lead.term();
+        self.state().sites_refresh(&shared.nodes);
+        if let Some(term) = term {
+            self.places_ask(shared, term);
+        }
         self.state().next(now, term, held, || shared.restart_allow(&self.key.fleet, size, now))
+    }
+
+    /// Asks for places for those that have none, and says which have left theirs.
+    fn places_ask(&self, shared: &Shared, term: Term) {
+        let (wanting, left) = self.state().placing();
+        for request in wanting {
+            shared.schedule.want(term, request);
+        }
+        for key in left {
+            shared.schedule.left(term, &key);
+        }
     }
 
     /// Stores what was noted, then starts the steps. True if the agent is gone.
@@ -245,6 +258,9 @@ impl AgentController {
     async fn take_step(self: Arc<Self>, shared: Arc<Shared>, term: Option<Term>, step: Step) {
         let _under_way = shared.lead.step();
         let outcome = act::act(&shared, &self, term, &step).await;
+        if let (Some(term), Outcome::Forgotten) = (term, &outcome) {
+            shared.schedule.left(term, &self.key.instance(step.number()));
+        }
         let update = self.state().finish(&step, outcome, Timestamp::now());
         let update = update.filter(|_| shared.lead.term() == term);
         if let (Some(term), Some(update)) = (term, update) {

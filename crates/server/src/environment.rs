@@ -214,7 +214,7 @@ pub(crate) async fn drain_failed(
     }
     // One that ended its agent, and so itself, has done what it is for. The runtime tells of both ends in any order.
     for _ in 0..LOOKS {
-        let found = shared.runtime.instance_inspect(container).await;
+        let found = shared.runtime_of(&environment.key.instance(NUMBER)).instance_inspect(container).await;
         let runs = |owned: Owned| matches!(owned.observed.state, RunState::Running { .. });
         if found.is_ok_and(|owned| !owned.is_some_and(runs)) {
             return Ok(true);
@@ -242,7 +242,7 @@ fn has_started(shared: &Arc<Shared>, agent: &Arc<AgentController>, tended: &Tend
         *startup = Startup::Awaited;
         let (shared, agent) = (Arc::clone(shared), Arc::clone(agent));
         tokio::spawn(async move {
-            let ended = shared.runtime.instance_started(&container).await;
+            let ended = shared.runtime_of(&agent.key().instance(NUMBER)).instance_started(&container).await;
             if let Some(tended) = &agent.environment {
                 // If it failed, the instance has ended; if it could not be asked, it is asked again.
                 *lock(&tended.startup) = if ended.is_ok() { Startup::Done } else { Startup::Unknown };
@@ -270,11 +270,11 @@ fn again(agent: &AgentController, what: &str, error: &chassis_store::Error) -> T
 
 /// What its instance is like just now.
 fn seen(shared: &Shared, agent: &AgentController) -> Seen {
-    if !shared.is_up() {
-        return Seen::Unknown;
-    }
     let state = agent.state();
     let Some(slot) = state.slots.get(&NUMBER).filter(|_| !state.deleting) else { return Seen::Gone };
+    if shared.nodes.unknown(slot.placed.as_ref()).is_some() {
+        return Seen::Unknown;
+    }
     match slot.phase(&state.spec) {
         Phase::Running => Seen::Running,
         Phase::Pending | Phase::Starting => Seen::Coming,

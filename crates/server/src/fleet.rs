@@ -9,26 +9,27 @@ use chassis_store::{ErrorKind, Term};
 
 use crate::error::chain;
 use crate::failpoint::failpoint;
+use crate::nodes::NodeLink;
 use crate::shared::Shared;
 
 /// After so many failures whoever waits for a fleet's deletion is told what is in its way.
 const TRIES_TOLD: u32 = 3;
 
-/// Makes the fleet's network and directory ahead of its first instance. A runtime that does not answer is no failure:
-/// the first instance makes them too. So is a server that does not act.
+/// Makes the fleet's network and directory on the own node, ahead of its first instance. A runtime that does not answer is
+/// no failure: the first instance makes them too, on whatever node. So is a server that does not act.
 pub(crate) async fn fleet_prepare(shared: &Shared, fleet: &FleetName) {
     let Some(term) = shared.lead.term() else { return };
-    let Ok(runtime) = shared.hands(term) else { return };
+    let Ok(runtime) = shared.hands_at(term, shared.own()) else { return };
     if let Err(error) = runtime.fleet_prepare(fleet).await {
         tracing::warn!(%fleet, error = chain(&error), "cannot prepare the fleet's network yet");
     }
 }
 
-/// Goes on with every deletion that was under way, and takes away networks of fleets that are no more.
-pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
+/// Goes on with every deletion that was under way, and takes away what a node has of fleets that are no more.
+pub(crate) async fn fleets_sweep(shared: &Arc<Shared>, node: &NodeLink) {
     let Some(term) = shared.lead.term() else { return };
     // The networks first: a fleet is in the store before its network is made, so one that is made meanwhile is known.
-    let found = shared.runtime.fleet_list().await.unwrap_or_else(|error| {
+    let found = node.runtime.fleet_list().await.unwrap_or_else(|error| {
         tracing::warn!(error = chain(&error), "cannot list the networks");
         Vec::new()
     });
@@ -43,7 +44,7 @@ pub(crate) async fn fleets_sweep(shared: &Arc<Shared>) {
         fleet_finish_if_deleting(shared, &fleet.name).await;
     }
     for stray in found.iter().filter(|found| !known.iter().any(|fleet| fleet.name == **found)) {
-        let Ok(runtime) = shared.hands(term) else { return };
+        let Ok(runtime) = shared.hands_at(term, node) else { return };
         if let Err(error) = runtime.fleet_remove(stray).await {
             tracing::warn!(fleet = %stray, error = chain(&error), "cannot remove a network left behind");
         }
@@ -103,10 +104,12 @@ pub(crate) async fn data_remove(
     fleet: &FleetName,
     matches: impl Fn(&InstanceKey) -> bool,
 ) -> Result<(), String> {
-    let hands = || shared.hands(term).map_err(|error| error.to_string());
-    let found = hands()?.data_list(fleet).await.map_err(|error| chain(&error))?;
-    for key in found.iter().filter(|key| matches(key)) {
-        hands()?.data_remove(key).await.map_err(|error| chain(&error))?;
+    for node in shared.nodes.all() {
+        let hands = || shared.hands_at(term, &node).map_err(|error| error.to_string());
+        let found = hands()?.data_list(fleet).await.map_err(|error| chain(&error))?;
+        for key in found.iter().filter(|key| matches(key)) {
+            hands()?.data_remove(key).await.map_err(|error| chain(&error))?;
+        }
     }
     for key in shared.kept_logs.instances_of(fleet).iter().filter(|key| matches(key)) {
         shared.kept_logs.remove(key).await;
@@ -125,8 +128,10 @@ async fn fleet_finish(shared: &Shared, term: Term, name: &FleetName) -> Result<(
         data_remove(shared, term, name, |_| true).await?;
         failpoint("fleet_forget:cleaned");
     }
-    let runtime = shared.hands(term).map_err(|error| error.to_string())?;
-    runtime.fleet_remove(name).await.map_err(|error| chain(&error))?;
+    for node in shared.nodes.all() {
+        let runtime = shared.hands_at(term, &node).map_err(|error| error.to_string())?;
+        runtime.fleet_remove(name).await.map_err(|error| chain(&error))?;
+    }
     failpoint("fleet_forget:removed");
     match shared.store.fleet_forget(term, name).await {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(chain(&error)),

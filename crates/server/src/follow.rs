@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 use crate::controller::{agent_take, agents_reload};
 use crate::error::chain;
 use crate::fleet::fleet_finish_if_deleting;
+use crate::nodes;
 use crate::shared::Shared;
 
 /// The safety net: everything is outcome this often even if nothing seems to happen.
@@ -119,6 +120,9 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
             reload.reset_after(COALESCE * 10);
         }
         let newest = *events.borrow_and_update();
+        if everything {
+            nodes::refresh_surely(Arc::clone(&shared)).await;
+        }
         if newest != after || everything {
             fleets_refresh(&shared).await;
             secrets_notice(&shared, after).await;

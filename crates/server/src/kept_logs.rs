@@ -99,11 +99,18 @@ pub(crate) struct Kept {
 
 /// Copies what a container that is about to be removed has printed, if the agent wants that. What goes wrong is told, and
 /// no reason to keep the container.
-pub(crate) async fn keep(shared: &Shared, term: Term, key: &InstanceKey, id: &str, keep: Seconds) {
+pub(crate) async fn keep(
+    shared: &Shared,
+    runtime: &dyn Runtime,
+    term: Term,
+    key: &InstanceKey,
+    id: &str,
+    keep: Seconds,
+) {
     if keep.0 == 0 {
         return;
     }
-    let Err(failure) = shared.kept_logs.keep(&*shared.runtime, key, id, keep).await else { return };
+    let Err(failure) = shared.kept_logs.keep(runtime, key, id, keep).await else { return };
     let message = chain(&failure);
     tracing::warn!(instance = %key, message, "cannot keep all of its output");
     if let Err(error) = shared.store.instance_event(term, key, EventKind::OutputLost { message }).await {

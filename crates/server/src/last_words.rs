@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use chassis_core::{ExitLine, ExitReason, ExitRecord, Memory};
-use chassis_runtime::{LogChunk, LogOptions, LogStream};
+use chassis_runtime::{LogChunk, LogOptions, LogStream, Runtime};
 use chassis_store::InstanceUpdate;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
@@ -31,14 +31,14 @@ const LENGTH: usize = 32 << 10;
 pub(crate) async fn fill(shared: &Shared, updates: &mut [InstanceUpdate]) {
     let deadline = Instant::now() + LIMIT;
     let wanting = updates.iter_mut().filter_map(|update| {
-        let InstanceUpdate { memory, exits, .. } = update;
+        let InstanceUpdate { key, memory, exits, .. } = update;
         let exit =
             exits.iter_mut().rfind(|exit| !matches!(exit.reason, ExitReason::Asked | ExitReason::Lost))?;
-        Some((&*memory, exit))
+        Some((shared.runtime_of(key), &*memory, exit))
     });
     stream::iter(wanting.take(INSTANCES))
-        .for_each_concurrent(AT_ONCE, |(memory, exit)| async move {
-            match timeout_at(deadline, read(shared, memory, exit)).await {
+        .for_each_concurrent(AT_ONCE, |(runtime, memory, exit)| async move {
+            match timeout_at(deadline, read(&*runtime, memory, exit)).await {
                 Ok(Ok(lines)) => exit.log = lines,
                 Ok(Err(error)) => {
                     tracing::debug!(container = exit.container, error = chain(&error), "no last output");
@@ -51,10 +51,14 @@ pub(crate) async fn fill(shared: &Shared, updates: &mut [InstanceUpdate]) {
         .await;
 }
 
-async fn read(shared: &Shared, memory: &Memory, exit: &ExitRecord) -> chassis_runtime::Result<Vec<ExitLine>> {
+async fn read(
+    runtime: &dyn Runtime,
+    memory: &Memory,
+    exit: &ExitRecord,
+) -> chassis_runtime::Result<Vec<ExitLine>> {
     let since = memory.last_exit.map(|before| boundary(before.finished_at, exit.started_at));
     let options = LogOptions { follow: false, since, tail: Some(LINES) };
-    let mut chunks = shared.runtime.logs(&exit.container, &options).await?;
+    let mut chunks = runtime.logs(&exit.container, &options).await?;
     let mut lines = Lines::default();
     while let Some(chunk) = chunks.next().await {
         lines.push(&chunk?);

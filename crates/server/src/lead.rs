@@ -6,7 +6,7 @@
 //!       └──── the lease ran out, a write was refused, or the database is away ─────────────────┘
 //! ```
 //! What holds:
-//! - nothing is changed on the runtime but through [`Shared::hands`], which asks this machine's clock whether the lease
+//! - nothing is changed on the runtime but through [`Shared::hands_at`], which asks this machine's clock whether the lease
 //!   still holds, at that moment;
 //! - a term begins from what the store has and the node shows, never from what this server remembers: another one may
 //!   have acted in between;
@@ -29,7 +29,8 @@ use crate::error::chain;
 use crate::fleet;
 use crate::follow;
 use crate::node::{self, Owner};
-use crate::shared::{Health, Shared};
+use crate::nodes::{Health, NodeLink};
+use crate::shared::Shared;
 use crate::watch as runtime_watch;
 
 /// Before a term that could not begin is tried again.
@@ -115,11 +116,16 @@ impl Drop for StepGuard<'_> {
 }
 
 impl Shared {
-    /// The runtime, for those who decided in this term to change something on it. To be asked for right before each change.
-    pub(crate) fn hands(&self, term: Term) -> Result<&dyn Runtime, NotActing> {
+    /// A node's runtime, for those who decided in this term to change something on it. To be asked for right before each
+    /// change.
+    pub(crate) fn hands_at<'a>(
+        &self,
+        term: Term,
+        node: &'a NodeLink,
+    ) -> Result<&'a Arc<dyn Runtime>, NotActing> {
         if self.lead.term() == Some(term) {
             if self.term_holds(term) {
-                return Ok(&*self.runtime);
+                return Ok(&node.runtime);
             }
             self.stand_down();
         }
@@ -217,7 +223,7 @@ async fn refuse(shared: &Shared, why: String) {
 }
 
 async fn runtime_wait(shared: &Shared) -> Result<(), String> {
-    let mut health = shared.health.subscribe();
+    let mut health = shared.own().health.subscribe();
     health.wait_for(Health::is_up).await.map(drop).map_err(|error| error.to_string())
 }
 
@@ -228,7 +234,8 @@ async fn begin(shared: &Arc<Shared>, term: Term) -> Result<Owner, String> {
         return Ok(Owner::Other(why));
     }
     follow::agents_load(shared).await.map_err(|error| chain(&error))?;
-    let strays = runtime_watch::resync(shared).await.map_err(|error| chain(&error))?;
+    let own = Arc::clone(shared.nodes.own());
+    let strays = runtime_watch::resync(shared, &own).await.map_err(|error| chain(&error))?;
     if !shared.term_holds(term) {
         return Err("the lease was lost while everything was loaded".to_owned());
     }
@@ -239,10 +246,10 @@ async fn begin(shared: &Arc<Shared>, term: Term) -> Result<Owner, String> {
     }
     shared.lead.term.send_replace(Some(term));
     tracing::info!(epoch = term.epoch(), "this server acts");
-    runtime_watch::strays_remove(shared, strays);
+    runtime_watch::strays_remove(shared, &own, strays);
     runtime_watch::unblock(shared);
-    fleet::fleets_sweep(shared).await;
-    runtime_watch::networks_check(shared);
+    fleet::fleets_sweep(shared, &own).await;
+    runtime_watch::networks_check(shared, &own);
     Ok(Owner::Us)
 }
 

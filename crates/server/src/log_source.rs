@@ -151,12 +151,17 @@ impl Source {
     }
 
     /// Its lines, the oldest first; only the last so many where [`Source::has_own_tail`].
-    pub(crate) async fn open(self, shared: &Shared, tail: Option<u32>) -> chassis_runtime::Result<Chunks> {
+    pub(crate) async fn open(
+        self,
+        shared: &Shared,
+        key: &InstanceKey,
+        tail: Option<u32>,
+    ) -> chassis_runtime::Result<Chunks> {
         let Source { place, since, until } = self;
         let chunks = match place {
             Place::Container(id) => {
                 let options = LogOptions { follow: false, since, tail };
-                shared.runtime.logs(&id, &options).await?
+                shared.runtime_of(key).logs(&id, &options).await?
             }
             Place::File(kept) => kept.read(),
             Place::Exit(exit) => stream::iter(exit.log.into_iter().map(|line| {

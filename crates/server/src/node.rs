@@ -43,7 +43,7 @@ fn other(kept: &str, own: &str) -> Owner {
 }
 
 async fn identity(shared: &Shared) -> Result<String, String> {
-    let info = shared.runtime.info().await.map_err(|error| chain(&error))?;
+    let info = shared.own().runtime.info().await.map_err(|error| chain(&error))?;
     let path = shared.data_dir.node_file();
     let directory = tokio::task::spawn_blocking(move || directory_id(&path)).await;
     let directory = directory.map_err(|error| error.to_string())?;

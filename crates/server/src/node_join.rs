@@ -1,6 +1,7 @@
 //! How a machine becomes a node: it is asked who it is before anything is kept.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 use chassis_api::Fingerprint;
@@ -9,6 +10,7 @@ use chassis_store::{NodeRecord, NodeRegistration};
 use zeroize::Zeroizing;
 
 use crate::api::failure::{Failure, Result};
+use crate::nodes;
 use crate::shared::Shared;
 
 /// A label's name and value, at most.
@@ -41,7 +43,11 @@ pub(crate) struct Joined {
 
 impl Shared {
     /// Asks a machine who it is, and keeps it as a node.
-    pub(crate) async fn node_join(&self, joining: Joining, expected: Option<u64>) -> Result<Joined> {
+    pub(crate) async fn node_join(
+        self: &Arc<Self>,
+        joining: Joining,
+        expected: Option<u64>,
+    ) -> Result<Joined> {
         check_labels(&joining.labels)?;
         let url = chassis_node::address(&joining.url)?.to_string();
         let hello = chassis_node::hello(&url, joining.fingerprint, &joining.token).await?;
@@ -76,11 +82,16 @@ impl Shared {
             token: joining.token,
         };
         self.store.node_register(registration, &self.own_spec(), expected).await?;
+        nodes::refresh_surely(Arc::clone(self)).await;
         Ok(Joined { name, again: known.is_some(), warnings })
     }
 
     /// Keeps a machine as a node that does not answer yet: what it is, somebody else says. It gets nothing until it is heard.
-    pub(crate) async fn node_join_unheard(&self, joining: Joining, capacity: Amounts) -> Result<Joined> {
+    pub(crate) async fn node_join_unheard(
+        self: &Arc<Self>,
+        joining: Joining,
+        capacity: Amounts,
+    ) -> Result<Joined> {
         check_labels(&joining.labels)?;
         let url = chassis_node::address(&joining.url)?.to_string();
         let own = self.own_spec();
@@ -97,6 +108,7 @@ impl Shared {
         let fingerprint = joining.fingerprint.map(|fingerprint| fingerprint.to_string());
         let registration = NodeRegistration { spec, url, identity: None, fingerprint, token: joining.token };
         self.store.node_register(registration, &own, None).await?;
+        nodes::refresh_surely(Arc::clone(self)).await;
         Ok(Joined { name, again, warnings: Vec::new() })
     }
 }

@@ -1,6 +1,7 @@
 //! The nodes as people see them, in whichever dialect they ask, and what they want of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 use chassis_core::{Amounts, Architecture, Duty, Liveness, NodeName, NodeSpec, NodeState};
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use crate::api::failure::{Failure, Result};
 use crate::api::targets::nearest;
 use crate::node_stats;
+use crate::nodes::{self, NodeLink};
 use crate::shared::Shared;
 
 /// Instances on the server's own node, at most: as many as a fleet's network has addresses.
@@ -59,15 +61,18 @@ impl Shared {
         Ok(known.collect())
     }
 
-    /// What is known just now of the nodes that this server hears.
+    /// What is known just now of the nodes that this server watches. Who acts has it from the scheduler; others know no more
+    /// than whether they answer.
     fn nodes_live(&self) -> BTreeMap<NodeName, Live> {
-        let is_up = self.is_up();
-        let own = Live {
-            liveness: if is_up { Liveness::Alive } else { Liveness::Suspect },
-            used: Amounts::default(),
-            heard_at: is_up.then(Timestamp::now),
+        let live = |node: &NodeLink| match self.schedule.standing(&node.name) {
+            Some(standing) => standing,
+            None => Live {
+                liveness: if node.is_up() { Liveness::Alive } else { Liveness::Suspect },
+                used: Amounts::default(),
+                heard_at: node.is_up().then(Timestamp::now),
+            },
         };
-        BTreeMap::from([(NodeName::of_machine(&self.node), own)])
+        self.nodes.all().iter().map(|node| (node.name.clone(), live(node))).collect()
     }
 
     /// One of them. Of a name that is none's, with that which was probably meant.
@@ -94,6 +99,7 @@ impl Shared {
         let known = self.node_known(name).await?;
         if !known.is_alone {
             self.store.node_assign(name, duty, expected).await?;
+            self.schedule.nodes_changed();
             return self.node_known(name).await;
         }
         check_alone(&known, expected)?;
@@ -107,13 +113,15 @@ impl Shared {
     }
 
     /// Forgets a node that has nothing any more.
-    pub(crate) async fn node_remove(&self, name: &NodeName, expected: Option<u64>) -> Result<()> {
+    pub(crate) async fn node_remove(self: &Arc<Self>, name: &NodeName, expected: Option<u64>) -> Result<()> {
         let known = self.node_known(name).await?;
         if known.is_alone {
             check_alone(&known, expected)?;
             return Err(chassis_store::Error::NodeIsOwn(name.clone()).into());
         }
-        Ok(self.store.node_remove(name, expected).await?)
+        self.store.node_remove(name, expected).await?;
+        nodes::refresh_surely(Arc::clone(self)).await;
+        Ok(())
     }
 
     /// The own node of a chassis that is alone.

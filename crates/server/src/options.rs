@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis_core::{Opening, Role};
-use chassis_spec::ImageName;
+use chassis_spec::{ImageName, Strategy};
 use chassis_store::PostgresOptions;
 use zeroize::Zeroizing;
 
@@ -33,6 +33,8 @@ pub struct Options {
     pub allowed: BTreeSet<Opening>,
     /// Where the seccomp profiles are that a YAML may name.
     pub seccomp_dir: PathBuf,
+    /// Which node an instance gets that several could take, where its YAML does not say it.
+    pub placement: Strategy,
     /// The most snapshots that one environment may have; 0 for as many as it likes.
     pub snapshot_quota: u32,
     pub environments: EnvironmentOptions,

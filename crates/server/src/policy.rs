@@ -13,12 +13,21 @@ pub(crate) async fn specs_refused(shared: &Shared, specs: &[AgentSpec]) -> Optio
     for spec in specs {
         let mut reasons: Vec<String> =
             refusals(spec, &shared.allowed).iter().map(ToString::to_string).collect();
-        if let Err(error) = shared.runtime.spec_check(spec).await {
-            reasons.push(chain(&error));
-        }
+        reasons.extend(spec_check(shared, spec).await);
         lines.extend(reasons.into_iter().map(|reason| format!("agent `{}`: {reason}", spec.name)));
     }
     (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// Why no node can give an agent what it asks for; the own node's reason, which is the one that people can look into.
+async fn spec_check(shared: &Shared, spec: &AgentSpec) -> Option<String> {
+    let error = shared.own().runtime.spec_check(spec).await.err()?;
+    for node in shared.nodes.others().values().filter(|node| node.is_up()) {
+        if node.runtime.spec_check(spec).await.is_ok() {
+            return None;
+        }
+    }
+    Some(chain(&error))
 }
 
 /// Why an agent that was allowed once is not now. The runtime checks the rest itself.

@@ -44,7 +44,8 @@ pub(crate) async fn watch(shared: Arc<Shared>, agent: Arc<AgentController>, watc
 /// Waits for the end of the startup script. False if the run or its check ended first.
 async fn started(shared: &Shared, agent: &AgentController, watch: &Watch) -> bool {
     while agent.state().check_spec(watch.number, watch.kind, &watch.run).is_some() {
-        if shared.is_up() && shared.runtime.instance_started(&watch.run.id).await.is_ok() {
+        let node = shared.node_of(&agent.key().instance(watch.number));
+        if node.is_up() && node.runtime.instance_started(&watch.run.id).await.is_ok() {
             return true;
         }
         tokio::time::sleep(AGAIN).await;
@@ -60,7 +61,8 @@ pub(crate) async fn look(shared: &Shared, agent: &AgentController, watch: &Watch
         None => None,
     };
     // While the runtime is away nobody knows which process is whose.
-    let seen = if shared.is_up() { probe(&*shared.runtime, &watch.run.id, &check).await } else { None };
+    let node = shared.node_of(&agent.key().instance(watch.number));
+    let seen = if node.is_up() { probe(&*node.runtime, &watch.run.id, &check).await } else { None };
     shared.metrics.looked(watch.kind, seen.as_ref());
     let noted = agent.state().note_probe(watch, seen)?;
     if noted.changed {

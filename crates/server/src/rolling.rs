@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chassis_core::rollout::{Decision, EXTRA_FIRST, Tally, advance, extras, tally};
 use chassis_core::{AgentDesired, Desired, Limits, Memory, Observed, Pin, Rollout, Wanted};
 use chassis_spec::AgentSpec;
-use chassis_store::{InstanceRecord, Term};
+use chassis_store::{InstanceRecord, Placed, Term};
 use jiff::Timestamp;
 
 use crate::controller::{AgentController, agents_reload};
@@ -131,27 +131,35 @@ impl AgentState {
         for _ in count..wanted {
             let free = (EXTRA_FIRST..u32::MAX).find(|number| !self.slots.contains_key(number));
             if let Some(number) = free {
-                self.extra_insert(number, now);
+                // Beside one that it helps out for; the room is not counted, as it is soon free again.
+                let placed = self.slots.values().find_map(|slot| slot.placed.clone());
+                self.extra_insert(number, placed, now);
             }
         }
     }
 
     /// Takes over a container of a rollout that a killed server had begun; it goes with the end of the rollout.
-    pub(crate) fn extra_adopt(&mut self, number: u32, observed: Observed, now: Timestamp) {
-        self.extra_insert(number, now);
+    pub(crate) fn extra_adopt(
+        &mut self,
+        number: u32,
+        placed: Option<Placed>,
+        observed: Observed,
+        now: Timestamp,
+    ) {
+        self.extra_insert(number, placed, now);
         if let Some(slot) = self.slots.get_mut(&number) {
             slot.set_observed(Some(observed));
         }
     }
 
-    fn extra_insert(&mut self, number: u32, now: Timestamp) {
+    fn extra_insert(&mut self, number: u32, placed: Option<Placed>, now: Timestamp) {
         let row = InstanceRecord {
             number,
             desired: Desired::running(),
             memory: Memory::default(),
             version: 0,
             created_at: now,
-            placed: None,
+            placed,
             home: None,
         };
         self.slots.insert(number, Slot::new(row));

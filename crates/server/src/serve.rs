@@ -18,10 +18,11 @@ use crate::follow::{self, fleets_refresh};
 use crate::kept_logs;
 use crate::lead;
 use crate::listen::{Doors, Serving};
+use crate::nodes::{self, Health};
 use crate::options::{Options, RuntimeChoice};
-use crate::shared::{Health, Shared};
+use crate::schedule;
+use crate::shared::Shared;
 use crate::snapshot;
-use crate::watch;
 
 /// How long requests that are being answered get to end when a node is told to.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
@@ -64,6 +65,7 @@ pub async fn serve(options: Options) -> Result<()> {
     }
     let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), auth, doors.plates(), &options);
 
+    nodes::refresh(&shared).await?;
     for record in store.agent_load_all().await? {
         agent_take(&shared, record).await;
     }
@@ -73,12 +75,13 @@ pub async fn serve(options: Options) -> Result<()> {
     }
     tokio::spawn(follow::follow(Arc::clone(&shared)));
     tokio::spawn(lead::lead(Arc::clone(&shared)));
-    tokio::spawn(watch::watch(Arc::clone(&shared)));
+    nodes::spawn(&shared, shared.nodes.own());
+    tokio::spawn(schedule::run(Arc::clone(&shared)));
     tokio::spawn(snapshot::look_after(Arc::clone(&shared)));
     tokio::spawn(kept_logs::sweep_on(Arc::clone(&shared)));
     tokio::spawn(api::keyed::sweep_on(Arc::clone(&shared)));
     // Whoever asks first should not be told that nothing is known yet.
-    let mut health = shared.health.subscribe();
+    let mut health = shared.own().health.subscribe();
     let _ = tokio::time::timeout(FIRST_LOOK, health.wait_for(|health| *health != Health::Unknown)).await;
 
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
@@ -116,7 +119,7 @@ pub async fn serve(options: Options) -> Result<()> {
     let end = async {
         let streams = async {
             shared.closing.sockets_end(options.shutdown_timeout).await;
-            shared.runtime.settle().await;
+            shared.own().runtime.settle().await;
         };
         tokio::join!(lead::resign(&shared), serving.end(options.shutdown_timeout), streams);
     };

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use chassis_api::Pull;
-use chassis_core::{AgentKey, Opening, RestartBudget};
+use chassis_core::{AgentKey, NodeName, Opening, RestartBudget};
 use chassis_runtime::Runtime;
-use chassis_spec::FleetName;
+use chassis_spec::{FleetName, Strategy};
 use chassis_store::{AgentRecord, Store};
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -23,7 +23,9 @@ use crate::kept_logs::KeptLogs;
 use crate::lead::Lead;
 use crate::listen::DoorPlates;
 use crate::metrics::Metrics;
+use crate::nodes::{Health, NodeLink, Nodes};
 use crate::options::{EnvironmentOptions, Options};
+use crate::schedule::Schedule;
 use crate::snapshot::Snapshots;
 use crate::state::AgentState;
 
@@ -37,7 +39,10 @@ fn concurrency() -> usize {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) nodes: Nodes,
+    pub(crate) schedule: Schedule,
+    /// Which of the nodes that would do, where nobody says it.
+    pub(crate) placement: Strategy,
     pub(crate) data_dir: DataDir,
     pub(crate) kept_logs: KeptLogs,
     pub(crate) auth: Auth,
@@ -66,10 +71,6 @@ pub(crate) struct Shared {
     /// The fleets as they were last seen.
     pub(crate) fleets: Fleets,
     agents: RwLock<HashMap<AgentKey, Arc<AgentController>>>,
-    /// Whether the runtime answers; its error if it does not. Controllers act only while it does.
-    pub(crate) health: watch::Sender<Health>,
-    /// Somebody saw the runtime fail: look whether it is still there.
-    pub(crate) suspect: Notify,
     /// Changes with every change of an instance, an agent or a fleet.
     pub(crate) changed: watch::Sender<()>,
     /// Slots for the work that keeps the runtime busy.
@@ -82,25 +83,10 @@ pub(crate) struct Shared {
     ending: Mutex<HashMap<FleetName, Option<String>>>,
     /// Those of them whose last step is under way.
     finishing: Mutex<HashSet<FleetName>>,
-    /// A container was seen that belongs to no instance known here: list them all.
-    pub(crate) relist: Notify,
     /// Asks the server to end.
     pub(crate) stop: Notify,
     /// What those notice of its end who are connected.
     pub(crate) closing: Closing,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Health {
-    /// Not asked yet.
-    Unknown,
-    /// Its containers are known.
-    Up {
-        version: String,
-    },
-    Down {
-        message: String,
-    },
 }
 
 impl Shared {
@@ -119,7 +105,9 @@ impl Shared {
         let lead = Lead::new(options.database.is_some(), &*store);
         Arc::new(Shared {
             store,
-            runtime,
+            nodes: Nodes::new(NodeLink::own(own_name(), runtime)),
+            schedule: Schedule::default(),
+            placement: options.placement,
             data_dir,
             kept_logs,
             auth,
@@ -132,24 +120,21 @@ impl Shared {
             allowed_host_paths: options.allowed_host_paths.clone(),
             environments: options.environments.clone(),
             downloads: Downloads::new(options.environments.downloads.clone(), downloads),
+            node: own_name().to_string(),
             snapshot_quota: options.snapshot_quota,
             snapshots: Snapshots::default(),
-            node: node_name(),
             doors,
             server_name: options.server_name.clone(),
             claim_node: options.claim_node,
             lead,
             fleets: Fleets::default(),
             agents: RwLock::default(),
-            health: watch::Sender::new(Health::Unknown),
-            suspect: Notify::new(),
             changed: watch::Sender::new(()),
             work: Semaphore::new(concurrency()),
             budgets: Mutex::default(),
             pulls: Mutex::default(),
             ending: Mutex::default(),
             finishing: Mutex::default(),
-            relist: Notify::new(),
             stop: Notify::new(),
             closing: Closing::default(),
         })
@@ -231,7 +216,7 @@ impl Shared {
     /// There may be containers of instances that were unknown until now. Who acts makes them itself, and needs no list.
     pub(crate) fn relist_if_observing(&self) {
         if !self.lead.acts() {
-            self.relist.notify_one();
+            self.nodes.all().iter().for_each(|node| node.relist.notify_one());
         }
     }
 
@@ -243,17 +228,7 @@ impl Shared {
 
     /// True while it is not yet known whether the runtime answers.
     pub(crate) fn just_started(&self) -> bool {
-        matches!(*self.health.borrow(), Health::Unknown)
-    }
-
-    pub(crate) fn is_up(&self) -> bool {
-        self.health.borrow().is_up()
-    }
-}
-
-impl Health {
-    pub(crate) fn is_up(&self) -> bool {
-        matches!(self, Health::Up { .. })
+        matches!(*self.own().health.borrow(), Health::Unknown)
     }
 }
 
@@ -262,6 +237,6 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn node_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+fn own_name() -> NodeName {
+    NodeName::of_machine(&rustix::system::uname().nodename().to_string_lossy())
 }

@@ -55,11 +55,11 @@ pub(crate) fn container(shared: &Shared, key: &AgentKey) -> Option<Box<str>> {
 /// Runs for as long as the server does.
 pub(crate) async fn look_after(shared: Arc<Shared>) {
     let mut terms = shared.lead.subscribe();
-    let mut health = shared.health.subscribe();
+    let mut health = shared.own().health.subscribe();
     let mut events = shared.store.event_watch();
     let mut swept: Option<(Term, Instant)> = None;
     loop {
-        let Some(term) = shared.lead.term().filter(|_| shared.is_up()) else {
+        let Some(term) = shared.lead.term().filter(|_| shared.own().is_up()) else {
             tokio::select! {
                 changed = terms.changed() => if changed.is_err() { return },
                 changed = health.changed() => if changed.is_err() { return },
@@ -154,7 +154,7 @@ async fn carry_out(
 ) -> chassis_store::Result<()> {
     let Ok(_slot) = shared.work.acquire().await else { return Ok(()) };
     let container = container.unwrap_or_default();
-    let Ok(hands) = shared.hands(term) else { return Ok(()) };
+    let Ok(hands) = shared.hands_at(term, shared.own()) else { return Ok(()) };
     let step = match decision {
         Decision::Wait(_) => return Ok(()),
         Decision::Take => {
@@ -202,19 +202,19 @@ async fn sweep(shared: &Shared, term: Term) -> bool {
 }
 
 async fn try_sweep(shared: &Shared, term: Term) -> Result<(), String> {
-    if !shared.runtime.takes_snapshots().await.map_err(|error| chain(&error))? {
+    if !shared.own().runtime.takes_snapshots().await.map_err(|error| chain(&error))? {
         return Ok(());
     }
     let all = SnapshotFilter { limit: u32::MAX, ..SnapshotFilter::default() };
     // Rows from before the list must be in it, and what is in the list must have a row after it.
     let before = shared.store.snapshot_list(&all).await.map_err(|error| chain(&error))?;
     let names: HashSet<String> =
-        shared.runtime.snapshot_list().await.map_err(|error| chain(&error))?.into_iter().collect();
+        shared.own().runtime.snapshot_list().await.map_err(|error| chain(&error))?.into_iter().collect();
     let after = shared.store.snapshot_list(&all).await.map_err(|error| chain(&error))?;
     let known: HashSet<&str> = after.iter().map(|snapshot| snapshot.data.as_str()).collect();
     for name in names.iter().filter(|name| !known.contains(name.as_str())) {
         tracing::info!(snapshot = name, "removing a snapshot that nobody knows");
-        let hands = shared.hands(term).map_err(|error| error.to_string())?;
+        let hands = shared.hands_at(term, shared.own()).map_err(|error| error.to_string())?;
         hands.snapshot_remove(name).await.map_err(|error| chain(&error))?;
     }
     let is_there = |row: &Snapshot| matches!(row.state, Ready | Restoring);

@@ -12,16 +12,17 @@ use std::time::Instant;
 
 use chassis_core::rollout::{EXTRA_FIRST, is_extra};
 use chassis_core::{
-    Action, AgentDesired, AgentKey, CheckKind, EventKind, Health, Instance, InstanceKey, Memory, Observed,
-    Phase, Pin, Plan, Probe, Reason, Rollout, Run, RunState, Verdict, Wanted, plan,
+    Action, AgentDesired, AgentKey, CheckKind, EventKind, Health, Instance, InstanceKey, Memory, NodeName,
+    Observed, Phase, Pin, Plan, Probe, Reason, Rollout, Run, RunState, Site, Verdict, Wanted, plan,
 };
 use chassis_runtime::Owned;
 use chassis_spec::{AgentSpec, Drain, HealthCheck, RestartPolicy};
-use chassis_store::{AgentRecord, InstanceUpdate, Term};
+use chassis_store::{AgentRecord, InstanceUpdate, Placed, Term};
 use jiff::Timestamp;
 
 use self::seen::{claim, ended};
 use crate::checks::{Checks, Noted, check_spec};
+use crate::nodes::{NodeLink, Nodes};
 use crate::prober::Watch;
 use crate::rolling::{Judgement, desired};
 
@@ -55,6 +56,10 @@ pub(crate) struct AgentState {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) instance: Instance,
+    /// Its place, once it has one; in a chassis that is alone it needs none.
+    pub(crate) placed: Option<Placed>,
+    /// The node that has its data.
+    pub(crate) home: Option<NodeName>,
     pub(crate) created_at: Timestamp,
     /// The version of the newest record of it that was taken over.
     pub(crate) version: u64,
@@ -170,6 +175,11 @@ impl AgentState {
                         slot.try_afresh();
                     }
                     slot.instance.desired = row.desired;
+                    // Who acts has stored the places itself, and one that is older says nothing.
+                    if self.leads.is_none() || slot.placed.is_none() {
+                        slot.place(row.placed);
+                        slot.home = row.home;
+                    }
                 }
                 None => {
                     self.slots.insert(row.number, Slot::new(row));
@@ -178,14 +188,31 @@ impl AgentState {
         }
     }
 
-    /// Takes over a full list of the node's containers, which was begun at `asked`. Containers of instances that do not
-    /// exist are returned: nobody wants them.
-    pub(crate) fn seen_list(&mut self, owned: Vec<Owned>, asked: Instant) -> Vec<Box<str>> {
+    /// Takes over a full list of a node's containers, which was begun at `asked`. Containers of instances that do not
+    /// exist, or are elsewhere, are returned: nobody wants them.
+    pub(crate) fn seen_list(
+        &mut self,
+        nodes: &Nodes,
+        node: &NodeLink,
+        owned: Vec<Owned>,
+        asked: Instant,
+    ) -> Vec<Box<str>> {
         let mut by_number: BTreeMap<u32, Vec<Observed>> = BTreeMap::new();
+        let mut elsewhere = Vec::new();
         for owned in owned {
-            by_number.entry(owned.key.number).or_default().push(owned.observed);
+            let slot = self.slots.get(&owned.key.number);
+            // What was placed here before, and elsewhere since, is another one.
+            let epoch = slot.and_then(|slot| slot.placed.as_ref()).map_or(0, |placed| placed.epoch);
+            if slot.is_none_or(|slot| slot.is_extra() || owned.epoch == epoch) {
+                by_number.entry(owned.key.number).or_default().push(owned.observed);
+            } else {
+                elsewhere.push(owned.observed);
+            }
         }
         for (number, slot) in &mut self.slots {
+            if !slot.is_on(nodes, node) {
+                continue;
+            }
             let found = by_number.remove(number).unwrap_or_default();
             if !slot.instance.busy && slot.seen < asked {
                 slot.set_observed(claim(found, slot.instance.memory.run.as_ref().map(|run| &*run.id)));
@@ -193,18 +220,43 @@ impl AgentState {
         }
         for (number, found) in by_number.split_off(&EXTRA_FIRST) {
             if let Some(observed) = found.into_iter().find(|observed| observed.name_is_right) {
-                self.extra_adopt(number, observed, Timestamp::now());
+                self.extra_adopt(number, nodes.placed(node), observed, Timestamp::now());
             }
         }
-        by_number.into_values().flatten().filter(|stray| stray.name_is_right).map(|stray| stray.id).collect()
+        let strays = by_number.into_values().flatten().chain(elsewhere);
+        strays.filter(|stray| stray.name_is_right).map(|stray| stray.id).collect()
     }
 
     /// The node said that something happened to a container of this number. Returns false if there is no such instance.
-    pub(crate) fn look(&mut self, number: u32, id: Box<str>) -> bool {
-        let Some(slot) = self.slots.get_mut(&number) else { return false };
+    pub(crate) fn look(&mut self, nodes: &Nodes, node: &NodeLink, number: u32, id: Box<str>) -> bool {
+        let slot = self.slots.get_mut(&number).filter(|slot| slot.is_on(nodes, node));
+        let Some(slot) = slot else { return false };
         slot.look = Some(Instant::now());
         slot.told = Some(id);
         true
+    }
+
+    pub(crate) fn placed(&self, number: u32) -> Option<Placed> {
+        self.slots.get(&number)?.placed.clone()
+    }
+
+    /// Takes over where an instance is to be from now on. What another node showed of it is not believed of this one.
+    pub(crate) fn place(&mut self, number: u32, placed: Option<Placed>, home: Option<NodeName>) {
+        if let Some(slot) = self.slots.get_mut(&number) {
+            slot.place(placed);
+            slot.home = home;
+        }
+    }
+
+    /// Takes over which nodes answer. Returns whether that changes anything.
+    pub(crate) fn sites_refresh(&mut self, nodes: &Nodes) -> bool {
+        let mut changed = false;
+        for slot in self.slots.values_mut() {
+            let site = nodes.site(slot.placed.as_ref());
+            changed |= site != slot.instance.site;
+            slot.instance.site = site;
+        }
+        changed
     }
 
     /// What blocked instances from outside may be gone: they are tried again now.
@@ -261,13 +313,15 @@ impl AgentState {
         let mut next = Next { term, ..Next::default() };
         for (number, slot) in &mut self.slots {
             let noted = slot.instance.memory.note(
-                &slot.instance.desired,
+                &slot.instance.desired_here(),
                 slot.instance.observed.as_ref(),
                 agent,
                 seed(self.seed, *number, &slot.instance.memory),
             );
             let mut exits = Vec::new();
-            if let Some((memory, noted)) = noted.filter(|_| !slot.instance.busy) {
+            // Of a node that does not answer nothing is known, and so nothing is news.
+            let is_known = !slot.instance.busy && slot.instance.site != Site::Silent;
+            if let Some((memory, noted)) = noted.filter(|_| is_known) {
                 exits = ended(&slot.instance, &memory, &noted, now);
                 let before = std::mem::replace(&mut slot.instance.memory, memory);
                 if !acts {
@@ -292,7 +346,8 @@ impl AgentState {
                 let memory = slot.instance.memory.clone();
                 next.updates.push(InstanceUpdate { key: self.key.instance(*number), memory, events, exits });
             }
-            if slot.look.is_some() && !slot.instance.busy && !(acts && slot.rests(now)) {
+            let can_look = !slot.instance.busy && !matches!(slot.instance.site, Site::Silent | Site::Nowhere);
+            if slot.look.is_some() && can_look && !(acts && slot.rests(now)) {
                 slot.look = None;
                 // Who acts knows its containers; who only looks may not have seen this one yet.
                 let told = slot.told.take().filter(|_| !acts);
@@ -396,15 +451,18 @@ impl AgentState {
         self.key.instance(number)
     }
 
-    /// Instances that should exist, that should run, and that run as they should.
-    pub(crate) fn counts(&self) -> (u32, u32, u32) {
+    /// Instances that should exist, that should run, and that run as they should, as far as their nodes answer.
+    pub(crate) fn counts(&self, nodes: &Nodes) -> (u32, u32, u32) {
         let count = |matches: &dyn Fn(&Slot) -> bool| {
             u32::try_from(self.slots.values().filter(|slot| matches(slot)).count()).unwrap_or(u32::MAX)
         };
         (
             count(&|slot| !slot.is_extra() && !slot.instance.desired.wanted.is_absent()),
             count(&|slot| !slot.is_extra() && slot.instance.desired.wanted == Wanted::Running),
-            count(&|slot| !slot.is_extra() && slot.phase(&self.spec) == Phase::Running),
+            count(&|slot| {
+                let is_known = nodes.site(slot.placed.as_ref()) != Site::Silent;
+                !slot.is_extra() && is_known && slot.phase(&self.spec) == Phase::Running
+            }),
         )
     }
 }
@@ -421,7 +479,10 @@ impl Slot {
                 memory: row.memory,
                 health: Health::default(),
                 busy: false,
+                site: Site::Here,
             },
+            placed: row.placed,
+            home: row.home,
             created_at: row.created_at,
             version: row.version,
             overdue: None,
@@ -438,6 +499,25 @@ impl Slot {
 
     pub(crate) fn phase(&self, spec: &AgentSpec) -> Phase {
         self.instance.phase(spec.restart_policy)
+    }
+
+    /// True if its place is on this node.
+    pub(crate) fn is_on(&self, nodes: &Nodes, node: &NodeLink) -> bool {
+        match &self.placed {
+            Some(placed) => placed.node == node.name,
+            None => node.is_own && nodes.is_alone(),
+        }
+    }
+
+    fn place(&mut self, placed: Option<Placed>) {
+        let node = |placed: &Option<Placed>| placed.as_ref().map(|placed| placed.node.clone());
+        // An instance that gets its first place is where it was found: on the own node, or nowhere.
+        let moved = self.placed.is_some() && node(&self.placed) != node(&placed);
+        self.placed = placed;
+        if moved {
+            self.set_observed(None);
+            self.look = None;
+        }
     }
 
     /// True if a run that is wanted now is there, as the agent's present revision wants it.

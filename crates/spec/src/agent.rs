@@ -15,8 +15,8 @@ use crate::text::{self, Text};
 use crate::value::EnvPrefix;
 use crate::{
     AgentName, Bytes, ClusterId, Cpu, DockerVolume, EnvName, File, FileName, FleetName, HostPath, ImageName,
-    Labels, MountPath, Network, NfsVolume, RolloutSpec, Seconds, SecretRef, Security, Signal, Startup, User,
-    VolumeName,
+    Labels, MountPath, Network, NfsVolume, PlacementSpec, RolloutSpec, Seconds, SecretRef, Security, Signal,
+    Startup, User, VolumeName,
 };
 
 /// The definition of one agent in a fleet.
@@ -102,6 +102,9 @@ pub struct AgentSpec {
     /// How a new revision replaces the one before, and how a restart goes through the instances.
     #[serde(default, skip_serializing_if = "RolloutSpec::is_default")]
     pub rollout: RolloutSpec,
+    /// Which node the instances run on, where there are several.
+    #[serde(default, skip_serializing_if = "PlacementSpec::is_default")]
+    pub placement: PlacementSpec,
     /// What the sandbox leaves open.
     #[serde(default)]
     pub security: Security,

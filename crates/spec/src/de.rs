@@ -98,6 +98,10 @@ impl<'de> Deserializer<'de> for &Node {
         }
     }
 
+    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.integer(u8::MAX.into(), visitor)
+    }
+
     fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         self.integer(u16::MAX.into(), visitor)
     }
@@ -156,7 +160,7 @@ impl<'de> Deserializer<'de> for &Node {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple tuple_struct
+        i8 i16 i32 i64 i128 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple tuple_struct
         identifier ignored_any
     }
 }

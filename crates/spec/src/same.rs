@@ -4,7 +4,10 @@
 //! while the container runs. Every field is named there, so that one that is added later does not compile until it is
 //! decided on which side it stands.
 
-use crate::{AgentSpec, Bytes, Labels, LogsSpec, Resources, RestartPolicy, RolloutSpec, Seconds, StopSpec};
+use crate::{
+    AgentSpec, Bytes, Labels, LogsSpec, PlacementSpec, Resources, RestartPolicy, RolloutSpec, Seconds,
+    StopSpec,
+};
 
 impl AgentSpec {
     /// Whether a container made for `other` serves `self` as it is, or after its limits were changed in place.
@@ -56,6 +59,8 @@ impl AgentSpec {
             health_check: None,
             readiness_check: None,
             rollout: RolloutSpec::default(),
+            // For instances that have no place yet.
+            placement: PlacementSpec::default(),
         }
     }
 }

@@ -20,6 +20,7 @@ fn kept() -> Vec<(&'static str, Value)> {
         ("stop", json!({"drain": {"exec": {"command": ["/bin/drain"]}}})),
         ("rollout", json!({"maxUnavailable": 2, "deadline": "1m", "autoRollback": false})),
         ("logs", json!({"keep": "1d"})),
+        ("placement", json!({"region": "eu"})),
         ("resources", json!({"cpu": 2, "memory": "1Gi", "pids": 9})),
     ]
 }

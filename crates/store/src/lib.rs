@@ -115,6 +115,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn node_note(&self, term: Term, name: &NodeName, is_down: bool) -> Result<()>;
     /// The instances that have a place, on one node or on any, by fleet, agent and number.
     async fn placement_list(&self, node: Option<&NodeName>) -> Result<Vec<(InstanceKey, Placed)>>;
+    /// Counts the books that were begun by a scheduler, this one included: epochs and terms of nodes are numbered from there.
+    async fn schedule_begin(&self, term: Term) -> Result<u32>;
     /// Keeps where instances are. Those that are gone are passed over.
     async fn placements_record(&self, term: Term, updates: Vec<PlacementUpdate>) -> Result<()>;
 

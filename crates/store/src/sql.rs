@@ -205,6 +205,10 @@ impl Store for SqlStore {
         self.reader.read(move |connection| place::list(connection, node.as_ref())).await
     }
 
+    async fn schedule_begin(&self, term: Term) -> Result<u32> {
+        self.writer.act(term, |change| claim::schedule_begin(change)).await
+    }
+
     async fn placements_record(&self, term: Term, updates: Vec<PlacementUpdate>) -> Result<()> {
         self.writer.act(term, move |change| place::record(change, updates)).await
     }

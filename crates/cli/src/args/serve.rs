@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use chassis_server::{Cidr, Opening};
-use chassis_spec::Bytes;
+use chassis_spec::{Bytes, Strategy};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
@@ -41,6 +41,15 @@ pub(crate) struct Serve {
         default_value = "/etc/chassis/seccomp"
     )]
     pub(crate) seccomp_dir: PathBuf,
+    /// Which of the nodes that have room an instance gets: the one with the most left (spread), or the least (binpack)
+    #[arg(
+        long,
+        env = "CHASSIS_PLACEMENT",
+        hide_env_values = true,
+        value_name = "STRATEGY",
+        default_value = "spread"
+    )]
+    pub(crate) placement: Strategy,
     /// How long requests that are being answered get to end when the server is told to. Also `ORCH_SHUTDOWN_TIMEOUT_SECONDS`
     #[arg(
         long,

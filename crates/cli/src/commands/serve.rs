@@ -59,6 +59,7 @@ pub(crate) fn run(context: &Context, mut serve: Serve) -> Result<Exit, Failure> 
         allowed_host_paths: allowed_host_paths(serve.allow_host_path)?,
         allowed: allowed(serve.allow)?,
         seccomp_dir: serve.seccomp_dir,
+        placement: serve.placement,
         snapshot_quota: serve.snapshot_quota,
         shutdown_timeout: serve.shutdown_timeout.map_or(SHUTDOWN, SignedDuration::unsigned_abs),
         environments: environments(serve.environments)?,

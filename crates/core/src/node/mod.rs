@@ -50,7 +50,6 @@
 //! [`Rules::lease`]: crate::schedule::Rules::lease
 
 mod amounts;
-mod name;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -63,7 +62,7 @@ use serde::{Deserialize, Serialize};
 use crate::key::InstanceKey;
 
 pub use amounts::Amounts;
-pub use name::{Architecture, InvalidNodeName, NodeName, UnknownArchitecture};
+pub use chassis_spec::{Architecture, InvalidNodeName, NodeName, UnknownArchitecture};
 
 /// What a machine says of itself when it registers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -42,12 +42,12 @@ use crate::key::InstanceKey;
 use crate::node::{Amounts, Node, NodeName, NodeState};
 use queue::Queue;
 
+pub use chassis_spec::Strategy;
 pub use error::Error;
 pub use gates::{Refused, Unfit};
 pub use nodes::{Held, Orders, Pulse, Registered};
 pub use request::{
-    Data, Demand, Next, Placement, Request, Reservation, Standing, Strategy, Submitted, Tracked, Wait,
-    WhenDown,
+    Data, Demand, Next, Placement, Request, Reservation, Standing, Submitted, Tracked, Wait, WhenDown,
 };
 
 /// The times and limits by which a scheduler goes.

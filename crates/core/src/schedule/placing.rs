@@ -70,8 +70,13 @@ impl Scheduler {
         true
     }
 
+    /// True if a node could take the request now. Whoever is first gets it.
+    pub fn fits(&self, request: &Request) -> bool {
+        self.seek(&request.demand, &request.instance, None).is_some()
+    }
+
     /// What each node lacks for the request.
-    pub(super) fn refused(&self, request: &Request) -> Refused {
+    pub fn refused(&self, request: &Request) -> Refused {
         let reason = |name: &NodeName| unfit(&self.nodes[name], &request.demand, &request.instance);
         let nodes = self.nodes.keys().filter_map(|name| reason(name).map(|unfit| (name.clone(), unfit)));
         Refused { instance: request.instance.clone(), nodes: nodes.collect() }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chassis_spec::RuntimeKind;
+use chassis_spec::{RuntimeKind, Strategy};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,19 +56,6 @@ pub enum Data {
     Unborn,
     /// On this node: it runs there or not at all.
     On(NodeName),
-}
-
-/// Which of the nodes that would do is chosen.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Strategy {
-    /// The one that has the most room left: few are hit when one fails.
-    #[default]
-    Spread,
-    /// The one that has the least room left: others stay empty for what is large.
-    Binpack,
 }
 
 /// What becomes of an instance when its node is down.

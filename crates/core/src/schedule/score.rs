@@ -10,7 +10,9 @@ use crate::key::InstanceKey;
 use crate::node::{Amounts, Node};
 
 use super::gates::gate;
-use super::request::{Demand, Strategy};
+use chassis_spec::Strategy;
+
+use super::request::Demand;
 
 /// The best of `nodes`, which are in the order of their names, for the instance; None if all have a gate closed to it.
 pub(super) fn choose<'a>(

@@ -156,7 +156,7 @@ fn changes(change: StoredChange) -> bool {
 
 fn wire(shared: &Shared, agent: &AgentController) -> Agent {
     let state = agent.state();
-    let (replicas, wanted, running) = state.counts();
+    let (replicas, wanted, running) = state.counts(&shared.nodes);
     Agent {
         fleet: state.key.fleet.clone(),
         name: state.key.agent.clone(),
@@ -169,7 +169,7 @@ fn wire(shared: &Shared, agent: &AgentController) -> Agent {
         rollout: state.rollout.clone(),
         replicas,
         wanted,
-        running: if shared.is_up() { running } else { 0 },
+        running,
         stale_seconds: shared.stale_seconds(),
     }
 }

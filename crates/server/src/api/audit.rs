@@ -12,7 +12,6 @@ use futures_util::{StreamExt, stream};
 use super::SharedState;
 use super::extract::Query;
 use super::failure::{Failure, Result};
-use super::instances::down_message;
 use super::page::{Paging, Part, digits, place};
 use crate::auth::Caller;
 use crate::error::chain;
@@ -40,7 +39,6 @@ pub(crate) async fn read(
         let detail = "a number names an instance only together with its agent";
         return Err(Failure::invalid("agent_needed", detail));
     }
-    let down = down_message(&shared);
     let mut part = paging.part();
     for candidate in candidates(&shared, &caller, &query) {
         let InstanceKey { fleet, agent, number } = &candidate.key;
@@ -51,8 +49,8 @@ pub(crate) async fn read(
     }
     let (candidates, part) = part.take();
     let audits = stream::iter(candidates).map(|candidate| {
-        let (shared, down) = (&shared, down.clone());
-        async move { examine(shared, candidate, down).await }
+        let shared = &shared;
+        async move { examine(shared, candidate).await }
     });
     Ok(part.of(audits.buffered(LOOKS).collect().await))
 }
@@ -87,7 +85,8 @@ fn candidates(shared: &Shared, caller: &Caller, query: &AuditQuery) -> Vec<Candi
     candidates
 }
 
-async fn examine(shared: &Shared, candidate: Candidate, down: Option<String>) -> InstanceAudit {
+async fn examine(shared: &Shared, candidate: Candidate) -> InstanceAudit {
+    let down = shared.node_of(&candidate.key).down_message();
     let findings = match (&candidate.container_id, down) {
         (_, Some(down)) => Err(down),
         (None, None) => Err("it has no container yet".to_owned()),
@@ -113,7 +112,11 @@ async fn findings(
     candidate: &Candidate,
     id: &str,
 ) -> std::result::Result<Vec<Finding>, String> {
-    let posture = shared.runtime.posture(id, &candidate.spec).await.map_err(|error| chain(&error))?;
+    let posture = shared
+        .runtime_of(&candidate.key)
+        .posture(id, &candidate.spec)
+        .await
+        .map_err(|error| chain(&error))?;
     let posture = posture.ok_or("its container is gone; it is made anew")?;
     let subject =
         Subject { spec: &candidate.spec, posture: &posture, has_health_check: candidate.has_health_check };

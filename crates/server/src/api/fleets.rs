@@ -157,13 +157,10 @@ fn wire(shared: &Arc<Shared>, fleet: chassis_store::Fleet) -> Fleet {
         stale_seconds: shared.stale_seconds(),
     };
     for agent in shared.agents().iter().filter(|agent| agent.key().fleet == wire.name) {
-        let (_, wanted, running) = agent.state().counts();
+        let (_, wanted, running) = agent.state().counts(&shared.nodes);
         wire.agents += 1;
         wire.wanted += wanted;
         wire.running += running;
-    }
-    if !shared.is_up() {
-        wire.running = 0;
     }
     wire
 }

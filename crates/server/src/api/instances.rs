@@ -22,7 +22,7 @@ use super::{SharedState, reach, to_end};
 use crate::auth::Caller;
 use crate::controller::{AgentController, agents_changed};
 use crate::failpoint::failpoint;
-use crate::shared::{Health, Shared};
+use crate::shared::Shared;
 use crate::state::{AgentState, Slot};
 
 /// How many events a description ends with.
@@ -58,14 +58,13 @@ pub(crate) async fn list_of_agent(
 
 /// Instances of agents that come in the order of their names.
 fn part_of(shared: &Shared, agents: &[Arc<AgentController>], paging: Paging) -> Part<Instance> {
-    let down = down_message(shared);
     let mut part = paging.part();
     for agent in agents {
         let state = agent.state();
         let (fleet, name) = (state.key.fleet.as_str(), state.key.agent.as_str());
         let is_full = state.slots.values().any(|slot| {
             let place = place(&[fleet, name, &digits(slot.instance.number)]);
-            !part.offer(place, || wire(shared, &state, slot, down.as_deref()))
+            !part.offer(place, || wire(shared, &state, slot))
         });
         if is_full {
             break;
@@ -96,14 +95,14 @@ pub(crate) async fn show(
     let state = controller.state();
     let key = state.instance_key(number);
     let slot = state.slots.get(&number).ok_or_else(|| no_instance(&key))?;
-    let down = down_message(&shared);
+    let node = shared.nodes.of(slot.placed.as_ref());
     let detail = InstanceDetail {
-        instance: wire(&shared, &state, slot, down.as_deref()),
+        instance: wire(&shared, &state, slot),
         container_name: key.container_name(),
         spec: AgentSpec::clone(&state.spec),
         agent_revision: state.revision,
         mounts: mounts(&shared, &key, &state.spec),
-        open: [opened(&state.spec), reach::network(&shared, &key, &state.spec)].concat(),
+        open: [opened(&state.spec), reach::network(node.as_deref(), &key, &state.spec)].concat(),
         events,
         exits,
     };
@@ -180,26 +179,20 @@ pub(crate) async fn change(
     .await
 }
 
-/// Why nothing is known of any instance, if that is so.
-pub(crate) fn down_message(shared: &Shared) -> Option<String> {
-    match &*shared.health.borrow() {
-        Health::Up { .. } => None,
-        Health::Unknown => Some("the server has just started and looks at what is there".to_owned()),
-        Health::Down { message } => Some(message.clone()),
-    }
-}
-
-pub(crate) fn wire(shared: &Shared, state: &AgentState, slot: &Slot, down: Option<&str>) -> Instance {
+pub(crate) fn wire(shared: &Shared, state: &AgentState, slot: &Slot) -> Instance {
     let instance = &slot.instance;
     let memory = &instance.memory;
     let observed = instance.observed.as_ref();
     let mut phase = slot.phase(&state.spec);
     let (mut reason, mut message) =
         memory.blocked.as_ref().map(|blocked| (blocked.reason, blocked.message.clone())).unzip();
-    if let Some(down) = down {
+    if let Some(down) = shared.nodes.unknown(slot.placed.as_ref()) {
         phase = Phase::Unknown;
         reason = Some(Reason::RuntimeUnavailable);
-        message = Some(down.to_owned());
+        message = Some(down);
+    }
+    if message.is_none() && phase == Phase::Pending {
+        message = shared.schedule.refused(&state.instance_key(instance.number)).map(|why| why.to_string());
     }
     if message.is_none() && phase == Phase::Running {
         message = slot.checks.error().map(str::to_owned);
@@ -224,7 +217,7 @@ pub(crate) fn wire(shared: &Shared, state: &AgentState, slot: &Slot, down: Optio
         created_at: slot.created_at,
         started_at: memory.run.as_ref().filter(|_| memory.exit.is_none()).map(|run| run.started_at),
         last_exit: memory.exit.or(memory.last_exit),
-        node: shared.node.clone(),
+        node: slot.placed.as_ref().map_or_else(|| shared.node.clone(), |placed| placed.node.to_string()),
         image: state.spec.image.to_string(),
         extra: slot.is_extra(),
         container_id: observed.map(|observed| observed.id.to_string()),

@@ -110,7 +110,7 @@ impl Follower {
                 options.since = query.since.max(Some(since));
                 options.tail = None;
             }
-            match shared.runtime.logs(&run.id, &options).await {
+            match shared.runtime_of(&self.key).logs(&run.id, &options).await {
                 Ok(chunks) => self.pass_on(chunks.fuse()).await?,
                 Err(error) => {
                     tracing::warn!(instance = %self.key, error = chain(&error), "cannot follow its output");
@@ -182,7 +182,7 @@ impl Follower {
         let mut last = tail.map(|(count, _)| Tail::new(count, TAIL));
         for source in sources {
             let is_over = source.is_over();
-            let Ok(mut chunks) = source.open(&self.shared, None).await else { continue };
+            let Ok(mut chunks) = source.open(&self.shared, &self.key, None).await else { continue };
             while let Some(chunk) = chunk_next(&self.key, &mut chunks).await {
                 let Some(chunk) = self.tracked.push(chunk) else { continue };
                 if before.is_some_and(|before| chunk.time >= before) {
@@ -262,7 +262,7 @@ impl Follower {
 
     /// Asks the runtime, because the end of the output is heard before the end of the run.
     async fn ending_of(&self, run: &Run) -> Ending {
-        match self.shared.runtime.instance_inspect(&run.id).await {
+        match self.shared.runtime_of(&self.key).instance_inspect(&run.id).await {
             Ok(Some(owned)) => match owned.observed.state {
                 RunState::Running { started_at } if started_at == run.started_at => Ending::None,
                 _ => Ending::Run,

@@ -131,7 +131,7 @@ impl Reading {
             if let Some(line) = self.last.pop_front() {
                 return Some(line);
             }
-            match self.sources.pop()?.open(shared, self.own_tail).await {
+            match self.sources.pop()?.open(shared, &self.key, self.own_tail).await {
                 Ok(chunks) => self.chunks = Some(chunks),
                 Err(error) => {
                     tracing::warn!(instance = %self.key, error = chain(&error), "cannot read its output");

@@ -90,7 +90,7 @@ async fn is_kept(shared: &Arc<Shared>, key: &InstanceKey, query: &LogQuery, plac
     let query = LogQuery { since: Some(mark.time), until: None, ..query.clone() };
     let mut found = 0;
     for source in sources_after(shared, key, &query, mark.time) {
-        let mut chunks = match source.open(shared, None).await {
+        let mut chunks = match source.open(shared, key, None).await {
             Ok(chunks) => chunks,
             Err(error) => {
                 tracing::debug!(instance = %key, error = chain(&error), "cannot look for a place in its output");

@@ -20,7 +20,8 @@ use crate::auth::Caller;
 use crate::node_join::{Joined, Joining};
 use crate::node_known::KnownNode;
 use crate::node_stats;
-use crate::shared::{Health, Shared};
+use crate::nodes::Health;
+use crate::shared::Shared;
 
 /// Deadlines are within a year.
 const DEADLINE_MOST: u32 = 31_536_000;
@@ -191,9 +192,10 @@ fn instance_on(shared: &Shared, caller: &Caller, key: &InstanceKey, leaving: boo
 fn wire(shared: &Shared, node: &KnownNode, held: &[NodeInstance]) -> Node {
     let (record, spec) = (&node.record, &node.record.spec);
     let is_own = record.is_own();
-    let (runtime_version, runtime_error) = match &*shared.health.borrow() {
-        Health::Up { version } if is_own => (Some(version.clone()), None),
-        Health::Down { message } if is_own => (None, Some(message.clone())),
+    let health = shared.nodes.get(&spec.name).map(|node| node.health.borrow().clone());
+    let (runtime_version, runtime_error) = match health {
+        Some(Health::Up { version }) => (Some(version), None),
+        Some(Health::Down { message }) => (None, Some(message)),
         _ => (None, None),
     };
     let is_heard = runtime_error.is_none() && node.live.liveness != Liveness::Down;

@@ -11,7 +11,8 @@ use chassis_store::EventFilter;
 
 use super::SharedState;
 use crate::metrics::Page;
-use crate::shared::{Health, Shared};
+use crate::nodes::Health;
+use crate::shared::Shared;
 
 /// A store that takes longer is of no use to whoever asks.
 const STORE_LIMIT: Duration = Duration::from_secs(2);
@@ -23,7 +24,7 @@ pub(crate) async fn health() -> Json<Alive> {
 
 /// Whether the server can do what it is for. Anybody may ask, so that the texts are fixed: no error, path or address.
 pub(crate) async fn ready(State(shared): SharedState) -> Response {
-    let health = shared.health.borrow().clone();
+    let health = shared.own().health.borrow().clone();
     let runtime = shared.runtime_name;
     let checks = vec![
         check("store", store_answers(&shared).await, || {

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::SharedState;
 use super::extract::{Body, Query};
 use super::failure::{Failure, Result};
-use super::instances::{agents_in, down_message};
+use super::instances::agents_in;
 use crate::auth::Caller;
 use crate::checks::has_check;
 use crate::shared::Shared;
@@ -126,19 +126,22 @@ pub(super) fn progress(shared: &Arc<Shared>, caller: &Caller, scopes: &[Scope]) 
             }
         }
     };
-    let down = down_message(shared).filter(|_| !shared.just_started());
+    let starts = shared.just_started();
     for scope in scopes {
         for agent in agents_in(shared, scope) {
             let state = agent.state();
             rolling |= scope.number.is_none() && state.is_taking_over();
             // What is stuck does not stay so: it is undone.
-            goes_back |= down.is_none() && state.can_roll_back();
+            goes_back |= !starts && state.can_roll_back();
             let slots = state.slots.values();
             for slot in slots.filter(|slot| scope.number.is_none_or(|number| slot.instance.number == number))
             {
-                let standing = match &down {
-                    Some(message) => Standing::Stuck(message.clone()),
-                    None if !shared.is_up() => Standing::Working,
+                let standing = match shared.nodes.unknown(slot.placed.as_ref()) {
+                    Some(_) if starts => Standing::Working,
+                    Some(message) => {
+                        goes_back = false;
+                        Standing::Stuck(message)
+                    }
                     None => standing(&state, slot, now),
                 };
                 seen(state.instance_key(slot.instance.number), slot.phase(&state.spec), standing);

@@ -3,10 +3,11 @@
 use chassis_core::InstanceKey;
 use chassis_spec::{AgentSpec, Backend, Network, Volume};
 
+use crate::nodes::NodeLink;
 use crate::shared::Shared;
 
 /// What of the network is open to an agent: what its YAML opens, and what the node cannot close.
-pub(super) fn network(shared: &Shared, key: &InstanceKey, spec: &AgentSpec) -> Vec<String> {
+pub(super) fn network(node: Option<&NodeLink>, key: &InstanceKey, spec: &AgentSpec) -> Vec<String> {
     if spec.network == Network::None {
         return Vec::new();
     }
@@ -16,7 +17,7 @@ pub(super) fn network(shared: &Shared, key: &InstanceKey, spec: &AgentSpec) -> V
         .collect();
     let ports = spec.network.host_ports().iter();
     open.extend(ports.map(|port| format!("network.hostPorts: {port} of the host, as host.chassis.internal")));
-    open.extend(shared.runtime.open_paths(&key.fleet));
+    open.extend(node.map(|node| node.runtime.open_paths(&key.fleet)).unwrap_or_default());
     open
 }
 

@@ -53,7 +53,7 @@ pub(crate) async fn status(
         rollout: state.rollout.clone(),
         wanted: tally.wanted,
         updated: count(&|slot| !slot.is_extra() && serves(slot)),
-        ready: if shared.is_up() { tally.ready } else { 0 },
+        ready: tally.ready,
         extra: count(&|slot| slot.is_extra()),
         fails_at: fails_at.filter(|_| tally.wanted > 0),
     }))
@@ -220,7 +220,7 @@ pub(crate) async fn upgrade(
     check_specs(&shared, &caller, &key.fleet, from_ref(&*spec)).await?;
     let pin = match upgrade.image {
         Some(_) => None,
-        None => Some(shared.runtime.image_refresh(&spec.image, held.as_ref()).await?),
+        None => Some(shared.own().runtime.image_refresh(&spec.image, held.as_ref()).await?),
     };
     // A registry tells a digest, and nothing of what is on the node.
     let is_same =

@@ -9,7 +9,8 @@ use chassis_api::{ServerInfo, StateInfo};
 
 use super::SharedState;
 use crate::auth::Caller;
-use crate::shared::{Health, Shared};
+use crate::nodes::Health;
+use crate::shared::Shared;
 
 /// How long the database may take to list the servers.
 const LIST_LIMIT: Duration = Duration::from_secs(1);
@@ -18,7 +19,7 @@ pub(crate) async fn info(State(shared): SharedState, caller: Caller) -> Json<Ser
     // Whoever has a few fleets deploys into them, and has nothing to do with the machine.
     let sees_all = caller.only_fleets().is_none();
     let host_paths = shared.allowed_host_paths.iter().filter(|_| sees_all);
-    let health = shared.health.borrow().clone();
+    let health = shared.own().health.borrow().clone();
     let (runtime_version, runtime_error) = match health {
         Health::Unknown => (None, None),
         Health::Up { version } => (Some(version), None),

@@ -1,15 +1,16 @@
 //! What instances use now.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::Json;
 use axum::extract::State;
 use chassis_api::{InstanceStats, Phase, Stats, StatsQuery};
+use futures_util::future::join_all;
 
 use super::SharedState;
 use super::extract::Query;
 use super::failure::{Failure, Result};
-use super::instances::{down_message, wire};
+use super::instances::wire;
 use super::select::Selection;
 use crate::auth::Caller;
 use crate::error::chain;
@@ -50,7 +51,6 @@ fn instances(
     query: &StatsQuery,
     selection: &Selection,
 ) -> Vec<InstanceStats> {
-    let down = down_message(shared);
     let mut instances = Vec::new();
     for agent in shared.agents() {
         let key = agent.key();
@@ -66,7 +66,7 @@ fn instances(
         let slots = state.slots.values();
         let slots = slots.filter(|slot| query.number.is_none_or(|number| slot.instance.number == number));
         instances.extend(slots.map(|slot| InstanceStats {
-            instance: wire(shared, &state, slot, down.as_deref()),
+            instance: wire(shared, &state, slot),
             usage: None,
             usage_error: None,
             cpu_limit_cores,
@@ -75,22 +75,29 @@ fn instances(
     instances
 }
 
-/// Asks for those that run. A runtime that fails as a whole is why nothing is known of any of them.
+/// Asks for those that run, every node for its own. A runtime that fails as a whole is why nothing is known of any of them.
 async fn ask(shared: &Shared, instances: &[InstanceStats]) -> Answers {
     let running =
         instances.iter().filter(|stats| matches!(stats.instance.phase, Phase::Running | Phase::Stopping));
-    let ids: Vec<Box<str>> =
-        running.filter_map(|stats| stats.instance.container_id.as_deref().map(Box::from)).collect();
-    if ids.is_empty() {
-        return Answers::new();
-    }
-    match shared.runtime.stats(&ids).await {
-        Ok(answers) => {
-            answers.into_iter().map(|(id, answer)| (id, answer.map_err(|error| chain(&error)))).collect()
-        }
-        Err(error) => {
-            let message = chain(&error);
-            ids.into_iter().map(|id| (id, Err(message.clone()))).collect()
+    let mut by_node: BTreeMap<&str, Vec<Box<str>>> = BTreeMap::new();
+    for stats in running {
+        if let Some(id) = stats.instance.container_id.as_deref() {
+            by_node.entry(&stats.instance.node).or_default().push(id.into());
         }
     }
+    let asked = by_node.into_iter().map(|(name, ids)| async move {
+        let Some(node) = name.parse().ok().and_then(|name| shared.nodes.get(&name)) else {
+            return Answers::new();
+        };
+        match node.runtime.stats(&ids).await {
+            Ok(answers) => {
+                answers.into_iter().map(|(id, answer)| (id, answer.map_err(|error| chain(&error)))).collect()
+            }
+            Err(error) => {
+                let message = chain(&error);
+                ids.into_iter().map(|id| (id, Err(message.clone()))).collect()
+            }
+        }
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }

@@ -112,6 +112,16 @@ pub(super) fn spec(task_id: &str, kept: &Kept, image: &ImageName) -> Result<Agen
     if kept.spec.storage_gb > 0 {
         spec["volumes"][0]["size"] = json!(format!("{}Gi", kept.spec.storage_gb));
     }
+    let asked = &kept.spec;
+    for (field, value) in [("node", &asked.host_id), ("region", &asked.region), ("architecture", &asked.arch)]
+    {
+        if !value.is_empty() {
+            spec["placement"][field] = json!(value);
+        }
+    }
+    if !asked.labels.is_empty() {
+        spec["placement"]["labels"] = json!(asked.labels);
+    }
     if let Some(seconds) = kept.startup_timeout {
         spec["startup"] = json!({ "script": SCRIPT, "timeout": format!("{seconds}s") });
     }

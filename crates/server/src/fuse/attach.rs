@@ -54,9 +54,9 @@ pub(super) async fn open(
         upgrade.ok_or_else(|| invalid("attach needs HTTP/1.1 and the header `Upgrade: fuse-attach/1`"))?;
     let mut options = options(&query)?;
     caller.tell(format!("attach: {}", options.command.join(" ")));
-    let (container, in_use) = exec::enter(&shared, &id).await?;
+    let (sandbox, in_use) = exec::enter(&shared, &id).await?;
     options.env = given::variables(&shared, &id).await?;
-    let started = shared.runtime.exec(&container, &options).await;
+    let started = sandbox.exec(&options).await;
     let started = started.map_err(|error| exec::refused(&error))?;
     tokio::spawn(async move {
         let _in_use = in_use;

@@ -51,7 +51,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<Environment>)> {
     let agent = create.agent.take();
     let Asked { task_id, mut kept, mut private, seed } =
-        request::check(create, &shared.node, &shared.environments)?;
+        request::check(create, |id| shared.nodes.is_host(id), &shared.environments)?;
     caller.tell(task_id.as_str());
     if let Some(id) = &seed {
         kept.seed = Some(seed_check(&shared, &caller, id).await?);
@@ -60,7 +60,7 @@ pub(super) async fn create(
         let agent = chosen::resolve(&shared, agent).await?;
         chosen::keep(agent, &mut kept, &mut private);
     }
-    request::check_placement(&kept.spec)?;
+    request::check_gpus_there(&kept.spec)?;
     agent::ports_choose(&shared, &mut kept)?;
     let making = Making { caller, task_id, kept, private, seed, redrives: None };
     to_end(async move { Ok((StatusCode::CREATED, Json(make(&shared, making).await?))) }).await
@@ -69,7 +69,7 @@ pub(super) async fn create(
 /// What the runtime calls a snapshot from which an environment can begin.
 async fn seed_check(shared: &Shared, caller: &Caller, id: &str) -> Result<String> {
     let found = snapshots::find(shared, caller, id).await?;
-    if !shared.runtime.takes_snapshots().await.map_err(|error| exec::refused(&error))? {
+    if !shared.own().runtime.takes_snapshots().await.map_err(|error| exec::refused(&error))? {
         return Err(no_snapshots(shared.runtime_name));
     }
     Ok(found.data)
@@ -90,15 +90,26 @@ pub(super) struct Making {
 /// Makes an environment, and waits until it runs.
 pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environment> {
     let Making { caller, task_id, kept, mut private, seed, redrives } = making;
-    if shared.store.node_is_cordoned().await? {
-        let message = "no capacity: every host is cordoned";
-        return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message));
+    let is_alone = shared.nodes.is_alone();
+    if is_alone {
+        request::check_placement(&kept.spec)?;
+        if shared.store.node_is_cordoned().await? {
+            return Err(request::no_capacity("no capacity: every host is cordoned"));
+        }
     }
     let image = agent::image(shared, &kept.spec.image)?;
-    let spec = agent::spec(&task_id, &kept, &image)?;
+    let mut spec = agent::spec(&task_id, &kept, &image)?;
+    if seed.is_some() {
+        // Snapshots are of the own node.
+        spec.placement.node = Some(shared.own().name.clone());
+    }
     check_specs(shared, &caller, &environment::fleet(), std::slice::from_ref(&spec))
         .await
         .map_err(|failure| not_allowed(failure, kept.spec.storage_gb > 0))?;
+    // Whoever else asks at the same moment may still be first; then it waits for a place, for as long as anybody does here.
+    if !is_alone && let Some(refused) = shared.schedule.would_refuse(&spec) {
+        return Err(request::no_capacity(format!("no capacity: {refused}")));
+    }
     if let Some(agent) = &private.agent {
         chosen::fetch(shared, agent).await?;
     }

@@ -1,13 +1,14 @@
 //! Runs a command in an environment to its end, or for as long as it may take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chassis_api::fuse::{ExecRequest, ExecResult};
-use chassis_core::environment::State;
-use chassis_runtime::{Error, ExecOptions, LogStream};
+use chassis_core::environment::{NUMBER, State};
+use chassis_runtime::{Error, Exec, ExecOptions, LogStream, Runtime};
 use chassis_store::Environment;
 use futures_util::StreamExt;
 
@@ -34,6 +35,18 @@ struct Written {
     truncated: bool,
 }
 
+/// Where an environment runs.
+pub(super) struct Sandbox {
+    runtime: Arc<dyn Runtime>,
+    container: Box<str>,
+}
+
+impl Sandbox {
+    pub(super) async fn exec(&self, options: &ExecOptions) -> chassis_runtime::Result<Exec> {
+        self.runtime.exec(&self.container, options).await
+    }
+}
+
 pub(super) async fn run(
     shared: &Shared,
     caller: &Caller,
@@ -47,13 +60,13 @@ pub(super) async fn run(
     };
     let limit = if request.timeout_ms > 0 { request.timeout_ms.min(LONGEST_MS) } else { USUAL_MS };
     let limit = Duration::from_millis(u64::try_from(limit).unwrap_or_default());
-    let (container, _in_use) = enter(shared, id).await?;
+    let (sandbox, _in_use) = enter(shared, id).await?;
     // Those of its manifest: what is not the main process does not have them from that.
     let env = given::variables(shared, id).await?;
     let options = ExecOptions { command, env, ..ExecOptions::default() };
     let mut written = Written::default();
     let running = async {
-        let mut exec = shared.runtime.exec(&container, &options).await?;
+        let mut exec = sandbox.exec(&options).await?;
         while let Some(chunk) = exec.output.next().await {
             let chunk = chunk?;
             written.keep(chunk.stream, &chunk.bytes);
@@ -83,11 +96,12 @@ pub(super) async fn run(
 }
 
 /// The container of an environment that takes commands, which counts as used until the guard is dropped.
-pub(super) async fn enter(shared: &Shared, id: &str) -> Result<(Box<str>, InUse)> {
+pub(super) async fn enter(shared: &Shared, id: &str) -> Result<(Sandbox, InUse)> {
     let found = shared.store.environment_get(id).await?;
     let container = check_running(shared, &found)?;
     let agent = shared.agent(&found.key).ok_or_else(|| stopped(&found))?;
-    Ok((container, InUse::begin(agent)))
+    let runtime = shared.runtime_of(&found.key.instance(NUMBER));
+    Ok((Sandbox { runtime, container }, InUse::begin(agent)))
 }
 
 /// The container of an environment that runs.

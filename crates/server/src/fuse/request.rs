@@ -63,10 +63,10 @@ struct Variable {
     secret: Option<String>,
 }
 
-/// Checks a request. `node` is the id of the only node there is.
+/// Checks a request. `is_host` says whether there is a host of this id.
 pub(super) fn check(
     mut create: EnvironmentCreate,
-    node: &str,
+    is_host: impl Fn(&str) -> bool,
     options: &EnvironmentOptions,
 ) -> Result<Asked> {
     let (task_id, mut spec) = (std::mem::take(&mut create.task_id), std::mem::take(&mut create.spec));
@@ -80,7 +80,7 @@ pub(super) fn check(
     }
     check_gpus(&mut spec)?;
     check_labels(&spec)?;
-    if !spec.host_id.is_empty() && spec.host_id != node {
+    if !spec.host_id.is_empty() && !is_host(&spec.host_id) {
         return Err(Failure::not_found("not_found", format!("host not found: {}", spec.host_id)));
     }
     spec.arch = arch(&spec.arch)?;
@@ -330,12 +330,15 @@ pub(super) fn own_arch() -> &'static str {
     }
 }
 
-/// What no node of this server has.
+/// What no node has.
+pub(super) fn check_gpus_there(spec: &ResourceSpec) -> Result<()> {
+    if spec.gpus > 0 { Err(no_capacity("no host has GPUs")) } else { Ok(()) }
+}
+
+/// What the only node has not.
 pub(super) fn check_placement(spec: &ResourceSpec) -> Result<()> {
     let own = own_arch();
-    let missing = if spec.gpus > 0 {
-        "no host has GPUs".to_owned()
-    } else if !spec.labels.is_empty() {
+    let missing = if !spec.labels.is_empty() {
         "no host matches the labels".to_owned()
     } else if !spec.region.is_empty() {
         format!("no host is in region {}", spec.region)
@@ -344,5 +347,10 @@ pub(super) fn check_placement(spec: &ResourceSpec) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", missing))
+    Err(no_capacity(missing))
+}
+
+/// No node can take it now.
+pub(super) fn no_capacity(why: impl Into<String>) -> Failure {
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why)
 }

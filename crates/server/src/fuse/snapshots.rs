@@ -83,7 +83,7 @@ pub(super) async fn create(
 /// Refuses what a runtime without snapshots cannot do, and what only an environment that runs can.
 pub(super) async fn check_able(shared: &Shared, id: &str) -> Result<()> {
     let found = shared.store.environment_get(id).await?;
-    if !shared.runtime.takes_snapshots().await.map_err(|error| exec::refused(&error))? {
+    if !shared.own().runtime.takes_snapshots().await.map_err(|error| exec::refused(&error))? {
         return Err(no_snapshots(shared.runtime_name));
     }
     exec::check_running(shared, &found).map(drop)

@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::io::AsyncWriteExt;
 
+use super::exec::Sandbox;
 use super::kept::{Kept, Private};
 use super::{chosen, exec, given};
 use crate::api::failure::{Failure, Result};
@@ -30,7 +31,7 @@ const DELIVER: &str = "umask 077 && cat > \"$1.new\" && mv \"$1.new\" \"$1\"";
 
 pub(super) async fn rotate(shared: Arc<Shared>, id: String) -> Result<StatusCode> {
     to_end(async move {
-        let (container, _in_use) = exec::enter(&shared, &id).await?;
+        let (sandbox, _in_use) = exec::enter(&shared, &id).await?;
         let found = shared.store.environment_get(&id).await?;
         let bytes = shared.store.environment_private(&id).await?;
         let damaged = |_| chassis_store::Error::EnvironmentDamaged(id.clone());
@@ -45,7 +46,7 @@ pub(super) async fn rotate(shared: Arc<Shared>, id: String) -> Result<StatusCode
             restart(&shared, &found.key).await?;
             return Ok(StatusCode::NO_CONTENT);
         }
-        match deliver(&shared, &container, &private.token).await {
+        match deliver(&sandbox, &private.token).await {
             // There is no file for it: nothing runs there.
             Ok(()) | Err(Error::Unsupported { .. }) => Ok(StatusCode::NO_CONTENT),
             Err(error) => {
@@ -82,10 +83,10 @@ async fn restart(shared: &Arc<Shared>, key: &AgentKey) -> Result<()> {
     })
 }
 
-async fn deliver(shared: &Shared, container: &str, token: &str) -> chassis_runtime::Result<()> {
+async fn deliver(sandbox: &Sandbox, token: &str) -> chassis_runtime::Result<()> {
     let command = ["sh", "-c", DELIVER, "sh", given::TOKEN_FILE].map(str::to_owned).to_vec();
     let options = ExecOptions { command, stdin: true, ..ExecOptions::default() };
-    let mut exec = shared.runtime.exec(container, &options).await?;
+    let mut exec = sandbox.exec(&options).await?;
     if let Some(mut input) = exec.input.take() {
         // A command that does not read says why with its exit code.
         let _ = input.write_all(token.as_bytes()).await;

@@ -54,13 +54,13 @@ impl Instances {
     }
 
     fn count(&self) -> Vec<(String, Count)> {
-        let is_up = self.0.is_up();
         let mut fleets: BTreeMap<String, Count> = BTreeMap::new();
         for agent in self.0.agents() {
             let state = agent.state();
             let count = fleets.entry(state.key.fleet.to_string()).or_default();
             for slot in state.slots.values() {
-                let phase = if is_up { slot.phase(&state.spec) } else { Phase::Unknown };
+                let is_known = self.0.nodes.unknown(slot.placed.as_ref()).is_none();
+                let phase = if is_known { slot.phase(&state.spec) } else { Phase::Unknown };
                 count.total += 1;
                 count.desired += u64::from(slot.instance.desired.wanted == Wanted::Running);
                 count.failing += u64::from(slot.instance.is_failing());
@@ -101,7 +101,7 @@ impl Count {
 impl Collector for Instances {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let facts = [
-            ("chassis_runtime_up", "Whether the runtime answers", self.0.is_up()),
+            ("chassis_runtime_up", "Whether the runtime answers", self.0.own().is_up()),
             ("chassis_acting", "Whether this server is the one that acts", self.0.store.is_acting()),
         ];
         for (name, help, is_true) in facts {

@@ -104,6 +104,8 @@ impl Slot {
         self.version = row.version;
         self.created_at = row.created_at;
         self.instance.desired = row.desired;
+        self.place(row.placed);
+        self.home = row.home;
         self.overdue = self.overdue.take().filter(|overdue| **overdue == row.memory);
         self.stored = None;
         self.instance.memory = match self.overdue {

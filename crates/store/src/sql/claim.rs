@@ -35,6 +35,18 @@ pub(crate) fn cordon(change: &Change<'_>, cordoned: bool) -> Result<()> {
     Ok(())
 }
 
+/// Counts a book that a scheduler begins.
+pub(crate) fn schedule_begin(change: &Change<'_>) -> Result<u32> {
+    let sql = "SELECT value FROM meta WHERE name = 'schedules'";
+    let before: Option<String> = change.connection.find(sql, params![], |row| row.get(0))?;
+    // Never written by anybody else; whatever it is, the next is above what it was.
+    let count = before.and_then(|count| count.parse::<u32>().ok()).unwrap_or_default() + 1;
+    let sql =
+        "INSERT INTO meta (name, value) VALUES ('schedules', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1";
+    change.connection.execute(sql, params![count.to_string()])?;
+    Ok(count)
+}
+
 /// `sql` finds names, and times in microseconds.
 pub(crate) fn servers(connection: &dyn Connection, sql: &str) -> Result<Vec<Server>> {
     let servers = connection.list(sql, params![], |row| {

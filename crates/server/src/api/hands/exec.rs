@@ -43,7 +43,7 @@ pub(crate) async fn open(
         let carried = async {
             let (mut sender, mut receiver) = socket.split();
             let why = tokio::select! {
-                ended = serve(&shared, &id, &mut sender, &mut receiver) => match ended {
+                ended = serve(&shared, &key, &id, &mut sender, &mut receiver) => match ended {
                     Ok(()) => return,
                     Err(why) => why,
                 },
@@ -58,12 +58,13 @@ pub(crate) async fn open(
 /// Fails with what the client did wrong.
 async fn serve(
     shared: &Shared,
+    key: &InstanceKey,
     id: &str,
     sender: &mut Sender,
     receiver: &mut Receiver,
 ) -> std::result::Result<(), CloseFrame> {
     let Some(options) = start(receiver).await? else { return Ok(()) };
-    match shared.runtime.exec(id, &options).await {
+    match shared.runtime_of(key).exec(id, &options).await {
         Ok(exec) => carry(exec, sender, receiver).await,
         Err(error) => {
             if answer(sender, &ExecAnswer::Failed(refused(&error).into())).await.is_ok() {

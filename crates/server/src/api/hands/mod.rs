@@ -15,7 +15,6 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::time::timeout;
 
 use super::failure::{Failure, Result};
-use super::instances::down_message;
 use crate::error::chain;
 use crate::shared::Shared;
 
@@ -59,7 +58,7 @@ fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
 
 /// The container of an instance that runs, or what to do about one that does not.
 fn running(shared: &Shared, key: &InstanceKey) -> Result<Box<str>> {
-    if let Some(message) = down_message(shared) {
+    if let Some(message) = shared.node_of(key).down_message() {
         return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "runtime_unavailable", message));
     }
     let missing = || {

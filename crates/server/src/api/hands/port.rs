@@ -30,8 +30,9 @@ pub(crate) async fn open(
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response> {
     let upgrade = bounded(upgrade?);
-    let id = running(&shared, &InstanceKey { fleet, agent, number })?;
-    let stream = shared.runtime.port_connect(&id, port).await.map_err(|error| refused(&error))?;
+    let key = InstanceKey { fleet, agent, number };
+    let id = running(&shared, &key)?;
+    let stream = shared.runtime_of(&key).port_connect(&id, port).await.map_err(|error| refused(&error))?;
     Ok(upgrade.on_upgrade(async move |socket| {
         let carried = async {
             let (mut sender, mut receiver) = socket.split();

@@ -1,0 +1,434 @@
+//! Which instance runs on which node: the acting server's end of [`chassis_core::schedule`].
+//!
+//! ```text
+//!   controllers ──want, left, forgotten──┐
+//!   heartbeats ───heard, reported────────┼──▶ book ──changes──▶ store ──▶ the agents' states ──▶ controllers act
+//!   the store ────nodes that came, went──┘     ▲                               (on the new node, or leave the old)
+//!                                              └── a clock: silence, drains
+//! ```
+//! What holds:
+//! - the book is made from the store when a term begins, or the chassis is not alone any more, and is gone with the term;
+//! - a place is in the store before anybody acts on it; one task stores all changes, in their order;
+//! - epochs and terms of nodes are never given out twice, whichever server gives them out: each book has a number of its own
+//!   from the store, and numbers from there.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chassis_core::environment;
+use chassis_core::rollout::is_extra;
+use chassis_core::schedule::{
+    Change, Data, Demand, Error, Held, Orders, Pulse, Refused, Request, Rules, Standing, Wait, WhenDown,
+};
+use chassis_core::{AgentKey, Amounts, InstanceKey, Liveness, NodeName, Scheduler, Site};
+use chassis_spec::{AgentSpec, Backend};
+use chassis_store::{NodeRecord, Placed, PlacementUpdate, Term};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::error::chain;
+use crate::node_known::Live;
+use crate::shared::{Shared, lock};
+use crate::state::{AgentState, Slot};
+
+/// Before what could not be stored is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Of each book's numbers this many bits count within it.
+const BOOK_BITS: u32 = 32;
+
+/// The book of the server that acts, where there are several nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule {
+    book: Mutex<Option<Book>>,
+    /// There may be changes to store.
+    wake: Notify,
+    /// The store's nodes differ from the book's.
+    nodes_stale: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Book {
+    term: Term,
+    scheduler: Scheduler,
+}
+
+impl Schedule {
+    /// Asks or tells the book, if there is one in this term.
+    fn with<T>(&self, term: Term, ask: impl FnOnce(&mut Scheduler) -> T) -> Option<T> {
+        let answer = self.look(term, ask);
+        self.wake.notify_one();
+        answer
+    }
+
+    /// The same for the task that stores what changes, which need not be woken for it.
+    fn look<T>(&self, term: Term, ask: impl FnOnce(&mut Scheduler) -> T) -> Option<T> {
+        let mut book = lock(&self.book);
+        let book = book.as_mut().filter(|book| book.term == term)?;
+        Some(ask(&mut book.scheduler))
+    }
+
+    /// True if there is a book to ask.
+    pub(crate) fn is_open(&self) -> bool {
+        lock(&self.book).is_some()
+    }
+
+    /// An instance that should exist and has no place asks for one, unless it waits already.
+    pub(crate) fn want(&self, term: Term, request: Request) {
+        let key = request.instance.clone();
+        self.with(term, |scheduler| {
+            if scheduler.instance(&key).is_none()
+                && let Err(error) = scheduler.submit(request, Timestamp::now())
+            {
+                tracing::warn!(instance = %key, %error, "cannot wait for a place");
+            }
+        });
+    }
+
+    /// What was to leave its node has, or an instance is no more.
+    pub(crate) fn left(&self, term: Term, key: &InstanceKey) {
+        self.with(term, |scheduler| {
+            let place =
+                scheduler.instance(key).map(|tracked| tracked.standing.place().map(|(_, epoch)| epoch));
+            match place {
+                Some(Some(epoch)) => drop(scheduler.instance_ended(key, epoch, Timestamp::now())),
+                Some(None) => drop(scheduler.instance_end(key)),
+                None => {}
+            }
+        });
+    }
+
+    pub(crate) fn heard(&self, term: Term, node: &NodeName, node_term: u64) -> Option<Result<Pulse, Error>> {
+        self.with(term, |scheduler| scheduler.node_heartbeat(node, node_term, Timestamp::now()))
+    }
+
+    pub(crate) fn reported(
+        &self,
+        term: Term,
+        node: &NodeName,
+        node_term: u64,
+        held: &[Held],
+    ) -> Option<Result<Orders, Error>> {
+        self.with(term, |scheduler| scheduler.node_report(node, node_term, held, Timestamp::now()))
+    }
+
+    /// The nodes came, went, or something else is wanted of them.
+    pub(crate) fn nodes_changed(&self) {
+        self.nodes_stale.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// What the book says of a node; nothing on a server that has none.
+    pub(crate) fn standing(&self, name: &NodeName) -> Option<Live> {
+        let book = lock(&self.book);
+        let node = book.as_ref()?.scheduler.node(name)?;
+        Some(Live { liveness: node.liveness(), used: node.used(), heard_at: Some(node.heard_at()) })
+    }
+
+    /// What each node lacks for an instance that waits.
+    pub(crate) fn refused(&self, key: &InstanceKey) -> Option<Refused> {
+        let book = lock(&self.book);
+        let scheduler = &book.as_ref()?.scheduler;
+        let tracked = scheduler.instance(key).filter(|tracked| tracked.standing == Standing::Waiting)?;
+        Some(scheduler.refused(&tracked.request))
+    }
+
+    /// What each node lacks for an environment that would find no place now.
+    pub(crate) fn would_refuse(&self, spec: &AgentSpec) -> Option<Refused> {
+        let key = AgentKey { fleet: environment::fleet(), agent: spec.name.clone() };
+        let key = key.instance(environment::NUMBER);
+        let request = request(key, spec, None);
+        let book = lock(&self.book);
+        let scheduler = &book.as_ref()?.scheduler;
+        (!scheduler.fits(&request)).then(|| scheduler.refused(&request))
+    }
+}
+
+/// What an instance needs of a node.
+pub(crate) fn request(key: InstanceKey, spec: &AgentSpec, home: Option<NodeName>) -> Request {
+    let own_data = spec
+        .volumes
+        .iter()
+        .any(|volume| matches!(volume.backend(), Some(Backend::Local | Backend::Docker(_))));
+    let data = match home {
+        _ if !own_data => Data::Anywhere,
+        Some(home) => Data::On(home),
+        None => Data::Unborn,
+    };
+    let local = spec.volumes.iter().filter(|volume| volume.backend() == Some(Backend::Local));
+    let sizes = local.filter_map(|volume| volume.size);
+    let placement = &spec.placement;
+    let resources = &spec.resources;
+    let demand = Demand {
+        amounts: Amounts {
+            cpu_millis: resources.cpu.map_or(0, |cpu| u64::from(cpu.0)),
+            memory_bytes: resources.memory.0,
+            disk_bytes: sizes.map(|size| size.0).sum(),
+            slots: 1,
+        },
+        runtime: spec.runtime,
+        node: placement.node.clone(),
+        region: placement.region.as_deref().map(Box::from),
+        architecture: placement.architecture,
+        labels: placement.labels.0.clone(),
+        data,
+        strategy: placement.strategy,
+    };
+    Request {
+        tenant: key.fleet.as_str().into(),
+        instance: key,
+        priority: placement.priority,
+        demand: Arc::new(demand),
+        when_down: WhenDown::Stay,
+        ends: false,
+        wait: Wait::Always,
+    }
+}
+
+impl AgentState {
+    /// What one of its instances needs.
+    fn request(&self, number: u32, slot: &Slot) -> Request {
+        request(self.key.instance(number), &self.spec, slot.home.clone())
+    }
+
+    /// What those need that have no place, and who has left the place that it was to leave.
+    pub(crate) fn placing(&self) -> (Vec<Request>, Vec<InstanceKey>) {
+        let (mut wanting, mut left) = (Vec::new(), Vec::new());
+        for (number, slot) in self.slots.iter().filter(|(_, slot)| !slot.is_extra() && !slot.instance.busy) {
+            let is_there = slot.instance.observed.is_some();
+            match slot.instance.site {
+                Site::Nowhere if !is_there && !slot.instance.desired.wanted.is_absent() => {
+                    wanting.push(self.request(*number, slot));
+                }
+                Site::Leaving if !is_there => left.push(self.key.instance(*number)),
+                _ => {}
+            }
+        }
+        (wanting, left)
+    }
+}
+
+/// Runs for as long as the server does.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut acts = shared.lead.subscribe();
+    loop {
+        let term = *acts.borrow_and_update();
+        if let Some(term) = term.filter(|_| !shared.nodes.is_alone()) {
+            match open(&shared, term).await {
+                Ok(()) => keep(&shared, term).await,
+                Err(error) if shared.is_fenced(term, &error) => {}
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "cannot begin to schedule, will try again");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            }
+            *lock(&shared.schedule.book) = None;
+            continue;
+        }
+        tokio::select! {
+            changed = acts.changed() => if changed.is_err() { return },
+            () = shared.schedule.wake.notified() => {}
+        }
+    }
+}
+
+/// Makes the book: the nodes and places of the store, and what is on the own node since before there were others.
+async fn open(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<()> {
+    let number = shared.store.schedule_begin(term).await?;
+    let nodes = shared.store.node_list().await?;
+    let now = Timestamp::now();
+    let rules = Rules { strategy: shared.placement, ..Rules::default() };
+    let mut scheduler = Scheduler::new(rules, u64::from(number) << BOOK_BITS);
+    for node in nodes {
+        scheduler.node_restore(node.spec, node.duty, node.is_down, now);
+    }
+    let mut found = Vec::new();
+    for agent in shared.agents() {
+        let state = agent.state();
+        for (number, slot) in state.slots.iter().filter(|(number, _)| !is_extra(**number)) {
+            let request = state.request(*number, slot);
+            let key = request.instance.clone();
+            // What another server placed nowhere before it knew of other nodes is where its container is.
+            let is_found = slot.placed.is_none() && (slot.instance.observed.is_some() || slot.instance.busy);
+            let placed = slot.placed.clone().or_else(|| is_found.then(|| own_place(shared)));
+            match placed {
+                None if slot.instance.desired.wanted.is_absent() => {}
+                None => scheduler.instance_restore(request, None, now),
+                Some(placed) => {
+                    if is_found {
+                        let home = request.demand.home().cloned();
+                        found.push(PlacementUpdate { instance: key, placed: Some(placed.clone()), home });
+                    }
+                    let Placed { node, epoch, ending } = placed;
+                    scheduler.instance_restore(request, Some((node, epoch, ending)), now);
+                }
+            }
+        }
+    }
+    if !found.is_empty() {
+        shared.store.placements_record(term, found.clone()).await?;
+        apply(shared, found);
+    }
+    *lock(&shared.schedule.book) = Some(Book { term, scheduler });
+    shared.nodes.all().iter().for_each(|node| node.touch.notify_one());
+    shared.agents().iter().for_each(|agent| agent.wake());
+    Ok(())
+}
+
+fn own_place(shared: &Shared) -> Placed {
+    Placed { node: shared.own().name.clone(), epoch: 0, ending: None }
+}
+
+/// Keeps the book until the term is over, or the chassis is alone again.
+async fn keep(shared: &Arc<Shared>, term: Term) {
+    let mut acts = shared.lead.subscribe();
+    while *acts.borrow_and_update() == Some(term) && !shared.nodes.is_alone() {
+        if let Err(error) = nodes_sync(shared, term).await {
+            if shared.is_fenced(term, &error) {
+                return;
+            }
+            tracing::warn!(error = chain(&error), "cannot list the nodes, will try again");
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        let asked = shared.schedule.look(term, |scheduler| {
+            let now = Timestamp::now();
+            scheduler.tick(now);
+            let changes = scheduler.take_changes();
+            let writes = Writes::of(scheduler, &changes);
+            (writes, scheduler.wake_at(now))
+        });
+        let Some((writes, wake_at)) = asked else { return };
+        if !writes.is_empty() {
+            if !carry_out(shared, term, writes).await {
+                return;
+            }
+            continue;
+        }
+        let pause = wake_at.map(|at| at.duration_since(Timestamp::now()).try_into().unwrap_or_default());
+        tokio::select! {
+            changed = acts.changed() => if changed.is_err() { return },
+            () = shared.schedule.wake.notified() => {}
+            () = tokio::time::sleep(pause.unwrap_or(Duration::MAX)), if pause.is_some() => {}
+        }
+    }
+}
+
+/// What of the changes the store is to have.
+#[derive(Debug, Default)]
+struct Writes {
+    nodes: Vec<(NodeName, bool)>,
+    places: Vec<PlacementUpdate>,
+}
+
+impl Writes {
+    fn of(scheduler: &Scheduler, changes: &[Change]) -> Writes {
+        let mut writes = Writes::default();
+        let home = |key: &InstanceKey| scheduler.instance(key)?.request.demand.home().cloned();
+        for change in changes {
+            match change {
+                Change::Node { node, .. } => {
+                    let is_down = scheduler.node(node).is_some_and(|node| node.liveness() == Liveness::Down);
+                    writes.nodes.push((node.clone(), is_down));
+                }
+                Change::Placed(placement) => {
+                    let placed =
+                        Placed { node: placement.node.clone(), epoch: placement.epoch, ending: None };
+                    writes.place(&placement.instance, Some(placed), home(&placement.instance));
+                }
+                Change::Ending { instance, node, epoch, next } => {
+                    let placed = Placed { node: node.clone(), epoch: *epoch, ending: Some(*next) };
+                    writes.place(instance, Some(placed), home(instance));
+                }
+                Change::Queued { instance } => writes.place(instance, None, home(instance)),
+                // The row of what is forgotten goes with the instance; what has lost its data is queued or placed too.
+                Change::Forgotten { .. } | Change::GaveUp(_) | Change::DataLost { .. } => {}
+            }
+        }
+        writes
+    }
+
+    fn place(&mut self, instance: &InstanceKey, placed: Option<Placed>, home: Option<NodeName>) {
+        self.places.push(PlacementUpdate { instance: instance.clone(), placed, home });
+    }
+
+    fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.places.is_empty()
+    }
+}
+
+/// Stores what changed, however often it takes, and then tells those who act on it. False if the term is over.
+async fn carry_out(shared: &Arc<Shared>, term: Term, writes: Writes) -> bool {
+    loop {
+        match store(shared, term, &writes).await {
+            Ok(()) => break,
+            Err(error) if shared.is_fenced(term, &error) => return false,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "cannot store where instances are, will try again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        if shared.lead.term() != Some(term) {
+            return false;
+        }
+    }
+    apply(shared, writes.places);
+    true
+}
+
+async fn store(shared: &Shared, term: Term, writes: &Writes) -> chassis_store::Result<()> {
+    for (node, is_down) in &writes.nodes {
+        shared.store.node_note(term, node, *is_down).await?;
+    }
+    if !writes.places.is_empty() {
+        shared.store.placements_record(term, writes.places.clone()).await?;
+    }
+    Ok(())
+}
+
+/// Tells the agents where their instances are from now on.
+fn apply(shared: &Arc<Shared>, places: Vec<PlacementUpdate>) {
+    for PlacementUpdate { instance, placed, home } in places {
+        if let Some(agent) = shared.agent(&instance.agent_key()) {
+            agent.state().place(instance.number, placed, home);
+            agent.wake();
+        }
+    }
+    shared.changed.send_replace(());
+}
+
+/// Brings the book's nodes in line with the store's.
+async fn nodes_sync(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<()> {
+    if !shared.schedule.nodes_stale.swap(false, Ordering::Relaxed) {
+        return Ok(());
+    }
+    let nodes = shared.store.node_list().await.inspect_err(|_| shared.schedule.nodes_changed())?;
+    shared.schedule.look(term, |scheduler| {
+        let now = Timestamp::now();
+        let gone: Vec<NodeName> = scheduler
+            .nodes()
+            .map(|node| node.spec().name.clone())
+            .filter(|name| !nodes.iter().any(|record| record.name() == name))
+            .collect();
+        for name in gone {
+            // The store has made sure that it has nothing.
+            if let Err(error) = scheduler.node_remove(&name) {
+                tracing::warn!(node = %name, %error, "the book still has instances of a node that was removed");
+            }
+        }
+        for NodeRecord { spec, duty, .. } in nodes {
+            let name = spec.name.clone();
+            let (known, duty_before) =
+                scheduler.node(&name).map_or((None, None), |node| (Some(node.spec().clone()), Some(node.duty())));
+            if known.as_ref() != Some(&spec) {
+                scheduler.node_register(spec, now);
+            }
+            if duty_before != Some(duty) {
+                // It is on the book: it was found there, or has just been put there.
+                let _ = scheduler.node_assign(&name, duty);
+            }
+        }
+    });
+    Ok(())
+}
