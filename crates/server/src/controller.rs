@@ -211,8 +211,8 @@ impl AgentController {
         for request in wanting {
             shared.schedule.want(term, request);
         }
-        for key in left {
-            shared.schedule.left(term, &key);
+        for (key, epoch) in left {
+            shared.schedule.left(term, &key, epoch);
         }
     }
 
@@ -259,7 +259,7 @@ impl AgentController {
         let _under_way = shared.lead.step();
         let outcome = act::act(&shared, &self, term, &step).await;
         if let (Some(term), Outcome::Forgotten) = (term, &outcome) {
-            shared.schedule.left(term, &self.key.instance(step.number()));
+            shared.schedule.forgotten(term, &self.key.instance(step.number()));
         }
         let update = self.state().finish(&step, outcome, Timestamp::now());
         let update = update.filter(|_| shared.lead.term() == term);

@@ -85,8 +85,13 @@ impl Schedule {
         });
     }
 
-    /// What was to leave its node has, or an instance is no more.
-    pub(crate) fn left(&self, term: Term, key: &InstanceKey) {
+    /// An instance has left the place that it had. It may have another by now, of which its agent has yet to hear.
+    pub(crate) fn left(&self, term: Term, key: &InstanceKey, epoch: u64) {
+        self.with(term, |scheduler| scheduler.instance_ended(key, epoch, Timestamp::now()));
+    }
+
+    /// An instance is no more.
+    pub(crate) fn forgotten(&self, term: Term, key: &InstanceKey) {
         self.with(term, |scheduler| {
             let place =
                 scheduler.instance(key).map(|tracked| tracked.standing.place().map(|(_, epoch)| epoch));
@@ -192,7 +197,7 @@ impl AgentState {
     }
 
     /// What those need that have no place, and who has left the place that it was to leave.
-    pub(crate) fn placing(&self) -> (Vec<Request>, Vec<InstanceKey>) {
+    pub(crate) fn placing(&self) -> (Vec<Request>, Vec<(InstanceKey, u64)>) {
         let (mut wanting, mut left) = (Vec::new(), Vec::new());
         for (number, slot) in self.slots.iter().filter(|(_, slot)| !slot.is_extra() && !slot.instance.busy) {
             let is_there = slot.instance.observed.is_some();
@@ -200,7 +205,10 @@ impl AgentState {
                 Site::Nowhere if !is_there && !slot.instance.desired.wanted.is_absent() => {
                     wanting.push(self.request(*number, slot));
                 }
-                Site::Leaving if !is_there => left.push(self.key.instance(*number)),
+                Site::Leaving if !is_there => {
+                    let epoch = slot.placed.as_ref().map(|placed| placed.epoch);
+                    left.extend(epoch.map(|epoch| (self.key.instance(*number), epoch)));
+                }
                 _ => {}
             }
         }
