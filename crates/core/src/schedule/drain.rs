@@ -4,7 +4,7 @@
 //! [`Drain::parallelism`] are on their way at once. What has no other place (no room, its data is here) runs on. At the
 //! deadline it is ended too, and waits for a place: for this node's, if its data is here. So a drained node is empty.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,9 +13,25 @@ use crate::key::InstanceKey;
 use crate::node::{Drain, Duty, Liveness, NodeName};
 
 use super::Scheduler;
+use super::gates::{Refused, Unfit, unfit};
 use super::request::{Demand, Next, Standing};
 
 impl Scheduler {
+    /// What each other node lacks for an instance that is to leave its node. None if one can take it, if its turn has come,
+    /// or if it need not leave.
+    pub fn stays(&self, key: &InstanceKey) -> Option<Refused> {
+        let tracked = self.instances.get(key)?;
+        let Standing::Placed { node: own, .. } = &tracked.standing else { return None };
+        if !matches!(self.nodes.get(own)?.duty, Duty::Draining(_)) {
+            return None;
+        }
+        let demand = &tracked.request.demand;
+        let others = self.nodes.values().filter(|node| node.spec.name != *own);
+        let nodes: Option<BTreeMap<NodeName, Unfit>> =
+            others.map(|node| Some((node.spec.name.clone(), unfit(node, demand, key)?))).collect();
+        nodes.map(|nodes| Refused { instance: key.clone(), nodes })
+    }
+
     /// Sends the next instances of every node that is drained on their way. One that is down is left alone: what may move
     /// has left it, and the rest cannot be told anything.
     pub(super) fn drains_advance(&mut self, now: Timestamp) {
