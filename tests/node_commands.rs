@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
 
-use chassis_testkit::{Chassis, Outcome, Server};
+use chassis_testkit::{Chassis, Outcome, SOON, Server, eventually, expect};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
@@ -119,6 +119,50 @@ fn a_machine_is_joined_closed_opened_and_removed() {
     }
 }
 
+/// What was there stays where it is; what is new has its place on the node that takes it; what is drained goes elsewhere, or
+/// says why it cannot.
+#[test]
+fn instances_are_where_there_is_a_place() {
+    let chassis = Chassis::new(BINARY);
+    let _server = server(&chassis);
+    let own = chassis.ok(&["node", "list", "-o", "name"]).stdout.trim().to_owned();
+    let fleet = chassis.fleet("places");
+    chassis.ok(&["create", "fleet", &fleet]);
+    let yaml = format!("name: web\nfleet: {fleet}\nimage: any\nruntime: sim\nreplicas: 2\n");
+    chassis.deploy(&yaml).exits(0);
+    let machine = Machine::start(&["--name", "n1", "--capacity", "memory=2Gi,slots=50"]);
+    machine.join(&chassis, &[]).exits(0);
+    let has = |name: &str, state: &str, count: usize| {
+        let shown = node(&chassis, name);
+        let held = shown["held"].as_array().cloned().unwrap_or_default();
+        let running = held.iter().filter(|one| one["phase"] == "Running").count();
+        expect(shown["state"] == state && running == count && held.len() == count, || shown.to_string())
+    };
+    eventually(SOON, || has("n1", "active", 0));
+    eventually(SOON, || has(&own, "active", 2));
+
+    chassis.ok(&["node", "cordon", &own]);
+    chassis.ok(&["scale", "fleet", &fleet, "4"]);
+    eventually(SOON, || has("n1", "active", 2));
+    has(&own, "cordoned", 2).expect("what it had");
+    let in_use = chassis.run(&["node", "remove", "n1"]).exits(1);
+    assert!(in_use.stderr.contains("still has 2 instances"), "{in_use}");
+    let stuck = chassis.run(&["node", "drain", "n1", "--wait"]).exits(1);
+    assert!(stuck.stderr.contains(&format!("{own} is cordoned")), "{stuck}");
+    has("n1", "draining", 2).expect("they run on");
+
+    chassis.ok(&["node", "uncordon", &own]);
+    let drained = chassis.ok(&["node", "drain", "n1", "--wait"]);
+    assert!(drained.stdout.starts_with("drained n1"), "{drained}");
+    eventually(SOON, || has(&own, "active", 4));
+    chassis.ok(&["node", "remove", "n1"]);
+    let events = chassis.ok(&["events", "--limit", "200"]);
+    assert!(
+        events.stdout.contains("placed on node n1") && events.stdout.contains("placed on node "),
+        "{events}"
+    );
+}
+
 #[test]
 fn who_cannot_be_asked_is_no_node() {
     let chassis = Chassis::new(BINARY);
@@ -154,8 +198,7 @@ fn a_host_is_a_node() {
     let fingerprint = machine.more.get(1).expect("its certificate's").clone();
     let ask = |method: &str, path: &str, body: Value| {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let answer =
-            chassis.exchange(method, path, body.as_bytes(), chassis_testkit::SOON).expect("an answer");
+        let answer = chassis.exchange(method, path, body.as_bytes(), SOON).expect("an answer");
         let value: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         (answer.status, value)
     };

@@ -13,6 +13,7 @@ use crate::api::failure::{Failure, Result};
 use crate::api::targets::nearest;
 use crate::node_stats;
 use crate::nodes::{self, NodeLink};
+use crate::schedule::request;
 use crate::shared::Shared;
 
 /// Instances on the server's own node, at most: as many as a fleet's network has addresses.
@@ -64,15 +65,32 @@ impl Shared {
     /// What is known just now of the nodes that this server watches. Who acts has it from the scheduler; others know no more
     /// than whether they answer.
     fn nodes_live(&self) -> BTreeMap<NodeName, Live> {
+        let taken = if self.schedule.is_open() { BTreeMap::new() } else { self.taken() };
         let live = |node: &NodeLink| match self.schedule.standing(&node.name) {
             Some(standing) => standing,
             None => Live {
                 liveness: if node.is_up() { Liveness::Alive } else { Liveness::Suspect },
-                used: Amounts::default(),
+                used: taken.get(&node.name).copied().unwrap_or_default(),
                 heard_at: node.is_up().then(Timestamp::now),
             },
         };
         self.nodes.all().iter().map(|node| (node.name.clone(), live(node))).collect()
+    }
+
+    /// What the instances of each node take.
+    fn taken(&self) -> BTreeMap<NodeName, Amounts> {
+        let mut taken: BTreeMap<NodeName, Amounts> = BTreeMap::new();
+        for agent in self.agents() {
+            let state = agent.state();
+            for (number, slot) in state.slots.iter().filter(|(_, slot)| !slot.is_extra()) {
+                if let Some(node) = self.nodes.of(slot.placed.as_ref()) {
+                    let request = request(state.instance_key(*number), &state.spec, None);
+                    let sum = taken.entry(node.name.clone()).or_default();
+                    *sum = sum.plus(request.demand.amounts);
+                }
+            }
+        }
+        taken
     }
 
     /// One of them. Of a name that is none's, with that which was probably meant.

@@ -138,6 +138,11 @@ impl Schedule {
         Some(scheduler.refused(&tracked.request))
     }
 
+    /// What each other node lacks for an instance of a node that is drained.
+    pub(crate) fn stays(&self, key: &InstanceKey) -> Option<Refused> {
+        lock(&self.book).as_ref()?.scheduler.stays(key)
+    }
+
     /// What each node lacks for an environment that would find no place now.
     pub(crate) fn would_refuse(&self, spec: &AgentSpec) -> Option<Refused> {
         let key = AgentKey { fleet: environment::fleet(), agent: spec.name.clone() };

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use chassis_api::{Node, NodeDetail, NodeDrain, NodeInstance, NodeJoin, NodeJoined};
-use chassis_core::{Drain, Duty, InstanceKey, Liveness, NodeName, Phase};
+use chassis_core::{AgentKey, Drain, Duty, InstanceKey, Liveness, NodeName, Phase};
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
@@ -166,7 +166,15 @@ async fn held_by(shared: &Shared, caller: &Caller, node: &KnownNode) -> Result<V
         let on = |(key, placed): (InstanceKey, chassis_store::Placed)| {
             instance_on(shared, caller, &key, placed.ending.is_some())
         };
-        return Ok(placed.filter_map(on).collect());
+        let mut held: Vec<NodeInstance> = placed.filter_map(on).collect();
+        if let Duty::Draining(_) = node.record.duty {
+            for one in &mut held {
+                let key =
+                    AgentKey { fleet: one.fleet.clone(), agent: one.agent.clone() }.instance(one.number);
+                one.stays = shared.schedule.stays(&key).map(|refused| refused.to_string());
+            }
+        }
+        return Ok(held);
     }
     let agents = shared.agents().into_iter();
     let keys = agents.flat_map(|agent| {
