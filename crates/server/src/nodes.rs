@@ -279,9 +279,9 @@ pub(crate) async fn refresh(shared: &Arc<Shared>) -> chassis_store::Result<()> {
             continue;
         }
         match NodeLink::remote(record.name().clone(), address) {
-            Ok(link) => begin(shared, Arc::new(link)),
+            Ok(link) => begin(shared, &Arc::new(link)),
             Err(error) => {
-                tracing::error!(node = %record.name(), error = chain(&error), "this node cannot be asked")
+                tracing::error!(node = %record.name(), error = chain(&error), "this node cannot be asked");
             }
         }
     }
@@ -305,11 +305,11 @@ pub(crate) async fn refresh_surely(shared: Arc<Shared>) {
     }
 }
 
-fn begin(shared: &Arc<Shared>, link: Arc<NodeLink>) {
-    if let Some(before) = shared.nodes.insert(Arc::clone(&link)) {
+fn begin(shared: &Arc<Shared>, link: &Arc<NodeLink>) {
+    if let Some(before) = shared.nodes.insert(Arc::clone(link)) {
         before.ended.send_replace(true);
     }
-    spawn(shared, &link);
+    spawn(shared, link);
 }
 
 /// Watches a node, and keeps in touch with it, until it is one no more.
