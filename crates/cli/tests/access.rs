@@ -71,6 +71,8 @@ fn native() -> impl Iterator<Item = &'static Route> {
 fn request(route: &Route, fleet: &str) -> (String, Value) {
     let path = route.path.replace("{fleet}", fleet).replace("{agent}", "nobody").replace("{number}", "1");
     let path = path.replace("{port}", "80").replace("{name}", "nothing").replace("{node}", "nothing");
+    let path = path.replace("{profile}", "nothing").replace("{kind}", "stuck_task");
+    let path = path.replace("{environment}", "nothing");
     let scope = json!({ "fleet": fleet, "agent": "nobody" });
     match route.operation {
         "name_resolve" => (format!("{path}?name={fleet}/nobody"), Value::Null),
@@ -78,6 +80,8 @@ fn request(route: &Route, fleet: &str) -> (String, Value) {
         "instance_change" => (path, json!({ "scope": scope, "change": "restart" })),
         "progress_follow" => (path, json!({ "scopes": [scope] })),
         "secret_write" => (path, json!("value")),
+        // They are of no fleet, or all of one.
+        "profile_list" | "profile_get" | "letter_list" => (path, Value::Null),
         _ if route.method == "GET" && matches!(route.need, Need::Role(_, Place::Fleets)) => {
             (format!("{path}?fleet={fleet}"), Value::Null)
         }
@@ -91,6 +95,7 @@ fn every_route_lets_in_whom_the_table_says() {
     let server = server();
     let own: FleetName = OWN.parse().unwrap();
     let foreign: FleetName = FOREIGN.parse().unwrap();
+    let environments = chassis_core::environment::fleet();
     let mut wrong = Vec::new();
     let mut asked = 0;
     let (stop, routes): (Vec<&Route>, Vec<&Route>) =
@@ -112,12 +117,19 @@ fn every_route_lets_in_whom_the_table_says() {
                         Need::Role(_, Place::Fleets)
                             if matches!(
                                 route.operation,
-                                "server_get" | "node_list" | "node_get" | "fleet_list"
+                                "server_get"
+                                    | "node_list"
+                                    | "node_get"
+                                    | "fleet_list"
+                                    | "profile_list"
+                                    | "profile_get"
+                                    | "letter_list"
                             ) =>
                         {
                             None
                         }
                         Need::Role(_, Place::Server) => None,
+                        _ if route.operation.starts_with("letter_") => Some(&environments),
                         _ => Some(fleet),
                     };
                     let answer = ask_as(&server, token, route.method, &path, &body);
@@ -191,7 +203,7 @@ fn answers_have_nothing_of_other_fleets() {
     let mut shows_all = 0;
     for route in native() {
         let lists = route.method == "GET" && matches!(route.need, Need::Role(_, Place::Fleets));
-        if !lists || matches!(route.operation, "name_resolve" | "log_read" | "progress_get") {
+        if !lists || matches!(route.operation, "name_resolve" | "log_read" | "progress_get" | "profile_get") {
             continue;
         }
         let path = route.path.replace("{node}", node);

@@ -207,7 +207,7 @@ impl AgentController {
 
     /// Asks for places for those that have none, and says which have left theirs.
     fn places_ask(&self, shared: &Shared, term: Term) {
-        let (wanting, left) = self.state().placing();
+        let (wanting, left) = self.state().placing(shared.schedule.usual());
         for request in wanting {
             shared.schedule.want(term, request);
         }

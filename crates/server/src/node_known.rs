@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use chassis_core::{Amounts, Architecture, Duty, Liveness, NodeName, NodeSpec, NodeState};
-use chassis_spec::RuntimeKind;
 use chassis_store::NodeRecord;
 use jiff::Timestamp;
 
@@ -84,7 +83,8 @@ impl Shared {
             let state = agent.state();
             for (number, slot) in state.slots.iter().filter(|(_, slot)| !slot.is_extra()) {
                 if let Some(node) = self.nodes.of(slot.placed.as_ref()) {
-                    let request = request(state.instance_key(*number), &state.spec, None);
+                    let request =
+                        request(state.instance_key(*number), &state.spec, None, self.schedule.usual());
                     let sum = taken.entry(node.name.clone()).or_default();
                     *sum = sum.plus(request.demand.amounts);
                 }
@@ -162,7 +162,7 @@ impl Shared {
     pub(crate) fn own_spec(&self) -> NodeSpec {
         let stats = node_stats::read(&self.node);
         let storage = rustix::fs::statvfs(self.data_dir.root()).ok();
-        let runtime = if self.runtime_name == "sim" { RuntimeKind::Sim } else { RuntimeKind::Docker };
+        let runtime = self.schedule.usual();
         NodeSpec {
             name: NodeName::of_machine(&self.node),
             capacity: Amounts {

@@ -3,7 +3,7 @@
 //! A chassis that has no node but its own is *alone*: nothing is scheduled, and an instance without a place is on the own
 //! node. What is known of each node is its own, so that one that is slow or away delays no other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use std::fmt;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use chassis_core::{InstanceKey, NodeName, Site};
 use chassis_node::RemoteRuntime;
 use chassis_runtime::Runtime;
+use chassis_spec::RuntimeKind;
 use chassis_store::Placed;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -37,6 +38,7 @@ pub(crate) struct NodeLink {
     pub(crate) remote: Option<Arc<RemoteRuntime>>,
     address: Option<Address>,
     pub(crate) is_own: bool,
+    runtimes: BTreeSet<RuntimeKind>,
     /// Whether it answers; its error if it does not.
     pub(crate) health: watch::Sender<Health>,
     /// Somebody saw it fail: look whether it is still there.
@@ -100,13 +102,14 @@ impl Health {
 
 impl NodeLink {
     /// The server's own.
-    pub(crate) fn own(name: NodeName, runtime: Arc<dyn Runtime>) -> Self {
+    pub(crate) fn own(name: NodeName, runtime: Arc<dyn Runtime>, kind: RuntimeKind) -> Self {
         NodeLink {
             name,
             runtime,
             remote: None,
             address: None,
             is_own: true,
+            runtimes: [kind].into(),
             health: watch::Sender::new(Health::Unknown),
             suspect: Notify::new(),
             relist: Notify::new(),
@@ -115,13 +118,17 @@ impl NodeLink {
         }
     }
 
-    fn remote(name: NodeName, address: Address) -> Result<Self, chassis_node::Error> {
+    fn remote(
+        name: NodeName,
+        address: Address,
+        runtimes: BTreeSet<RuntimeKind>,
+    ) -> Result<Self, chassis_node::Error> {
         let unusable =
             |error: chassis_api::NoFingerprint| chassis_node::Error::Unusable { message: error.to_string() };
         let fingerprint = address.fingerprint.as_deref().map(str::parse).transpose().map_err(unusable)?;
         let remote = Arc::new(RemoteRuntime::new(&name, &address.url, fingerprint, &address.token)?);
-        let own = NodeLink::own(name, Arc::clone(&remote) as Arc<dyn Runtime>);
-        Ok(NodeLink { remote: Some(remote), address: Some(address), is_own: false, ..own })
+        let own = NodeLink::own(name, Arc::clone(&remote) as Arc<dyn Runtime>, RuntimeKind::default());
+        Ok(NodeLink { remote: Some(remote), address: Some(address), is_own: false, runtimes, ..own })
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -182,6 +189,11 @@ impl Nodes {
     /// True if it is the id of a host, as Fuse calls them.
     pub(crate) fn is_host(&self, id: &str) -> bool {
         id.parse().is_ok_and(|name| self.get(&name).is_some())
+    }
+
+    /// True if there is a node with this runtime, whether or not it answers.
+    pub(crate) fn has_runtime(&self, kind: RuntimeKind) -> bool {
+        self.all().iter().any(|node| node.runtimes.contains(&kind))
     }
 
     /// Returns the one that had the name.
@@ -275,10 +287,13 @@ pub(crate) async fn refresh(shared: &Arc<Shared>) -> chassis_store::Result<()> {
         let token = shared.store.node_token(record.name()).await?;
         let address = Address { url: url.clone(), fingerprint: record.fingerprint.clone(), token };
         let known = shared.nodes.get(record.name());
-        if known.as_ref().is_some_and(|known| known.address.as_ref() == Some(&address)) {
+        let runtimes = &record.spec.runtimes;
+        let is_same =
+            |known: &Arc<NodeLink>| known.address.as_ref() == Some(&address) && known.runtimes == *runtimes;
+        if known.as_ref().is_some_and(is_same) {
             continue;
         }
-        match NodeLink::remote(record.name().clone(), address) {
+        match NodeLink::remote(record.name().clone(), address, runtimes.clone()) {
             Ok(link) => begin(shared, &Arc::new(link)),
             Err(error) => {
                 tracing::error!(node = %record.name(), error = chain(&error), "this node cannot be asked");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis_core::{Opening, Role};
-use chassis_spec::{ImageName, Strategy};
+use chassis_spec::{ImageName, RuntimeKind, Strategy};
 use chassis_store::PostgresOptions;
 use zeroize::Zeroizing;
 
@@ -115,6 +115,13 @@ pub enum RuntimeChoice {
 }
 
 impl RuntimeChoice {
+    pub(crate) fn kind(&self) -> RuntimeKind {
+        match self {
+            RuntimeChoice::Docker { .. } => RuntimeKind::Docker,
+            RuntimeChoice::Sim { .. } => RuntimeKind::Sim,
+        }
+    }
+
     /// `docker` or `sim`.
     pub(crate) fn name(&self) -> &'static str {
         match self {

@@ -22,7 +22,7 @@ use chassis_core::schedule::{
     Change, Data, Demand, Error, Held, Orders, Pulse, Refused, Request, Rules, Standing, Wait, WhenDown,
 };
 use chassis_core::{AgentKey, Amounts, InstanceKey, Liveness, NodeName, Scheduler, Site};
-use chassis_spec::{AgentSpec, Backend};
+use chassis_spec::{AgentSpec, Backend, RuntimeKind};
 use chassis_store::{NodeRecord, Placed, PlacementUpdate, Term};
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -38,8 +38,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 const BOOK_BITS: u32 = 32;
 
 /// The book of the server that acts, where there are several nodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Schedule {
+    /// What runs agents that do not say it: Docker, or what the own node has in its place.
+    usual: RuntimeKind,
     book: Mutex<Option<Book>>,
     /// There may be changes to store.
     wake: Notify,
@@ -54,6 +56,15 @@ struct Book {
 }
 
 impl Schedule {
+    pub(crate) fn new(usual: RuntimeKind) -> Self {
+        Schedule { usual, book: Mutex::default(), wake: Notify::new(), nodes_stale: AtomicBool::default() }
+    }
+
+    /// As in [`request`].
+    pub(crate) fn usual(&self) -> RuntimeKind {
+        self.usual
+    }
+
     /// Asks or tells the book, if there is one in this term.
     fn with<T>(&self, term: Term, ask: impl FnOnce(&mut Scheduler) -> T) -> Option<T> {
         let answer = self.look(term, ask);
@@ -147,15 +158,20 @@ impl Schedule {
     pub(crate) fn would_refuse(&self, spec: &AgentSpec) -> Option<Refused> {
         let key = AgentKey { fleet: environment::fleet(), agent: spec.name.clone() };
         let key = key.instance(environment::NUMBER);
-        let request = request(key, spec, None);
+        let request = request(key, spec, None, self.usual);
         let book = lock(&self.book);
         let scheduler = &book.as_ref()?.scheduler;
         (!scheduler.fits(&request)).then(|| scheduler.refused(&request))
     }
 }
 
-/// What an instance needs of a node.
-pub(crate) fn request(key: InstanceKey, spec: &AgentSpec, home: Option<NodeName>) -> Request {
+/// What an instance needs of a node. `usual` is the runtime of those that do not care.
+pub(crate) fn request(
+    key: InstanceKey,
+    spec: &AgentSpec,
+    home: Option<NodeName>,
+    usual: RuntimeKind,
+) -> Request {
     let own_data = spec
         .volumes
         .iter()
@@ -176,7 +192,7 @@ pub(crate) fn request(key: InstanceKey, spec: &AgentSpec, home: Option<NodeName>
             disk_bytes: sizes.map(|size| size.0).sum(),
             slots: 1,
         },
-        runtime: spec.runtime,
+        runtime: if spec.runtime == RuntimeKind::default() { usual } else { spec.runtime },
         node: placement.node.clone(),
         region: placement.region.as_deref().map(Box::from),
         architecture: placement.architecture,
@@ -197,18 +213,18 @@ pub(crate) fn request(key: InstanceKey, spec: &AgentSpec, home: Option<NodeName>
 
 impl AgentState {
     /// What one of its instances needs.
-    fn request(&self, number: u32, slot: &Slot) -> Request {
-        request(self.key.instance(number), &self.spec, slot.home.clone())
+    fn request(&self, number: u32, slot: &Slot, usual: RuntimeKind) -> Request {
+        request(self.key.instance(number), &self.spec, slot.home.clone(), usual)
     }
 
     /// What those need that have no place, and who has left the place that it was to leave.
-    pub(crate) fn placing(&self) -> (Vec<Request>, Vec<(InstanceKey, u64)>) {
+    pub(crate) fn placing(&self, usual: RuntimeKind) -> (Vec<Request>, Vec<(InstanceKey, u64)>) {
         let (mut wanting, mut left) = (Vec::new(), Vec::new());
         for (number, slot) in self.slots.iter().filter(|(_, slot)| !slot.is_extra() && !slot.instance.busy) {
             let is_there = slot.instance.observed.is_some();
             match slot.instance.site {
                 Site::Nowhere if !is_there && !slot.instance.desired.wanted.is_absent() => {
-                    wanting.push(self.request(*number, slot));
+                    wanting.push(self.request(*number, slot, usual));
                 }
                 Site::Leaving if !is_there => {
                     let epoch = slot.placed.as_ref().map(|placed| placed.epoch);
@@ -260,7 +276,7 @@ async fn open(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<()> {
     for agent in shared.agents() {
         let state = agent.state();
         for (number, slot) in state.slots.iter().filter(|(number, _)| !is_extra(**number)) {
-            let request = state.request(*number, slot);
+            let request = state.request(*number, slot, shared.schedule.usual);
             let key = request.instance.clone();
             // What another server placed nowhere before it knew of other nodes is where its container is.
             let is_found = slot.placed.is_none() && (slot.instance.observed.is_some() || slot.instance.busy);

@@ -105,8 +105,8 @@ impl Shared {
         let lead = Lead::new(options.database.is_some(), &*store);
         Arc::new(Shared {
             store,
-            nodes: Nodes::new(NodeLink::own(own_name(), runtime)),
-            schedule: Schedule::default(),
+            nodes: Nodes::new(NodeLink::own(own_name(), runtime, options.runtime.kind())),
+            schedule: Schedule::new(options.runtime.kind()),
             placement: options.placement,
             data_dir,
             kept_logs,

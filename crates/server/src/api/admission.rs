@@ -69,17 +69,12 @@ fn check_reach(caller: &Caller, spec: &AgentSpec) -> Result<()> {
 
 /// An agent for a runtime that this server does not have would wait forever: better said at once.
 fn check_runtime(shared: &Shared, spec: &AgentSpec) -> Result<()> {
-    let fits = match spec.runtime {
-        // What an agent gets that does not care; the simulator is for just that.
-        RuntimeKind::Docker => true,
-        RuntimeKind::Sim => shared.runtime_name == "sim",
-        RuntimeKind::Firecracker => false,
-    };
-    if fits {
+    // The default is what an agent gets that does not care; the simulator is for just that.
+    if spec.runtime == RuntimeKind::default() || shared.nodes.has_runtime(spec.runtime) {
         return Ok(());
     }
     let detail = format!(
-        "agent `{}` asks for a runtime that this server does not have; it runs agents on {}",
+        "agent `{}` asks for a runtime that no node of this server has; its own runs agents on {}",
         spec.name, shared.runtime_name
     );
     Err(Failure::invalid("runtime_unavailable", detail))
