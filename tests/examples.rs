@@ -43,6 +43,10 @@ fn every_example_runs() {
     for path in &files {
         let text = fs::read_to_string(path).expect("an example");
         let path = path.display().to_string();
+        if text.lines().any(|line| line.starts_with("profiles:")) {
+            chassis.ok(&["agent-profile", "apply", "-f", &path]);
+            continue;
+        }
         chassis.ok(&["validate", "-f", &path]);
         let is_fleet = text.lines().any(|line| line.starts_with("agents:"));
         let command: &[&str] =

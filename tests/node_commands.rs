@@ -1,54 +1,13 @@
 //! Nodes as people look after them: joined, listed, closed, opened and removed, by `chassis node` and as hosts of environments.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Stdio};
-
-use chassis_testkit::{Chassis, Outcome, SOON, Server, eventually, expect};
+use chassis_testkit::{Chassis, Machine, SOON, Server, eventually, expect};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
 
-/// A machine on which `chassis node` runs, and what it said when it came up.
-struct Machine {
-    process: Child,
-    _said: BufReader<ChildStdout>,
-    url: String,
-    token: String,
-    more: Vec<String>,
-    _place: Chassis,
-}
-
-impl Machine {
-    fn start(args: &[&str]) -> Machine {
-        let place = Chassis::new(BINARY);
-        let fixed = ["node", "--listen", "127.0.0.1:0", "--runtime", "sim"];
-        let mut command = place.command(&[&fixed, args].concat());
-        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("chassis runs");
-        let mut said = BufReader::new(process.stdout.take().expect("a pipe"));
-        let mut line = String::new();
-        said.read_line(&mut line).expect("the line that joins it");
-        let mut words = line.split_whitespace();
-        let token = words.next().and_then(|word| word.strip_prefix("CHASSIS_NODE_TOKEN=")).expect(&line);
-        assert_eq!([words.next(), words.next(), words.next()], [Some("chassis"), Some("node"), Some("join")]);
-        let url = words.next().expect(&line).to_owned();
-        let more = words.map(str::to_owned).collect();
-        Machine { process, _said: said, url, token: token.to_owned(), more, _place: place }
-    }
-
-    fn join(&self, chassis: &Chassis, args: &[&str]) -> Outcome {
-        let token_file = chassis.write("node-token", &format!("{}\n", self.token));
-        let mut all = vec!["node", "join", &self.url, "--token-file", token_file.to_str().expect("a path")];
-        all.extend(self.more.iter().map(String::as_str));
-        all.extend(args);
-        chassis.run(&all)
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// A machine that simulates.
+fn start(args: &[&str]) -> Machine {
+    Machine::start(Chassis::new(BINARY), &[&["--runtime", "sim"], args].concat())
 }
 
 fn server(chassis: &Chassis) -> Server {
@@ -69,7 +28,7 @@ fn a_machine_is_joined_closed_opened_and_removed() {
     assert!(alone.stderr.contains("there is no other node"), "{alone}");
 
     let capacity = ["--capacity", "cpus=4,memory=2Gi,slots=50", "--label", "disk=ssd"];
-    let first = Machine::start(&[&["--name", "n1"], &capacity[..]].concat());
+    let first = start(&[&["--name", "n1"], &capacity[..]].concat());
     let joined = first.join(&chassis, &["--region", "eu", "--label", "rack=7"]).exits(0);
     assert!(
         joined.stdout.starts_with(&format!("joined n1, at {}: 4 cores, 2Gi of memory", first.url)),
@@ -103,7 +62,7 @@ fn a_machine_is_joined_closed_opened_and_removed() {
     // One machine is one node, and two machines are two.
     let other_name = first.join(&chassis, &["--name", "n2"]).exits(1);
     assert!(other_name.stderr.contains("is node `n1` already"), "{other_name}");
-    let second = Machine::start(&["--name", "n1"]);
+    let second = start(&["--name", "n1"]);
     let taken = second.join(&chassis, &[]).exits(1);
     assert!(taken.stderr.contains("another machine is node `n1`"), "{taken}");
     second.join(&chassis, &["--name", "n2"]).exits(0);
@@ -130,7 +89,7 @@ fn instances_are_where_there_is_a_place() {
     chassis.ok(&["create", "fleet", &fleet]);
     let yaml = format!("name: web\nfleet: {fleet}\nimage: any\nruntime: sim\nreplicas: 2\n");
     chassis.deploy(&yaml).exits(0);
-    let machine = Machine::start(&["--name", "n1", "--capacity", "memory=2Gi,slots=50"]);
+    let machine = start(&["--name", "n1", "--capacity", "memory=2Gi,slots=50"]);
     machine.join(&chassis, &[]).exits(0);
     let has = |name: &str, state: &str, count: usize| {
         let shown = node(&chassis, name);
@@ -167,11 +126,11 @@ fn instances_are_where_there_is_a_place() {
 fn who_cannot_be_asked_is_no_node() {
     let chassis = Chassis::new(BINARY);
     let _server = server(&chassis);
-    let machine = Machine::start(&["--name", "n1"]);
+    let machine = start(&["--name", "n1"]);
     let nothing = chassis.run(&["node", "join", &machine.url]).exits(2);
     assert!(nothing.stderr.contains("CHASSIS_NODE_TOKEN"), "{nothing}");
 
-    let mut wrong_token = Machine::start(&[]);
+    let mut wrong_token = start(&[]);
     wrong_token.token = "w".repeat(43);
     let refused = wrong_token.join(&chassis, &[]).exits(1);
     assert!(refused.stderr.contains("refuses the token"), "{refused}");
@@ -194,7 +153,7 @@ fn who_cannot_be_asked_is_no_node() {
 fn a_host_is_a_node() {
     let chassis = Chassis::new(BINARY);
     let _server = server(&chassis);
-    let machine = Machine::start(&["--name", "n1", "--capacity", "cpus=4,memory=2Gi,disk=9Gi"]);
+    let machine = start(&["--name", "n1", "--capacity", "cpus=4,memory=2Gi,disk=9Gi"]);
     let fingerprint = machine.more.get(1).expect("its certificate's").clone();
     let ask = |method: &str, path: &str, body: Value| {
         let body = if body.is_null() { String::new() } else { body.to_string() };

@@ -4,12 +4,12 @@
 //! What holds all the time: no instance is on two machines, none is lost, and a machine that is away delays no other.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use chassis_testkit::api::Phase;
-use chassis_testkit::{Chassis, Dockerd, Image, Namespace, OwnNamespace, SOON, Server, eventually, expect};
+use chassis_testkit::{
+    Chassis, Dockerd, Image, Machine, Namespace, OwnNamespace, SOON, Server, eventually, expect,
+};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -19,15 +19,6 @@ const NOTICED: Duration = Duration::from_secs(40);
 /// What needs no machine that is away takes no longer than usual.
 const UNHINDERED: Duration = Duration::from_secs(10);
 
-/// A machine at the other end of a cable.
-struct Machine {
-    place: Chassis,
-    address: String,
-    name: &'static str,
-    runtime: &'static str,
-    process: Option<Child>,
-}
-
 struct World {
     chassis: Chassis,
     server: Server,
@@ -36,38 +27,6 @@ struct World {
     machines: BTreeMap<&'static str, Machine>,
     _apart: [OwnNamespace; 2],
     dockerd: Dockerd,
-}
-
-impl Machine {
-    fn new(place: Chassis, number: u8, name: &'static str, runtime: &'static str) -> Machine {
-        Machine { place, address: format!("10.124.{number}.2:7443"), name, runtime, process: None }
-    }
-
-    /// Starts `chassis node`; returns the words that join it.
-    fn start(&mut self) -> Vec<String> {
-        let line = ["node", "--listen", &self.address, "--runtime", self.runtime, "--name", self.name];
-        let mut command = self.place.command(&line);
-        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("chassis runs");
-        let mut said = String::new();
-        let mut output = BufReader::new(process.stdout.take().expect("a pipe"));
-        output.read_line(&mut said).expect("the line that joins it");
-        self.process = Some(process);
-        said.split_whitespace().map(str::to_owned).collect()
-    }
-
-    /// SIGKILL.
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }
 
 fn cable(center: &Namespace, machine: &Namespace, number: u8) {
@@ -98,19 +57,17 @@ impl World {
         let fleet = chassis.fleet("nodes");
         chassis.ok(&["create", "fleet", &fleet]);
         let at = |space: &Namespace| Chassis::new(BINARY).in_namespace(*space);
-        let mut machines = BTreeMap::from([
-            ("n1", Machine::new(at(&spaces[0]), 1, "n1", "sim")),
-            ("n2", Machine::new(at(&spaces[1]), 2, "n2", "sim")),
-            ("n3", Machine::new(at(&spaces[2]).on_docker(&dockerd.docker()), 3, "n3", "docker")),
+        let machine = |place: Chassis, number: u8, runtime: &str| {
+            let (address, name) = (format!("10.124.{number}.2:7443"), format!("n{number}"));
+            Machine::start(place, &["--listen", &address, "--name", &name, "--runtime", runtime])
+        };
+        let machines = BTreeMap::from([
+            ("n1", machine(at(&spaces[0]), 1, "sim")),
+            ("n2", machine(at(&spaces[1]), 2, "sim")),
+            ("n3", machine(at(&spaces[2]).on_docker(&dockerd.docker()), 3, "docker")),
         ]);
-        for machine in machines.values_mut() {
-            let said = machine.start();
-            let token = said[0].strip_prefix("CHASSIS_NODE_TOKEN=").expect("a token first");
-            let file = chassis.write("node-token", token);
-            let mut join: Vec<&str> = said[1..].iter().map(String::as_str).collect();
-            assert_eq!(join.remove(0), "chassis");
-            join.extend(["--token-file", file.to_str().expect("a path")]);
-            chassis.ok(&join);
+        for machine in machines.values() {
+            machine.join(&chassis, &[]).exits(0);
         }
         World { chassis, server, fleet, center, machines, _apart: apart, dockerd }
     }
@@ -253,8 +210,8 @@ fn machines_are_cut_off_slow_killed_and_back() {
         expect(running.values().all(|(node, _)| node == "n1"), || format!("{running:?}"))
     });
     assert_eq!(docker_runs(&world).as_ref(), Some(&since), "its container goes on without it");
-    world.machine("n3").start();
-    world.machine("n2").start();
+    world.machine("n3").resume();
+    world.machine("n2").resume();
     let again = world.until_running(12);
     assert_eq!(docker_runs(&world).as_ref(), Some(&since), "and is the same when it is back");
     for name in ["real-1", "real-2"] {

@@ -53,6 +53,7 @@ enum Row {
     #[value(name = "api-list")]
     ApiList,
     Create,
+    Environments,
     Watchers,
     #[value(name = "start-10000")]
     Start,
@@ -96,6 +97,7 @@ async fn measure(world: &World, rows: &[Row], report: &mut Report) -> Result<()>
             Row::ApiGet => rows::api::get(world, report).await,
             Row::ApiList => rows::api::list(world, report).await,
             Row::Create => rows::create::measure(world, report).await,
+            Row::Environments => rows::environments::measure(world, report).await,
             Row::Watchers => rows::watchers::measure(world, report).await,
             Row::Start => rows::start::measure(world, report).await,
         };

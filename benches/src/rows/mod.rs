@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod burst;
 pub(crate) mod create;
 pub(crate) mod deploy;
+pub(crate) mod environments;
 pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod logs_many;
