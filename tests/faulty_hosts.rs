@@ -3,6 +3,8 @@
 //!
 //! How fast is printed, and is no reason to fail: `cargo nextest run -p chassis-cli --test faulty_hosts` shows it.
 
+#![expect(clippy::print_stdout, reason = "it tells how long things took")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -29,7 +29,7 @@ struct World {
     dockerd: Dockerd,
 }
 
-fn cable(center: &Namespace, machine: &Namespace, number: u8) {
+fn cable(center: Namespace, machine: Namespace, number: u8) {
     let pid = machine.path().display().to_string().split('/').nth(2).expect("/proc/<pid>/ns/net").to_owned();
     let ours = format!("m{number}");
     for line in [
@@ -50,21 +50,21 @@ impl World {
         let (center, apart) = (OwnNamespace::new(), [OwnNamespace::new(), OwnNamespace::new()]);
         let spaces = [apart[0].namespace(), apart[1].namespace(), dockerd.namespace()];
         for (space, number) in spaces.iter().zip(1..) {
-            cable(&center.namespace(), space, number);
+            cable(center.namespace(), *space, number);
         }
         let chassis = Chassis::new(BINARY).in_namespace(center.namespace());
         let server = chassis.serve();
         let fleet = chassis.fleet("nodes");
         chassis.ok(&["create", "fleet", &fleet]);
-        let at = |space: &Namespace| Chassis::new(BINARY).in_namespace(*space);
+        let at = |space: Namespace| Chassis::new(BINARY).in_namespace(space);
         let machine = |place: Chassis, number: u8, runtime: &str| {
             let (address, name) = (format!("10.124.{number}.2:7443"), format!("n{number}"));
             Machine::start(place, &["--listen", &address, "--name", &name, "--runtime", runtime])
         };
         let machines = BTreeMap::from([
-            ("n1", machine(at(&spaces[0]), 1, "sim")),
-            ("n2", machine(at(&spaces[1]), 2, "sim")),
-            ("n3", machine(at(&spaces[2]).on_docker(&dockerd.docker()), 3, "docker")),
+            ("n1", machine(at(spaces[0]), 1, "sim")),
+            ("n2", machine(at(spaces[1]), 2, "sim")),
+            ("n3", machine(at(spaces[2]).on_docker(&dockerd.docker()), 3, "docker")),
         ]);
         for machine in machines.values() {
             machine.join(&chassis, &[]).exits(0);
