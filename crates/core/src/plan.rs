@@ -98,7 +98,8 @@ pub fn plan<'a>(
     for instance in instances {
         let is_up = is_up(instance, agent, now);
         if instance.desired.wanted == Wanted::Running {
-            wanted += u32::from(!is_extra(instance.number));
+            // One whose node is silent may run, and is not waited for.
+            wanted += u32::from(!is_extra(instance.number) && instance.site != Site::Silent);
             up += u32::from(is_up);
             up_at = earlier(up_at, instance.settles_at().filter(|at| *at > now));
         }
@@ -222,6 +223,7 @@ impl AgentDesired<'_> {
     /// True while an instance that was to be restarted then is not up again.
     pub fn restart_is_open(&self, instance: &Instance, asked: Timestamp, now: Timestamp) -> bool {
         instance.desired.wanted == Wanted::Running
+            && instance.site != Site::Silent
             && instance.desired.started_after == Some(asked)
             && !(is_up(instance, *self, now)
                 && instance.observed.as_ref().is_some_and(|observed| match observed.state {

@@ -97,14 +97,15 @@ pub(crate) async fn fleet_finish_if_deleting(shared: &Arc<Shared>, name: &FleetN
     });
 }
 
-/// Removes the tier 1 data and the kept output of a fleet's instances, whether or not they still exist.
+/// Removes the tier 1 data and the kept output of a fleet's instances, whether or not they still exist. A node that is away
+/// is not waited for: what instances that are still there have on it, they take along when they go, once it is back.
 pub(crate) async fn data_remove(
     shared: &Shared,
     term: Term,
     fleet: &FleetName,
     matches: impl Fn(&InstanceKey) -> bool,
 ) -> Result<(), String> {
-    for node in shared.nodes.all() {
+    for node in shared.nodes.there() {
         let hands = || shared.hands_at(term, &node).map_err(|error| error.to_string());
         let found = hands()?.data_list(fleet).await.map_err(|error| chain(&error))?;
         for key in found.iter().filter(|key| matches(key)) {
@@ -128,7 +129,7 @@ async fn fleet_finish(shared: &Shared, term: Term, name: &FleetName) -> Result<(
         data_remove(shared, term, name, |_| true).await?;
         failpoint("fleet_forget:cleaned");
     }
-    for node in shared.nodes.all() {
+    for node in shared.nodes.there() {
         let runtime = shared.hands_at(term, &node).map_err(|error| error.to_string())?;
         runtime.fleet_remove(name).await.map_err(|error| chain(&error))?;
     }

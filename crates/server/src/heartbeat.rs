@@ -32,8 +32,8 @@ pub(crate) async fn keep_in_touch(shared: Arc<Shared>, node: Arc<NodeLink>) {
     let mut beats = tokio::time::interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut granted = None;
-    // Of the own node, which keeps no account of it.
-    let mut own_term = 0;
+    // In which it was made to count through this link: another one, with another address or token, begins anew.
+    let mut joined_term = 0;
     loop {
         tokio::select! {
             _ = beats.tick() => {}
@@ -44,16 +44,17 @@ pub(crate) async fn keep_in_touch(shared: Arc<Shared>, node: Arc<NodeLink>) {
             continue;
         };
         let heard = match &node.remote {
-            None if node.is_up() => Some((own_term, None)),
+            None if node.is_up() => Some((joined_term, None)),
             None => None,
             Some(remote) => beat(&node, remote, granted.take()).await,
         };
         let Some((node_term, next)) = heard else { continue };
+        let node_term = if node_term == joined_term { node_term } else { 0 };
         match shared.schedule.heard(term, &node.name, node_term) {
             Some(Ok(Pulse::Alive)) => granted = next,
             Some(Ok(Pulse::Report { term: wanted })) => {
                 if join(&shared, term, &node, wanted).await {
-                    own_term = wanted;
+                    joined_term = wanted;
                     node.relist.notify_one();
                     watch::look_after(&shared, &node).await;
                     watch::unblock(&shared);

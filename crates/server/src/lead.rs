@@ -216,7 +216,7 @@ async fn begin_to_look(shared: &Arc<Shared>) -> Result<Owner, String> {
 }
 
 /// Leaves it to others to act, for good.
-async fn refuse(shared: &Shared, why: String) {
+pub(crate) async fn refuse(shared: &Shared, why: String) {
     tracing::error!("{why}");
     shared.lead.refusal.get_or_init(|| why);
     shared.store.resign().await;

@@ -13,7 +13,7 @@ use chassis_core::{InstanceKey, NodeName, Site};
 use chassis_node::RemoteRuntime;
 use chassis_runtime::Runtime;
 use chassis_spec::RuntimeKind;
-use chassis_store::Placed;
+use chassis_store::{NodeRecord, Placed, Term};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, watch};
@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::error::chain;
 use crate::follow;
 use crate::heartbeat;
-use crate::lead::NotActing;
+use crate::lead::{self, NotActing};
 use crate::shared::Shared;
 use crate::watch as runtime_watch;
 
@@ -173,6 +173,11 @@ impl Nodes {
         std::iter::once(Arc::clone(&self.own)).chain(self.others().into_values()).collect()
     }
 
+    /// The own node, and those of the others that answer.
+    pub(crate) fn there(&self) -> Vec<Arc<NodeLink>> {
+        self.all().into_iter().filter(|node| node.is_own || node.is_up()).collect()
+    }
+
     /// True if there is a node that can be asked.
     pub(crate) fn any_up(&self) -> bool {
         let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
@@ -222,6 +227,11 @@ impl Nodes {
         }
     }
 
+    /// True of a place on a node that has not been asked yet, since this server began.
+    pub(crate) fn is_unheard(&self, placed: Option<&Placed>) -> bool {
+        self.of(placed).is_some_and(|node| matches!(*node.health.borrow(), Health::Unknown))
+    }
+
     /// The place of what was found on this node and is in no record.
     pub(crate) fn placed(&self, node: &NodeLink) -> Option<Placed> {
         let placed = Placed { node: node.name.clone(), epoch: 0, ending: None };
@@ -234,7 +244,8 @@ impl Nodes {
             (None, None) => Site::Nowhere,
             (None, Some(_)) => Site::Silent,
             (Some(link), _) if !link.is_up() => Site::Silent,
-            (Some(_), Some(Placed { ending: Some(_), .. })) => Site::Leaving,
+            // Alone again, there is nowhere to go.
+            (Some(_), Some(Placed { ending: Some(_), .. })) if !self.is_alone() => Site::Leaving,
             (Some(_), _) => Site::Here,
         }
     }
@@ -260,13 +271,16 @@ impl Shared {
         Arc::clone(&self.node_of(key).runtime)
     }
 
-    /// The same for those who decided in this term to change something on it. To be asked for right before each change.
-    pub(crate) fn hands_on(
-        &self,
-        term: chassis_store::Term,
-        key: &InstanceKey,
-    ) -> Result<Arc<dyn Runtime>, NotActing> {
-        let node = self.node_of(key);
+    /// The same for those who decided in this term to change something on it. To be asked for right before each change. What
+    /// has no place is where its data is.
+    pub(crate) fn hands_on(&self, term: Term, key: &InstanceKey) -> Result<Arc<dyn Runtime>, NotActing> {
+        let agent = self.agent(&key.agent_key());
+        let (placed, home) = agent.map(|agent| agent.state().place_of(key.number)).unwrap_or_default();
+        let named = placed.map(|placed| placed.node).or(home);
+        let node = match named {
+            Some(name) => self.nodes.get(&name).ok_or(NotActing)?,
+            None => Arc::clone(self.nodes.own()),
+        };
         self.hands_at(term, &node).map(Arc::clone)
     }
 }
@@ -281,6 +295,15 @@ pub(crate) async fn refresh(shared: &Arc<Shared>) -> chassis_store::Result<()> {
     if shared.nodes.is_alone() && !records.is_empty() {
         // Whatever there is has a place now: on the own node, where it was.
         follow::agents_load(shared).await?;
+    }
+    let named = records.iter().find(|record| record.is_own()).map(NodeRecord::name);
+    if let Some(name) = named.filter(|name| **name != shared.own().name) {
+        let why = format!(
+            "another server has registered this machine as node {name}, and this one calls it {}; start this server again, so \
+             that it does too",
+            shared.own().name
+        );
+        lead::refuse(shared, why).await;
     }
     for record in &records {
         let Some(url) = &record.url else { continue };

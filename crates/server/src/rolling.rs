@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chassis_core::rollout::{Decision, EXTRA_FIRST, Tally, advance, extras, tally};
-use chassis_core::{AgentDesired, Desired, Limits, Memory, Observed, Pin, Rollout, Wanted};
+use chassis_core::{AgentDesired, Desired, Limits, Memory, Observed, Pin, Rollout, Site, Wanted};
 use chassis_spec::AgentSpec;
 use chassis_store::{InstanceRecord, Placed, Term};
 use jiff::Timestamp;
@@ -95,7 +95,9 @@ impl AgentState {
     /// Judges the rollout, and says when it is to be judged again at the latest.
     pub(crate) fn judge(&mut self, tally: &Tally, now: Timestamp) -> (Option<Judgement>, Option<Timestamp>) {
         let Some(before) = self.rollout.clone().filter(|_| !self.deleting) else { return (None, None) };
-        if tally.wanted == 0 {
+        // What nobody can look at makes no progress that is seen.
+        let is_silent = |slot: &Slot| slot.instance.site == Site::Silent;
+        if tally.wanted == 0 || self.slots.values().any(is_silent) {
             self.watched_since = now;
         }
         let progressed_at = before.progressed_at.max(self.watched_since);
@@ -132,7 +134,8 @@ impl AgentState {
             let free = (EXTRA_FIRST..u32::MAX).find(|number| !self.slots.contains_key(number));
             if let Some(number) = free {
                 // Beside one that it helps out for; the room is not counted, as it is soon free again.
-                let placed = self.slots.values().find_map(|slot| slot.placed.clone());
+                let beside = |slot: &&Slot| slot.instance.site == Site::Here && !slot.is_extra();
+                let placed = self.slots.values().filter(beside).find_map(|slot| slot.placed.clone());
                 self.extra_insert(number, placed, now);
             }
         }

@@ -34,6 +34,8 @@ use crate::state::{AgentState, Slot};
 
 /// Before what could not be stored is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// An instance that is no more leaves its place, then the one that it was moving to, or the queue.
+const PLACES_AFTER_ANOTHER: usize = 3;
 /// Of each book's numbers this many bits count within it.
 const BOOK_BITS: u32 = 32;
 
@@ -88,9 +90,14 @@ impl Schedule {
     pub(crate) fn want(&self, term: Term, request: Request) {
         let key = request.instance.clone();
         self.with(term, |scheduler| {
-            if scheduler.instance(&key).is_none()
-                && let Err(error) = scheduler.submit(request, Timestamp::now())
-            {
+            if let Some(tracked) = scheduler.instance(&key) {
+                if tracked.standing != Standing::Waiting || tracked.request.demand == request.demand {
+                    return;
+                }
+                // It asks for something else than when it began to wait.
+                drop(scheduler.instance_end(&key));
+            }
+            if let Err(error) = scheduler.submit(request, Timestamp::now()) {
                 tracing::warn!(instance = %key, %error, "cannot wait for a place");
             }
         });
@@ -104,12 +111,13 @@ impl Schedule {
     /// An instance is no more.
     pub(crate) fn forgotten(&self, term: Term, key: &InstanceKey) {
         self.with(term, |scheduler| {
-            let place =
-                scheduler.instance(key).map(|tracked| tracked.standing.place().map(|(_, epoch)| epoch));
-            match place {
-                Some(Some(epoch)) => drop(scheduler.instance_ended(key, epoch, Timestamp::now())),
-                Some(None) => drop(scheduler.instance_end(key)),
-                None => {}
+            // One that was on its way elsewhere gets its next place as soon as it has ended.
+            for _ in 0..PLACES_AFTER_ANOTHER {
+                let Some(tracked) = scheduler.instance(key) else { return };
+                match tracked.standing.place().map(|(_, epoch)| epoch) {
+                    Some(epoch) => drop(scheduler.instance_ended(key, epoch, Timestamp::now())),
+                    None => drop(scheduler.instance_end(key)),
+                }
             }
         });
     }
@@ -276,10 +284,11 @@ async fn open(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<()> {
     for agent in shared.agents() {
         let state = agent.state();
         for (number, slot) in state.slots.iter().filter(|(number, _)| !is_extra(**number)) {
-            let request = state.request(*number, slot, shared.schedule.usual);
-            let key = request.instance.clone();
-            // What another server placed nowhere before it knew of other nodes is where its container is.
+            // What another server placed nowhere before it knew of other nodes is where its container is, with its data.
             let is_found = slot.placed.is_none() && (slot.instance.observed.is_some() || slot.instance.busy);
+            let home = slot.home.clone().or_else(|| is_found.then(|| shared.own().name.clone()));
+            let request = request(state.instance_key(*number), &state.spec, home, shared.schedule.usual);
+            let key = request.instance.clone();
             let placed = slot.placed.clone().or_else(|| is_found.then(|| own_place(shared)));
             match placed {
                 None if slot.instance.desired.wanted.is_absent() => {}
@@ -371,8 +380,12 @@ impl Writes {
                     writes.place(instance, Some(placed), home(instance));
                 }
                 Change::Queued { instance } => writes.place(instance, None, home(instance)),
-                // The row of what is forgotten goes with the instance; what has lost its data is queued or placed too.
-                Change::Forgotten { .. } | Change::GaveUp(_) | Change::DataLost { .. } => {}
+                // A new one of the same number may have a row by now.
+                Change::Forgotten { instance } => {
+                    writes.places.retain(|update| update.instance != *instance);
+                }
+                // What has lost its data is queued or placed too.
+                Change::GaveUp(_) | Change::DataLost { .. } => {}
             }
         }
         writes

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis_runtime::{DockerOptions, DockerRuntime, Runtime, SimOptions, SimRuntime};
-use chassis_store::{KeySource, SqlStore, Store};
+use chassis_store::{KeySource, NodeRecord, SqlStore, Store};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api;
@@ -21,7 +21,7 @@ use crate::listen::{Doors, Serving};
 use crate::nodes::{self, Health};
 use crate::options::{Options, RuntimeChoice};
 use crate::schedule;
-use crate::shared::Shared;
+use crate::shared::{self, Shared};
 use crate::snapshot;
 
 /// How long requests that are being answered get to end when a node is told to.
@@ -63,7 +63,11 @@ pub async fn serve(options: Options) -> Result<()> {
             data_dir.master_token().display()
         );
     }
-    let shared = Shared::new(Arc::clone(&store), runtime, data_dir.clone(), auth, doors.plates(), &options);
+    // What is placed on the own node is so by the name that it had first, whatever the machine is called by now.
+    let own = store.node_list().await?.into_iter().find(NodeRecord::is_own).map(|node| node.name().clone());
+    let own = own.unwrap_or_else(shared::machine_name);
+    let shared =
+        Shared::new(Arc::clone(&store), runtime, own, data_dir.clone(), auth, doors.plates(), &options);
 
     nodes::refresh(&shared).await?;
     for record in store.agent_load_all().await? {

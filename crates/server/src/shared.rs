@@ -93,6 +93,7 @@ impl Shared {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         runtime: Arc<dyn Runtime>,
+        own: NodeName,
         data_dir: DataDir,
         auth: Auth,
         doors: DoorPlates,
@@ -105,7 +106,7 @@ impl Shared {
         let lead = Lead::new(options.database.is_some(), &*store);
         Arc::new(Shared {
             store,
-            nodes: Nodes::new(NodeLink::own(own_name(), runtime, options.runtime.kind())),
+            nodes: Nodes::new(NodeLink::own(own.clone(), runtime, options.runtime.kind())),
             schedule: Schedule::new(options.runtime.kind()),
             placement: options.placement,
             data_dir,
@@ -120,7 +121,7 @@ impl Shared {
             allowed_host_paths: options.allowed_host_paths.clone(),
             environments: options.environments.clone(),
             downloads: Downloads::new(options.environments.downloads.clone(), downloads),
-            node: own_name().to_string(),
+            node: own.to_string(),
             snapshot_quota: options.snapshot_quota,
             snapshots: Snapshots::default(),
             doors,
@@ -237,6 +238,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn own_name() -> NodeName {
+/// What a node on this machine is called.
+pub(crate) fn machine_name() -> NodeName {
     NodeName::of_machine(&rustix::system::uname().nodename().to_string_lossy())
 }

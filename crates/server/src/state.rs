@@ -219,7 +219,9 @@ impl AgentState {
             }
         }
         for (number, found) in by_number.split_off(&EXTRA_FIRST) {
-            if let Some(observed) = found.into_iter().find(|observed| observed.name_is_right) {
+            let observed = found.into_iter().find(|observed| observed.name_is_right);
+            // One of that number may be on another node: then this is a leftover.
+            if let Some(observed) = observed.filter(|_| !self.slots.contains_key(&number)) {
                 self.extra_adopt(number, nodes.placed(node), observed, Timestamp::now());
             }
         }
@@ -238,6 +240,12 @@ impl AgentState {
 
     pub(crate) fn placed(&self, number: u32) -> Option<Placed> {
         self.slots.get(&number)?.placed.clone()
+    }
+
+    /// The same, and the node that has its data.
+    pub(crate) fn place_of(&self, number: u32) -> (Option<Placed>, Option<NodeName>) {
+        let slot = self.slots.get(&number);
+        slot.map(|slot| (slot.placed.clone(), slot.home.clone())).unwrap_or_default()
     }
 
     /// Takes over where an instance is to be from now on. What another node showed of it is not believed of this one.
@@ -431,6 +439,10 @@ impl AgentState {
             }
             // Somebody wanted it anew while the old one was being forgotten: it begins from nothing.
             Outcome::Forgotten => {
+                slot.placed = None;
+                if matches!(step, Step::Act(Action::Forget { cleanup: true, .. })) {
+                    slot.home = None;
+                }
                 slot.set_observed(None);
                 slot.instance.memory = Memory::default();
                 None
@@ -505,7 +517,10 @@ impl Slot {
     pub(crate) fn is_on(&self, nodes: &Nodes, node: &NodeLink) -> bool {
         match &self.placed {
             Some(placed) => placed.node == node.name,
-            None => node.is_own && nodes.is_alone(),
+            // What is found on the own node and has no place in the store yet has it there.
+            None => {
+                node.is_own && (nodes.is_alone() || self.instance.busy || self.instance.observed.is_some())
+            }
         }
     }
 

@@ -77,11 +77,16 @@ impl Scheduler {
     }
 
     pub(super) fn reservations_expire(&mut self, now: Timestamp) {
-        while let Some((id, held)) = self.reservations.first_key_value()
-            && held.expires_at <= now
-        {
-            let id = *id;
+        let over = self.reservations.values().filter(|held| held.expires_at <= now && self.expires(held));
+        for id in over.map(|held| held.id).collect::<Vec<_>>() {
             self.reservation_drop(id);
         }
+    }
+
+    /// True of one that somebody may forget to confirm. The place of an instance that is still ending elsewhere is held for
+    /// as long as that takes.
+    pub(super) fn expires(&self, held: &Reservation) -> bool {
+        let tracked = self.instances.get(&held.instance);
+        !tracked.is_some_and(|tracked| matches!(tracked.standing, Standing::Ending { .. }))
     }
 }

@@ -15,7 +15,8 @@ impl Scheduler {
             Duty::Draining(drain) => drain.deadline,
             Duty::Open | Duty::Cordoned => None,
         });
-        let reservations = self.reservations.values().next().map(|held| held.expires_at);
+        let held = self.reservations.values().filter(|held| self.expires(held));
+        let reservations = held.map(|held| held.expires_at).min();
         let patience =
             self.queue.heads().into_iter().map(|(_, entry)| later(entry.since, self.rules.patience));
         nodes

@@ -137,7 +137,7 @@ pub(super) fn progress(shared: &Arc<Shared>, caller: &Caller, scopes: &[Scope]) 
             for slot in slots.filter(|slot| scope.number.is_none_or(|number| slot.instance.number == number))
             {
                 let standing = match shared.nodes.unknown(slot.placed.as_ref()) {
-                    Some(_) if starts => Standing::Working,
+                    Some(_) if starts || shared.nodes.is_unheard(slot.placed.as_ref()) => Standing::Working,
                     Some(message) => {
                         goes_back = false;
                         Standing::Stuck(message)

@@ -46,8 +46,12 @@ pub(crate) fn register(
     }
     let version = known.as_ref().map_or(0, |known| known.version);
     super::check_version(|| format!("node `{name}`"), expected, version)?;
-    if list(connection)?.is_empty() {
+    let there = list(connection)?;
+    if there.is_empty() {
         own_insert(change, own)?;
+    } else if there.iter().all(NodeRecord::is_own) {
+        // It was alone again: what was made since has no place yet.
+        place::settle(change, &own.name)?;
     }
     if known.is_none() {
         insert(change, &new.spec, Duty::Open)?;
