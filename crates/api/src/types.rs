@@ -225,6 +225,7 @@ pub struct Instance {
     /// How it ended, if it does not run; else how its run before ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<Exit>,
+    /// Where it is; empty while it waits for a place.
     pub node: String,
     pub image: String,
     /// It is there only during a rollout.

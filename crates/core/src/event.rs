@@ -156,7 +156,7 @@ pub enum EventKind {
     NodeOpened {
         node: NodeName,
     },
-    /// It has been silent for so long that what may move is placed elsewhere.
+    /// It has been silent for so long that it is not waited for any more.
     NodeDown {
         node: NodeName,
     },
@@ -277,10 +277,7 @@ impl fmt::Display for EventKind {
             }
             EventKind::NodeOpened { .. } => write!(formatter, "node open: it takes instances again"),
             EventKind::NodeDown { .. } => {
-                write!(
-                    formatter,
-                    "node down: it was silent for so long that what may move is placed elsewhere"
-                )
+                write!(formatter, "node down: it does not answer; what it has stays its own")
             }
             EventKind::NodeUp { .. } => write!(formatter, "node back"),
             EventKind::NodeRemoved { .. } => write!(formatter, "node removed"),

@@ -67,7 +67,7 @@ pub async fn serve(options: Options) -> Result<()> {
     let own = store.node_list().await?.into_iter().find(NodeRecord::is_own).map(|node| node.name().clone());
     let own = own.unwrap_or_else(shared::machine_name);
     let shared =
-        Shared::new(Arc::clone(&store), runtime, own, data_dir.clone(), auth, doors.plates(), &options);
+        Shared::new(Arc::clone(&store), runtime, &own, data_dir.clone(), auth, doors.plates(), &options);
 
     nodes::refresh(&shared).await?;
     for record in store.agent_load_all().await? {

@@ -93,7 +93,7 @@ impl Shared {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         runtime: Arc<dyn Runtime>,
-        own: NodeName,
+        own: &NodeName,
         data_dir: DataDir,
         auth: Auth,
         doors: DoorPlates,

@@ -101,7 +101,8 @@ pub enum Error {
     )]
     NodeTaken { url: String, node: String },
     #[error(
-        "node `{node}` still has {count} instances or their data; `chassis node drain {node}` sends elsewhere what can go"
+        "node `{node}` still has {count} instances or their data; `chassis node drain {node}` sends elsewhere what can go, \
+         and `chassis delete … --cleanup` removes data that is kept"
     )]
     NodeInUse { node: NodeName, count: u64 },
     #[error("the token of node `{0}` cannot be decrypted: its record was altered or damaged; join it again")]

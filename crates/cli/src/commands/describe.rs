@@ -9,7 +9,9 @@ use crate::args::{Describe, Format};
 use crate::commands::{events, health};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::{self, Cell, Color, Table, Terminal, age, clean, exit_text, reason, state, visible};
+use crate::output::{
+    self, Cell, Color, Table, Terminal, age, clean, exit_text, place, reason, state, visible,
+};
 use crate::scope::instance_key;
 
 #[derive(Serialize)]
@@ -78,7 +80,7 @@ fn instance(terminal: Terminal, detail: &InstanceDetail) -> String {
         "Last exit",
         instance.last_exit.map(|exit| format!("{}, {}", exit_text(exit), ago(exit.finished_at, now))),
     );
-    page.field("Node", instance.node.as_str());
+    page.field("Node", place(&instance.node));
     page.field("Image", instance.image.as_str());
     page.field("Revision", revision(instance.revision, *agent_revision));
     let id = instance.container_id.as_deref().map_or("none yet", |id| id.get(..12).unwrap_or(id));
@@ -159,7 +161,7 @@ fn agent(terminal: Terminal, detail: &AgentDetail) -> String {
                 health::state(instance.health),
                 instance.restarts.into(),
                 age(instance.started_at.unwrap_or(instance.created_at), now).into(),
-                instance.node.as_str().into(),
+                place(&instance.node).into(),
                 reason(instance, now, usize::MAX).unwrap_or_else(|| "-".to_owned()).into(),
             ]
         }),

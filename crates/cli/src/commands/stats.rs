@@ -10,7 +10,7 @@ use crate::args::{Format, Selector, Stats as Args};
 use crate::commands::health;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::{self, Cell, Table, Terminal, clean, percent, size, state};
+use crate::output::{self, Cell, Table, Terminal, clean, percent, place, size, state};
 use crate::rates::{Rates, rates};
 
 /// Between the two samples that a rate is made of.
@@ -141,7 +141,7 @@ fn cells(row: &Row, several: bool, wide: bool) -> Vec<Cell> {
         cells.push(known(&|usage| {
             usage.processes_limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string())
         }));
-        cells.push(instance.node.as_str().into());
+        cells.push(place(&instance.node).into());
     }
     cells
 }

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 
 pub(crate) use raw::{RawMode, terminal_size};
 pub(crate) use size::{percent, size};
-pub(crate) use state::{exit_text, reason, state};
+pub(crate) use state::{exit_text, place, reason, state};
 pub(crate) use style::Color;
 pub(crate) use table::{Cell, Table};
 pub(crate) use terminal::{Terminal, ask, data, data_on_stderr, data_on_stdout, tell};

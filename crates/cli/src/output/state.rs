@@ -16,6 +16,11 @@ pub(crate) fn state(instance: &Instance) -> Cell {
     Cell::colored(text, color(instance.phase))
 }
 
+/// The node of an instance; a dash while it waits for one.
+pub(crate) fn place(node: &str) -> &str {
+    if node.is_empty() { "-" } else { node }
+}
+
 /// Why it is in this state, in so many characters, and when that is tried to change, if there is something to say.
 pub(crate) fn reason(instance: &Instance, now: Timestamp, longest: usize) -> Option<String> {
     let again = instance.retry_at.map(|retry_at| format!("next try in {}", until(retry_at, now)));

@@ -217,7 +217,11 @@ pub(crate) fn wire(shared: &Shared, state: &AgentState, slot: &Slot) -> Instance
         created_at: slot.created_at,
         started_at: memory.run.as_ref().filter(|_| memory.exit.is_none()).map(|run| run.started_at),
         last_exit: memory.exit.or(memory.last_exit),
-        node: slot.placed.as_ref().map_or_else(|| shared.node.clone(), |placed| placed.node.to_string()),
+        node: match &slot.placed {
+            Some(placed) => placed.node.to_string(),
+            None if shared.nodes.is_alone() => shared.node.clone(),
+            None => String::new(),
+        },
         image: state.spec.image.to_string(),
         extra: slot.is_extra(),
         container_id: observed.map(|observed| observed.id.to_string()),

@@ -86,6 +86,10 @@ pub(super) async fn check_able(shared: &Shared, id: &str) -> Result<()> {
     if !shared.own().runtime.takes_snapshots().await.map_err(|error| exec::refused(&error))? {
         return Err(no_snapshots(shared.runtime_name));
     }
+    if !shared.node_of(&found.key.instance(environment::NUMBER)).is_own {
+        let message = format!("{id} is on host {}; snapshots are taken on the server's own only", found.node);
+        return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "unimplemented", message));
+    }
     exec::check_running(shared, &found).map(drop)
 }
 

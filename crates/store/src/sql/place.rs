@@ -130,11 +130,12 @@ pub(crate) fn list(
     Ok(found.into_iter().flatten().collect())
 }
 
-/// How many instances are on a node, or have their data there.
+/// How many instances are on a node, or have their data there; also those that are no more, and may come back to it.
 pub(super) fn count(connection: &dyn Connection, node: &NodeName) -> Result<u64> {
-    let sql = "SELECT count(*) FROM instances LEFT JOIN homes
-               ON homes.fleet = instances.fleet AND homes.agent = instances.agent AND homes.number = instances.number
-               WHERE instances.node = ?1 OR homes.node = ?1";
+    let sql = "SELECT (SELECT count(*) FROM instances WHERE node = ?1)
+             + (SELECT count(*) FROM homes WHERE node = ?1 AND NOT EXISTS
+                  (SELECT 1 FROM instances WHERE instances.fleet = homes.fleet AND instances.agent = homes.agent
+                   AND instances.number = homes.number AND instances.node = ?1))";
     Ok(connection.value(sql, params![node.as_str()])?)
 }
 

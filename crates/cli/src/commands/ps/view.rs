@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::Picture;
 use crate::commands::health;
-use crate::output::{Cell, Color, Table, Terminal, age, reason, state};
+use crate::output::{Cell, Color, Table, Terminal, age, place, reason, state};
 
 /// The longest reason that is shown below an instance; `-o wide` and `describe` show all of it.
 const LONGEST_REASON: usize = 120;
@@ -97,7 +97,7 @@ impl Tree {
             health::state(instance.health),
             instance.restarts.into(),
             age(instance.started_at.unwrap_or(instance.created_at), self.now).into(),
-            instance.node.as_str().into(),
+            place(&instance.node).into(),
             instance.image.as_str().into(),
         ];
         if self.wide {
