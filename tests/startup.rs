@@ -76,7 +76,10 @@ args: ['cat /data/runs; echo the agent runs; sleep 1000']
     let modes = ground.exec("stat -c '%a %u' /data/deep/settings.json /tmpfs/key /data/prepare");
     assert_eq!(modes, "600 64646\n600 64646\n700 64646\n");
     let health = ground.chassis.ok(&["health", &ground.name()]).stdout;
-    assert!(health.contains("readiness: once the startup script has ended: healthy"), "{health}");
+    assert!(
+        health.contains("readiness: once its files are there and its startup script has ended: healthy"),
+        "{health}"
+    );
 
     // They are the agent's own to change, and anew at each start.
     ground.exec("echo changed > /data/deep/settings.json");

@@ -22,7 +22,7 @@ pub const EXIT_MISCONFIGURED: u8 = 78;
 pub const EXIT_STARTUP: u8 = 79;
 /// As a shell tells of one that was ended by SIGKILL.
 pub const EXIT_KILLED: u8 = 137;
-/// What PID 1 is called while the startup script runs.
+/// What PID 1 is called until all is there that the agent is given, and its startup script has ended.
 pub const PREPARING: &CStr = c"chassis-prepare";
 /// The variable by which what belongs to one exec is found again: a word, a dot, and the number of its session.
 pub const MARK: &str = "CHASSIS_EXEC";

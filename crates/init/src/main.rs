@@ -58,6 +58,9 @@ fn run() -> Result<ExitCode, Failure> {
     for volume in &arguments.volumes {
         check::writable(volume)?;
     }
+    if arguments.given {
+        prepare::begin();
+    }
     let given = if arguments.given { Some(given::receive()?) } else { None };
     let variables = agent::variables_all(&arguments.instance, given.as_ref());
     if let Some(given) = &given {
@@ -65,6 +68,7 @@ fn run() -> Result<ExitCode, Failure> {
         prepare::startup_run(given, &variables, signals, &turn)?;
     }
     drop(given);
+    prepare::end();
     let agent = agent::spawn(&arguments, &variables, signals)?;
     drop(variables);
     Ok(ExitCode::from(match signals.supervise(&agent, &turn, None) {

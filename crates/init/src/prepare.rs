@@ -1,6 +1,6 @@
 //! What is done in the sandbox before the agent starts: its files are written, and its startup script is run.
 //!
-//! While the script runs, PID 1 is called [`PREPARING`]; that it is not any more tells that the agent was started.
+//! Until all of that has ended well PID 1 is called [`PREPARING`]; that it is not any more tells that the agent is started.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
@@ -18,6 +18,16 @@ use crate::Failure;
 use crate::agent::{self, Variables};
 use crate::given::Given;
 use crate::signals::{Blocked, Ended};
+
+/// The agent is not started yet, and perhaps never will be.
+pub(crate) fn begin() {
+    let _ = rustix::thread::set_name(PREPARING);
+}
+
+/// It is started next.
+pub(crate) fn end() {
+    let _ = rustix::thread::set_name(c"chassis-init");
+}
 
 /// Writes the files that came. One that is there is replaced, also if it may only be read.
 pub(crate) fn files_write(given: &Given) -> Result<(), Failure> {
@@ -58,12 +68,9 @@ pub(crate) fn startup_run(
     let Some(entry) = given.entries(Kind::Startup).next() else { return Ok(()) };
     let patience = Duration::from_secs(entry.number.into());
     let script: OsString = OsStr::from_bytes(entry.value).into();
-    let _ = rustix::thread::set_name(PREPARING);
     let script = agent::spawn_in_group("sh".as_ref(), &["-lc".into(), script], variables, signals)
         .map_err(|failure| failure.prefixed("startup script: "))?;
-    let ended = signals.supervise(&script, turn, Some(patience));
-    let _ = rustix::thread::set_name(c"chassis-init");
-    match ended {
+    match signals.supervise(&script, turn, Some(patience)) {
         Ended::Itself(0) => Ok(()),
         Ended::Itself(code) => Err(Failure {
             code: chassis_init::EXIT_STARTUP,

@@ -90,7 +90,7 @@ pub trait Runtime: std::fmt::Debug + Send + Sync + 'static {
     async fn instance_create(&self, config: &InstanceConfig) -> Result<Observed>;
     /// Starts a created or stopped container, handing it the secrets of its agent.
     async fn instance_start(&self, id: &str, secrets: InstanceSecrets) -> Result<()>;
-    /// Waits until the startup script of a running container, if it has one, has ended well and the agent was started.
+    /// Waits until the files of a running container are written and its startup script, if it has one, has ended well.
     async fn instance_started(&self, _id: &str) -> Result<()> {
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use chassis_api::CheckReport;
+use chassis_core::environment;
 use chassis_core::{Check, CheckKind, EventKind, Health, Instance, Observed, Probe, Run, Verdict, Wanted};
 use chassis_spec::{AgentSpec, HealthCheck, Seconds};
 use jiff::{SignedDuration, Timestamp};
@@ -13,8 +14,8 @@ use crate::prober::Watch;
 /// An instance that ran long before anybody looked is looked at within this, not all at the same moment.
 const SPREAD: SignedDuration = SignedDuration::from_secs(1);
 
-/// The readiness check of an agent that has a startup script and no check of its own: there is nothing to look at but
-/// that the script has ended.
+/// The readiness check of an agent that [`prepares`] and has no check of its own: there is nothing to look at but that this has
+/// ended.
 static STARTED: LazyLock<HealthCheck> = LazyLock::new(|| HealthCheck {
     disabled: false,
     http: None,
@@ -65,8 +66,15 @@ pub(crate) fn check_spec<'a>(
     match own {
         Some(check) => Some(check).filter(|check| !check.disabled),
         None if kind == CheckKind::Health => observed?.image_check.as_deref(),
-        None => spec.startup.as_ref().map(|_| &*STARTED),
+        None => prepares(spec).then_some(&*STARTED),
     }
+}
+
+/// True of an agent before whose start files are written or a script runs, which may fail. Every environment has a file,
+/// that of its task; whether it has started is seen to by itself.
+pub(crate) fn prepares(spec: &AgentSpec) -> bool {
+    let is_environment = spec.fleet.as_ref().is_some_and(environment::is_fleet);
+    spec.startup.is_some() || (!spec.files.is_empty() && !is_environment)
 }
 
 /// True if anything is checked of such an instance.

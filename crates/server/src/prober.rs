@@ -6,6 +6,7 @@ use std::time::Duration;
 use chassis_core::{CheckKind, Run};
 use tokio::sync::Semaphore;
 
+use crate::checks::prepares;
 use crate::controller::AgentController;
 use crate::probe::probe;
 use crate::shared::Shared;
@@ -14,7 +15,7 @@ use crate::shared::Shared;
 /// its own, so that commands that hang hold up nobody else's.
 const COMMANDS: usize = 4;
 
-/// Between two questions whether the startup script has ended, if the runtime could not tell.
+/// Between two questions whether the agent is started, if the runtime could not tell.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// A check of one run, to be repeated.
@@ -27,10 +28,10 @@ pub(crate) struct Watch {
     pub(crate) pause: Duration,
 }
 
-/// Looks until the run or its check is no more, once the startup script has ended: the agent cannot answer before.
+/// Looks until the run or its check is no more, once what prepares it has ended: the agent cannot answer before.
 pub(crate) async fn watch(shared: Arc<Shared>, agent: Arc<AgentController>, watch: Watch) {
     let mut pause = watch.pause;
-    let prepares = agent.state().spec.startup.is_some();
+    let prepares = prepares(&agent.state().spec);
     if prepares && !started(&shared, &agent, &watch).await {
         return;
     }
@@ -41,7 +42,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, agent: Arc<AgentController>, watc
     }
 }
 
-/// Waits for the end of the startup script. False if the run or its check ended first.
+/// Waits until the agent is started. False if the run or its check ended first.
 async fn started(shared: &Shared, agent: &AgentController, watch: &Watch) -> bool {
     while agent.state().check_spec(watch.number, watch.kind, &watch.run).is_some() {
         let node = shared.node_of(&agent.key().instance(watch.number));

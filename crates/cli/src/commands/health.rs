@@ -114,7 +114,7 @@ fn what(check: &HealthCheck) -> String {
     } else if let Some(exec) = &check.exec {
         format!("run {}", clean(&exec.command.join(" ")))
     } else {
-        return "once the startup script has ended".to_owned();
+        return "once its files are there and its startup script has ended".to_owned();
     };
     format!(
         "{look} every {}, at most {}, unhealthy after {} failures",

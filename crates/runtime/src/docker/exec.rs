@@ -69,7 +69,7 @@ pub(crate) async fn wait_started(runtime: &DockerRuntime, id: &str) -> Result<()
     let command = [chassis_init::PROGRAM.to_owned(), "started".to_owned()];
     match exec_run(runtime, id, &command, LONGEST_STARTUP, 0).await?.exit_code {
         Some(0) => Ok(()),
-        _ => Err(Error::rejected("its startup script has not ended well")),
+        _ => Err(Error::rejected("what prepares it has not ended well")),
     }
 }
 
