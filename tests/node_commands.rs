@@ -1,5 +1,6 @@
 //! Nodes as people look after them: joined, listed, closed, opened and removed, by `chassis node` and as hosts of environments.
 
+use chassis_testkit::api::Phase;
 use chassis_testkit::{Chassis, Machine, SOON, Server, eventually, expect};
 use serde_json::{Value, json};
 
@@ -120,6 +121,87 @@ fn instances_are_where_there_is_a_place() {
         events.stdout.contains("placed on node n1") && events.stdout.contains("placed on node "),
         "{events}"
     );
+}
+
+/// What a server notes of a node after 99 s of silence, which is too long for a test.
+fn is_down(chassis: &Chassis, node: &str) {
+    let database =
+        rusqlite::Connection::open(chassis.data_dir().join(".server/chassis.db")).expect("a store");
+    let changed = database.execute("UPDATE nodes SET is_down = TRUE WHERE name = ?1", [node]);
+    assert_eq!(changed.expect("a statement"), 1);
+}
+
+/// Its instances are made anew elsewhere without their data, which is said before and after; its environments end; and what
+/// is still there if it comes back is removed.
+#[test]
+fn a_machine_that_is_gone_for_good_gives_up_what_it_had() {
+    let chassis = Chassis::new(BINARY);
+    let mut first = server(&chassis);
+    let own = chassis.ok(&["node", "list", "-o", "name"]).stdout.trim().to_owned();
+    let fleet = chassis.fleet("gone");
+    chassis.ok(&["create", "fleet", &fleet]);
+    let machine = start(&["--name", "n1", "--capacity", "memory=4Gi,slots=50"]);
+    machine.join(&chassis, &[]).exits(0);
+    chassis.ok(&["node", "cordon", &own]);
+    eventually(SOON, || expect(node(&chassis, "n1")["state"] == "active", || "n1 is not there".to_owned()));
+    let agent = |name: &str| format!("name: {name}\nfleet: {fleet}\nimage: any\nruntime: sim\n");
+    chassis.deploy(&agent("web")).exits(0);
+    chassis.deploy(&(agent("db") + "volumes: [{name: data, mountPath: /data}]\n")).exits(0);
+    let ask = |method: &str, path: &str, body: &str| {
+        chassis.exchange(method, path, body.as_bytes(), SOON).expect("an answer")
+    };
+    let made = ask("POST", "/v1/environments", r#"{"task_id": "job", "spec": {"image": "any"}}"#);
+    assert_eq!(made.status, 201, "{made:?}");
+    let alive = chassis.run(&["node", "remove", "n1", "--force", "--yes"]).exits(1);
+    alive.says(&["n1 is active", "node drain n1"]);
+    let (status, refused) = chassis.ask("DELETE", "/api/v1/nodes/n1?force=true");
+    assert!(status == 409 && refused.contains("node_not_down"), "{status}: {refused}");
+
+    machine.freeze();
+    first.kill();
+    is_down(&chassis, "n1");
+    let mut second =
+        chassis.serve_with(&["--runtime", "sim"], &[("CHASSIS_FAILPOINT", "node_abandon:after@1")]);
+    chassis.ok(&["node", "uncordon", &own]);
+    let drain = chassis.run(&["node", "drain", "n1", "--wait"]).exits(1);
+    drain.says(&["n1 is down", "node remove n1 --force"]);
+    let unsure = chassis.run(&["node", "remove", "n1", "--force"]).exits(2);
+    unsure.says(&["n1 is down", &format!("{fleet}/db-1"), "--yes"]);
+    // The server dies right behind what it stored, and the next one goes on.
+    chassis.run(&["node", "remove", "n1", "--force", "--yes"]).exits(1);
+    assert!(second.has_ended());
+    let third = server(&chassis);
+    chassis.run(&["node", "describe", "n1"]).exits(3);
+    eventually(SOON, || {
+        let running: Vec<_> =
+            chassis.instances().into_iter().filter(|one| one.phase == Phase::Running).collect();
+        let names: Vec<&str> = running.iter().map(|one| one.agent.as_str()).collect();
+        expect(names == ["db", "web"] && running.iter().all(|one| one.node == own), || format!("{running:?}"))
+    });
+    eventually(SOON, || {
+        let found = ask("GET", "/v1/environments/fuse-job", "");
+        expect(found.status == 404, || format!("{found:?}"))
+    });
+    let events = chassis.ok(&["events", "--limit", "200"]).stdout;
+    for line in [
+        "gone for good",
+        "data lost: it was on node n1",
+        "environment fuse-job destroyed: the machine that it was on",
+    ] {
+        assert!(events.contains(line), "{line}: {events}");
+    }
+
+    machine.thaw();
+    machine.join(&chassis, &[]).exits(0);
+    eventually(SOON, || {
+        let shown = node(&chassis, "n1");
+        expect(shown["state"] == "active" && shown["held"] == json!([]), || shown.to_string())
+    });
+    let log = third.log();
+    for name in ["web-1", "db-1"] {
+        let line = log.lines().find(|line| line.contains("removes what is elsewhere") && line.contains(name));
+        assert!(line.is_some(), "{name}: {log}");
+    }
 }
 
 #[test]

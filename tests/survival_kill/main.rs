@@ -5,6 +5,7 @@
 //! Every `failpoint("…")` in the server's source is hit, or the test fails.
 
 mod environments;
+mod nodes;
 mod scenario;
 mod snapshots;
 mod world;
@@ -66,6 +67,7 @@ fn killed_at_every_step() {
         scope.spawn(|| run_by_chance(World::new("chance", &hits)));
         scope.spawn(|| environments::killed_at_every_step(&hits));
         scope.spawn(|| snapshots::killed_at_every_step(&hits));
+        scope.spawn(|| nodes::killed_at_every_step(&hits));
     });
     let hits = hits.into_inner().expect("no thread has panicked");
     let kills: u32 = hits.iter().filter(|(point, _)| *point != AT_REST).map(|(_, count)| count).sum();

@@ -104,7 +104,7 @@ pub use dead_letter::{DeadLetter, Redriven};
 pub use health::{CheckReport, HealthReport};
 pub use listening::{Certificate, Fingerprint, Listening, NoFingerprint};
 pub use logs::{LogGone, LogLevel, LogLine, LogQuery, NoLevel};
-pub use node::{Node, NodeDetail, NodeDrain, NodeInstance, NodeJoin, NodeJoined};
+pub use node::{Node, NodeDetail, NodeDrain, NodeInstance, NodeJoin, NodeJoined, NodeRemoveQuery};
 pub use openapi::openapi;
 pub use problem::{PROBLEM_JSON, Problem};
 pub use query::{

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chassis_core::{Amounts, Architecture, Duty, NodeName, NodeState};
+use chassis_core::{Amounts, Architecture, Duty, InstanceKey, NodeName, NodeState};
 use chassis_spec::{AgentName, FleetName, RuntimeKind};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -68,6 +68,9 @@ pub struct NodeDetail {
     pub node: Node,
     /// Those of the fleets that whoever asks can see, by fleet, agent and number.
     pub held: Vec<NodeInstance>,
+    /// Those whose data is there though they are not: they were taken away, or wait to come back to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_of: Vec<InstanceKey>,
 }
 
 /// An instance on a node.
@@ -81,6 +84,9 @@ pub struct NodeInstance {
     /// It is to end here, because another node is to have it or because it is deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
+    /// Its volumes are there, and nowhere else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub data: bool,
     /// Why no other node can take it, of a node that is drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stays: Option<String>,
@@ -123,6 +129,15 @@ pub struct NodeJoined {
     /// What may not be as it was meant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// How a node is forgotten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct NodeRemoveQuery {
+    /// It is down, and its machine is gone for good: its instances are made anew elsewhere, without their data, and its
+    /// environments end. Nothing may run there any more.
+    pub force: bool,
 }
 
 /// How a node is emptied.

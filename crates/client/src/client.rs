@@ -106,8 +106,10 @@ impl Client {
         self.post_once(&format!("/api/v1/nodes/{name}/drain"), drain).await
     }
 
-    pub async fn node_remove(&self, name: &NodeName) -> Result<(), Error> {
-        self.send(Method::DELETE, &format!("/api/v1/nodes/{name}"), Body::None).await.map(drop)
+    /// Forgets a node that has nothing; with `force` one that is down, and will never be back.
+    pub async fn node_remove(&self, name: &NodeName, force: bool) -> Result<(), Error> {
+        let query = if force { "?force=true" } else { "" };
+        self.send(Method::DELETE, &format!("/api/v1/nodes/{name}{query}"), Body::None).await.map(drop)
     }
 
     pub async fn agent_profile_list(&self) -> Result<Vec<AgentProfileShown>, Error> {

@@ -156,6 +156,14 @@ pub enum EventKind {
     NodeOpened {
         node: NodeName,
     },
+    /// What was to leave it has left.
+    NodeDrained {
+        node: NodeName,
+    },
+    /// It has not been heard for a while.
+    NodeSuspect {
+        node: NodeName,
+    },
     /// It has been silent for so long that it is not waited for any more.
     NodeDown {
         node: NodeName,
@@ -164,6 +172,13 @@ pub enum EventKind {
         node: NodeName,
     },
     NodeRemoved {
+        node: NodeName,
+        /// Somebody said that its machine is gone for good.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        gone: bool,
+    },
+    /// What an instance had in its volumes was on a machine that is gone for good.
+    DataLost {
         node: NodeName,
     },
     /// A snapshot of an environment is in another state.
@@ -184,9 +199,11 @@ impl EventKind {
             | EventKind::NodeCordoned { node }
             | EventKind::NodeDraining { node, .. }
             | EventKind::NodeOpened { node }
+            | EventKind::NodeDrained { node }
+            | EventKind::NodeSuspect { node }
             | EventKind::NodeDown { node }
             | EventKind::NodeUp { node }
-            | EventKind::NodeRemoved { node } => Some(node),
+            | EventKind::NodeRemoved { node, .. } => Some(node),
             _ => None,
         }
     }
@@ -279,8 +296,18 @@ impl fmt::Display for EventKind {
             EventKind::NodeDown { .. } => {
                 write!(formatter, "node down: it does not answer; what it has stays its own")
             }
+            EventKind::NodeDrained { .. } => write!(formatter, "node drained: it has nothing any more"),
+            EventKind::NodeSuspect { .. } => {
+                write!(formatter, "node suspect: it does not answer, and gets nothing new")
+            }
             EventKind::NodeUp { .. } => write!(formatter, "node back"),
-            EventKind::NodeRemoved { .. } => write!(formatter, "node removed"),
+            EventKind::NodeRemoved { gone: false, .. } => write!(formatter, "node removed"),
+            EventKind::NodeRemoved { gone: true, .. } => {
+                write!(formatter, "node removed: its machine is gone for good")
+            }
+            EventKind::DataLost { node } => {
+                write!(formatter, "data lost: it was on node {node}, which is gone for good")
+            }
             EventKind::Snapshot { id, environment, state, error } => {
                 write!(formatter, "snapshot {id} of {environment} {}", state.word())?;
                 error.as_ref().map_or(Ok(()), |error| write!(formatter, ": {error}"))

@@ -7,7 +7,7 @@ use chassis_api::Pull;
 use chassis_core::{Action, EventKind, InstanceKey, Pin, Reason, RunState, Wanted};
 use chassis_runtime::{Image, InstanceConfig, InstanceSecrets, PlacedFile, PullProgress, SecretFile};
 use chassis_spec::{AgentSpec, ImageName, SecretRef};
-use chassis_store::Term;
+use chassis_store::{Scope, Term};
 use tokio::sync::{AcquireError, SemaphorePermit};
 use tracing::{Instrument, Span};
 use zeroize::Zeroizing;
@@ -19,6 +19,7 @@ use crate::failpoint::failpoint;
 use crate::fuse::given::{GivenError, given};
 use crate::kept_logs;
 use crate::lead::NotActing;
+use crate::owed;
 use crate::policy::spec_refused;
 use crate::probe;
 use crate::shared::Shared;
@@ -157,7 +158,19 @@ async fn try_act(
             let key = agent.state().instance_key(*number);
             failpoint("forget:before");
             if *cleanup {
-                hands(*number)?.data_remove(&key).await?;
+                let (placed, home) = agent.state().place_of(*number);
+                let home = home.filter(|_| placed.is_none()).and_then(|home| shared.nodes.get(&home));
+                if home.is_some_and(|home| !home.is_up()) {
+                    // It waits for nothing, and its data for its node.
+                    let of = Scope {
+                        fleet: key.fleet.clone(),
+                        agent: Some(key.agent.clone()),
+                        number: Some(*number),
+                    };
+                    owed::owe(shared, term, &of).await?;
+                } else {
+                    hands(*number)?.data_remove(&key).await?;
+                }
                 shared.kept_logs.remove(&key).await;
                 failpoint("forget:cleaned");
             }

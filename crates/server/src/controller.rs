@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use chassis_core::{AgentKey, InstanceKey};
+use chassis_core::AgentKey;
 use chassis_store::{AgentRecord, ErrorKind, InstanceUpdate, Term};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -290,8 +290,7 @@ impl AgentController {
     async fn try_forget(&self, shared: &Shared, term: Term) -> Result<(), String> {
         failpoint("agent_forget:before");
         if self.state().cleanup {
-            let mine = |key: &InstanceKey| key.agent == self.key.agent;
-            fleet::data_remove(shared, term, &self.key.fleet, mine).await?;
+            fleet::data_remove(shared, term, &self.key.fleet, Some(&self.key.agent)).await?;
             failpoint("agent_forget:cleaned");
         }
         match shared.store.agent_forget(term, &self.key).await {

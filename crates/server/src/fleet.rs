@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis_core::InstanceKey;
-use chassis_spec::FleetName;
-use chassis_store::{ErrorKind, Term};
+use chassis_spec::{AgentName, FleetName};
+use chassis_store::{ErrorKind, Scope, Term};
 
 use crate::error::chain;
 use crate::failpoint::failpoint;
 use crate::nodes::NodeLink;
+use crate::owed;
 use crate::shared::Shared;
 
 /// After so many failures whoever waits for a fleet's deletion is told what is in its way.
@@ -97,14 +98,17 @@ pub(crate) async fn fleet_finish_if_deleting(shared: &Arc<Shared>, name: &FleetN
     });
 }
 
-/// Removes the tier 1 data and the kept output of a fleet's instances, whether or not they still exist. A node that is away
-/// is not waited for: what instances that are still there have on it, they take along when they go, once it is back.
+/// Removes the tier 1 data and the kept output of a fleet's instances, or of one agent's, whether or not they still exist. A
+/// node that is away is not waited for: what is there goes when it is back.
 pub(crate) async fn data_remove(
     shared: &Shared,
     term: Term,
     fleet: &FleetName,
-    matches: impl Fn(&InstanceKey) -> bool,
+    agent: Option<&AgentName>,
 ) -> Result<(), String> {
+    let matches = |key: &InstanceKey| agent.is_none_or(|agent| key.agent == *agent);
+    let of = Scope { fleet: fleet.clone(), agent: agent.cloned(), number: None };
+    owed::owe(shared, term, &of).await.map_err(|error| chain(&error))?;
     for node in shared.nodes.there() {
         let hands = || shared.hands_at(term, &node).map_err(|error| error.to_string());
         let found = hands()?.data_list(fleet).await.map_err(|error| chain(&error))?;
@@ -126,7 +130,7 @@ async fn fleet_finish(shared: &Shared, term: Term, name: &FleetName) -> Result<(
         _ => return Ok(()),
     };
     if fleet.cleanup {
-        data_remove(shared, term, name, |_| true).await?;
+        data_remove(shared, term, name, None).await?;
         failpoint("fleet_forget:cleaned");
     }
     for node in shared.nodes.there() {

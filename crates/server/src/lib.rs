@@ -43,6 +43,7 @@ mod node_serve;
 mod node_stats;
 mod nodes;
 mod options;
+mod owed;
 mod policy;
 mod probe;
 mod prober;

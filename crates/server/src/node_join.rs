@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use chassis_api::Fingerprint;
-use chassis_core::{Amounts, Architecture, NodeName, NodeSpec};
+use chassis_core::{Amounts, Architecture, InstanceKey, NodeName, NodeSpec};
 use chassis_store::{NodeRecord, NodeRegistration};
 use zeroize::Zeroizing;
 
 use crate::api::failure::{Failure, Result};
+use crate::error::chain;
 use crate::nodes;
 use crate::shared::Shared;
 
@@ -81,9 +82,27 @@ impl Shared {
             fingerprint: joining.fingerprint.map(|fingerprint| fingerprint.to_string()),
             token: joining.token,
         };
-        self.store.node_register(registration, &self.own_spec(), expected).await?;
+        let kept = self.data_kept().await;
+        self.store.node_register(registration, &self.own_spec(), kept, expected).await?;
         nodes::refresh_surely(Arc::clone(self)).await;
         Ok(Joined { name, again: known.is_some(), warnings })
+    }
+
+    /// The instances whose data is on the own node, as long as that is the only one: also those that are no more.
+    async fn data_kept(&self) -> Vec<InstanceKey> {
+        let mut kept = Vec::new();
+        if !self.nodes.is_alone() {
+            return kept;
+        }
+        for fleet in self.store.fleet_list().await.unwrap_or_default() {
+            match self.own().runtime.data_list(&fleet.name).await {
+                Ok(found) => kept.extend(found),
+                Err(error) => {
+                    tracing::warn!(fleet = %fleet.name, error = chain(&error), "cannot list the data that is kept");
+                }
+            }
+        }
+        kept
     }
 
     /// Keeps a machine as a node that does not answer yet: what it is, somebody else says. It gets nothing until it is heard.
@@ -107,7 +126,8 @@ impl Shared {
         };
         let fingerprint = joining.fingerprint.map(|fingerprint| fingerprint.to_string());
         let registration = NodeRegistration { spec, url, identity: None, fingerprint, token: joining.token };
-        self.store.node_register(registration, &own, None).await?;
+        let kept = self.data_kept().await;
+        self.store.node_register(registration, &own, kept, None).await?;
         nodes::refresh_surely(Arc::clone(self)).await;
         Ok(Joined { name, again, warnings: Vec::new() })
     }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::api::failure::{Failure, Result};
 use crate::api::targets::nearest;
+use crate::failpoint::failpoint;
 use crate::node_stats;
 use crate::nodes::{self, NodeLink};
 use crate::schedule::request;
@@ -130,14 +131,36 @@ impl Shared {
         self.node_known(name).await
     }
 
-    /// Forgets a node that has nothing any more.
-    pub(crate) async fn node_remove(self: &Arc<Self>, name: &NodeName, expected: Option<u64>) -> Result<()> {
+    /// Forgets a node that has nothing any more; with `force` one that is down, and will never be back.
+    pub(crate) async fn node_remove(
+        self: &Arc<Self>,
+        name: &NodeName,
+        expected: Option<u64>,
+        force: bool,
+    ) -> Result<()> {
         let known = self.node_known(name).await?;
         if known.is_alone {
             check_alone(&known, expected)?;
             return Err(chassis_store::Error::NodeIsOwn(name.clone()).into());
         }
-        self.store.node_remove(name, expected).await?;
+        // What is only there during a rollout is in no store.
+        let extra = self.agents().iter().find_map(|agent| agent.state().extra_on(name));
+        match extra {
+            Some(instance) if !force => {
+                let detail = format!(
+                    "node `{name}` has {instance} until the end of a rollout; `chassis rollout status {instance}` shows how \
+                     far that is"
+                );
+                return Err(Failure::new(StatusCode::CONFLICT, "node_in_use", detail));
+            }
+            _ => {}
+        }
+        if force {
+            self.store.node_abandon(name, expected).await?;
+            failpoint("node_abandon:after");
+        } else {
+            self.store.node_remove(name, expected).await?;
+        }
         nodes::refresh_surely(Arc::clone(self)).await;
         Ok(())
     }

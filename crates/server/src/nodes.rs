@@ -323,11 +323,16 @@ pub(crate) async fn refresh(shared: &Arc<Shared>) -> chassis_store::Result<()> {
             }
         }
     }
-    for (name, link) in shared.nodes.others() {
-        if !records.iter().any(|record| *record.name() == name) {
-            shared.nodes.remove(&name);
-            link.ended.send_replace(true);
-        }
+    let mut gone = shared.nodes.others();
+    gone.retain(|name, _| !records.iter().any(|record| record.name() == name));
+    if !gone.is_empty() {
+        // Who was to go with it is not to be made anew elsewhere.
+        follow::agents_load(shared).await?;
+    }
+    for (name, link) in gone {
+        shared.nodes.remove(&name);
+        link.ended.send_replace(true);
+        shared.agents().iter().for_each(|agent| agent.state().node_gone(&name));
     }
     shared.schedule.nodes_changed();
     shared.agents().iter().for_each(|agent| agent.wake());

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use chassis_core::rollout::{Decision, EXTRA_FIRST, Tally, advance, extras, tally};
-use chassis_core::{AgentDesired, Desired, Limits, Memory, Observed, Pin, Rollout, Site, Wanted};
+use chassis_core::{
+    AgentDesired, AgentKey, Desired, Limits, Memory, NodeName, Observed, Pin, Rollout, Site, Wanted,
+};
 use chassis_spec::AgentSpec;
 use chassis_store::{InstanceRecord, Placed, Term};
 use jiff::Timestamp;
@@ -153,6 +155,12 @@ impl AgentState {
         if let Some(slot) = self.slots.get_mut(&number) {
             slot.set_observed(Some(observed));
         }
+    }
+
+    /// The agent, if an instance is on this node that is there only during a rollout.
+    pub(crate) fn extra_on(&self, node: &NodeName) -> Option<AgentKey> {
+        let is_on = |slot: &Slot| slot.placed.as_ref().is_some_and(|placed| placed.node == *node);
+        self.slots.values().any(|slot| slot.is_extra() && is_on(slot)).then(|| self.key.clone())
     }
 
     fn extra_insert(&mut self, number: u32, placed: Option<Placed>, now: Timestamp) {

@@ -21,7 +21,7 @@ use chassis_core::rollout::is_extra;
 use chassis_core::schedule::{
     Change, Data, Demand, Error, Held, Orders, Pulse, Refused, Request, Rules, Standing, Wait, WhenDown,
 };
-use chassis_core::{AgentKey, Amounts, InstanceKey, Liveness, NodeName, Scheduler, Site};
+use chassis_core::{AgentKey, Amounts, InstanceKey, Liveness, NodeName, NodeState, Scheduler, Site};
 use chassis_spec::{AgentSpec, Backend, RuntimeKind};
 use chassis_store::{NodeRecord, Placed, PlacementUpdate, Term};
 use jiff::Timestamp;
@@ -146,7 +146,7 @@ impl Schedule {
     pub(crate) fn standing(&self, name: &NodeName) -> Option<Live> {
         let book = lock(&self.book);
         let node = book.as_ref()?.scheduler.node(name)?;
-        Some(Live { liveness: node.liveness(), used: node.used(), heard_at: Some(node.heard_at()) })
+        Some(Live { liveness: node.liveness(), used: node.used(), heard_at: node.heard_at() })
     }
 
     /// What each node lacks for an instance that waits.
@@ -261,6 +261,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 }
             }
             *lock(&shared.schedule.book) = None;
+            if shared.nodes.is_alone() {
+                // The last that was stored may have been told after its node was gone.
+                shared.agents().iter().for_each(|agent| agent.state().alone_again(&shared.own().name));
+            }
             continue;
         }
         tokio::select! {
@@ -356,7 +360,8 @@ async fn keep(shared: &Arc<Shared>, term: Term) {
 /// What of the changes the store is to have.
 #[derive(Debug, Default)]
 struct Writes {
-    nodes: Vec<(NodeName, bool)>,
+    nodes: Vec<(NodeName, Liveness)>,
+    drained: Vec<NodeName>,
     places: Vec<PlacementUpdate>,
 }
 
@@ -366,10 +371,13 @@ impl Writes {
         let home = |key: &InstanceKey| scheduler.instance(key)?.request.demand.home().cloned();
         for change in changes {
             match change {
-                Change::Node { node, .. } => {
-                    let is_down = scheduler.node(node).is_some_and(|node| node.liveness() == Liveness::Down);
-                    writes.nodes.push((node.clone(), is_down));
+                Change::Node { node, from, to } => {
+                    // One that has not reported yet is no news.
+                    if liveness(*to) != Liveness::Suspect || liveness(*from) == Liveness::Alive {
+                        writes.nodes.push((node.clone(), liveness(*to)));
+                    }
                 }
+                Change::Drained { node } => writes.drained.push(node.clone()),
                 Change::Placed(placement) => {
                     let placed =
                         Placed { node: placement.node.clone(), epoch: placement.epoch, ending: None };
@@ -396,7 +404,7 @@ impl Writes {
     }
 
     fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.places.is_empty()
+        self.nodes.is_empty() && self.drained.is_empty() && self.places.is_empty()
     }
 }
 
@@ -420,11 +428,14 @@ async fn carry_out(shared: &Arc<Shared>, term: Term, writes: Writes) -> bool {
 }
 
 async fn store(shared: &Shared, term: Term, writes: &Writes) -> chassis_store::Result<()> {
-    for (node, is_down) in &writes.nodes {
-        shared.store.node_note(term, node, *is_down).await?;
+    for (node, liveness) in &writes.nodes {
+        shared.store.node_note(term, node, *liveness).await?;
     }
     if !writes.places.is_empty() {
         shared.store.placements_record(term, writes.places.clone()).await?;
+    }
+    for node in &writes.drained {
+        shared.store.node_drained(term, node).await?;
     }
     Ok(())
 }
@@ -440,6 +451,30 @@ fn apply(shared: &Arc<Shared>, places: Vec<PlacementUpdate>) {
     shared.changed.send_replace(());
 }
 
+/// Takes a node off the book. If the store knows it no more, then because it had nothing, or because its machine is gone for
+/// good; what the book has put there since goes elsewhere.
+fn node_forget(shared: &Shared, scheduler: &mut Scheduler, name: &NodeName, now: Timestamp) {
+    let held: Vec<InstanceKey> =
+        scheduler.node(name).into_iter().flat_map(|node| node.instances().iter().cloned()).collect();
+    // It is on the book: it was just found there.
+    let _ = scheduler.node_abandon(name, now);
+    for key in held {
+        let agent = shared.agent(&key.agent_key());
+        if !agent.is_some_and(|agent| agent.state().is_wanted(key.number)) {
+            let _ = scheduler.instance_end(&key);
+        }
+    }
+}
+
+/// What is known of a node in this state.
+fn liveness(state: NodeState) -> Liveness {
+    match state {
+        NodeState::Suspect => Liveness::Suspect,
+        NodeState::Down => Liveness::Down,
+        NodeState::Active | NodeState::Cordoned | NodeState::Draining => Liveness::Alive,
+    }
+}
+
 /// Brings the book's nodes in line with the store's.
 async fn nodes_sync(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<()> {
     if !shared.schedule.nodes_stale.swap(false, Ordering::Relaxed) {
@@ -448,21 +483,20 @@ async fn nodes_sync(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<(
     let nodes = shared.store.node_list().await.inspect_err(|_| shared.schedule.nodes_changed())?;
     shared.schedule.look(term, |scheduler| {
         let now = Timestamp::now();
-        let gone: Vec<NodeName> = scheduler
-            .nodes()
-            .map(|node| node.spec().name.clone())
-            .filter(|name| !nodes.iter().any(|record| record.name() == name))
-            .collect();
+        // What it had is without a place by then, and whoever was to go is known: see `nodes::refresh`.
+        let is_gone = |name: &NodeName| {
+            !nodes.iter().any(|record| record.name() == name) && shared.nodes.get(name).is_none()
+        };
+        let gone: Vec<NodeName> =
+            scheduler.nodes().map(|node| node.spec().name.clone()).filter(is_gone).collect();
         for name in gone {
-            // The store has made sure that it has nothing.
-            if let Err(error) = scheduler.node_remove(&name) {
-                tracing::warn!(node = %name, %error, "the book still has instances of a node that was removed");
-            }
+            node_forget(shared, scheduler, &name, now);
         }
         for NodeRecord { spec, duty, .. } in nodes {
             let name = spec.name.clone();
-            let (known, duty_before) =
-                scheduler.node(&name).map_or((None, None), |node| (Some(node.spec().clone()), Some(node.duty())));
+            let (known, duty_before) = scheduler
+                .node(&name)
+                .map_or((None, None), |node| (Some(node.spec().clone()), Some(node.duty())));
             if known.as_ref() != Some(&spec) {
                 scheduler.node_register(spec, now);
             }

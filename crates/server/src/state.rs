@@ -252,7 +252,33 @@ impl AgentState {
     pub(crate) fn place(&mut self, number: u32, placed: Option<Placed>, home: Option<NodeName>) {
         if let Some(slot) = self.slots.get_mut(&number) {
             slot.place(placed);
-            slot.home = home;
+            slot.home = home.or_else(|| slot.home.take());
+        }
+    }
+
+    /// True of an instance that is to be there, running or not.
+    pub(crate) fn is_wanted(&self, number: u32) -> bool {
+        self.slots.get(&number).is_some_and(|slot| !slot.instance.desired.wanted.is_absent())
+    }
+
+    /// A node is none any more: nothing is there, and no data.
+    pub(crate) fn node_gone(&mut self, name: &NodeName) {
+        self.leave(|node| node == name);
+    }
+
+    /// There is no node but the own one any more.
+    pub(crate) fn alone_again(&mut self, own: &NodeName) {
+        self.leave(|node| node != own);
+    }
+
+    fn leave(&mut self, is_gone: impl Fn(&NodeName) -> bool) {
+        let was_there = |slot: &Slot| slot.placed.as_ref().is_some_and(|placed| is_gone(&placed.node));
+        self.slots.retain(|_, slot| !slot.is_extra() || !was_there(slot));
+        for slot in self.slots.values_mut() {
+            if was_there(slot) {
+                slot.place(None);
+            }
+            slot.home = slot.home.take().filter(|home| !is_gone(home));
         }
     }
 

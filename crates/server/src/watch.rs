@@ -23,6 +23,7 @@ use crate::error::chain;
 use crate::fleet;
 use crate::kept_logs;
 use crate::nodes::{Health, NodeLink};
+use crate::owed;
 use crate::shared::Shared;
 
 /// The safety net: everything is listed this often even if nothing seems to happen.
@@ -67,6 +68,8 @@ async fn watch_once(shared: &Arc<Shared>, node: &Arc<NodeLink>) -> String {
         Ok(strays) => strays_remove(shared, node, strays),
         Err(error) => return chain(&error),
     }
+    // Before anything can be made there.
+    owed::pay(shared, node).await;
     set_health(shared, node, Health::Up { version });
     for agent in shared.agents() {
         agent.state().watch_anew(Timestamp::now());
@@ -117,6 +120,7 @@ async fn watch_once(shared: &Arc<Shared>, node: &Arc<NodeLink>) -> String {
 
 /// Takes away what a node has of fleets that are no more, and has its networks looked at.
 pub(crate) async fn look_after(shared: &Arc<Shared>, node: &Arc<NodeLink>) {
+    owed::pay(shared, node).await;
     fleet::fleets_sweep(shared, node).await;
     networks_check(shared, node);
 }

@@ -105,6 +105,11 @@ pub enum Error {
          and `chassis delete … --cleanup` removes data that is kept"
     )]
     NodeInUse { node: NodeName, count: u64 },
+    #[error(
+        "node `{0}` is not down, and only the machine of one that is can be gone for good; `chassis node drain {0}` sends \
+         elsewhere what it has, and then `chassis node remove {0}` forgets it"
+    )]
+    NodeNotDown(NodeName),
     #[error("the token of node `{0}` cannot be decrypted: its record was altered or damaged; join it again")]
     NodeDamaged(NodeName),
     #[error("there is no snapshot `{0}`")]
@@ -267,6 +272,7 @@ impl Error {
             Error::NodeIsOwn(_) => ("node_is_own", Conflict),
             Error::NodeTaken { .. } => ("node_taken", Conflict),
             Error::NodeInUse { .. } => ("node_in_use", Conflict),
+            Error::NodeNotDown(_) => ("node_not_down", Conflict),
             Error::NodeDamaged(_) => ("node_damaged", Internal),
             Error::SnapshotNotFound(_) => ("snapshot_not_found", NotFound),
             Error::SnapshotState { .. } => ("snapshot_state", Conflict),

@@ -28,7 +28,7 @@ pub use environment::{
 };
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use keyed::{KeptAnswer, KeptRequest, KeyedRequest, inherit_keyed};
-pub use node::{NodeRecord, NodeRegistration, Placed, PlacementUpdate};
+pub use node::{DataOwed, NodeRecord, NodeRegistration, Placed, PlacementUpdate};
 pub use postgres::{PostgresOptions, migrate_postgres};
 pub use snapshot::{Snapshot, SnapshotDue, SnapshotFilter, SnapshotNew, SnapshotStep};
 pub use sql::SqlStore;
@@ -43,7 +43,8 @@ pub use types::{
 
 use async_trait::async_trait;
 use chassis_core::{
-    AgentKey, AuditEntry, Duty, Event, EventKind, ExitRecord, InstanceKey, NodeName, NodeSpec, Pin, Rollout,
+    AgentKey, AuditEntry, Duty, Event, EventKind, ExitRecord, InstanceKey, Liveness, NodeName, NodeSpec, Pin,
+    Rollout,
 };
 use chassis_spec::{AgentName, ApiKeyName, FleetName, ImageName, Labels, SecretName};
 use jiff::Timestamp;
@@ -97,12 +98,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn node_list(&self) -> Result<Vec<NodeRecord>>;
     async fn node_get(&self, name: &NodeName) -> Result<NodeRecord>;
     /// Keeps a node, or how it is asked from now on: its duty and its instances stay. With the first one the server's own,
-    /// `own`, is kept too, and has every instance that there is. Fails with [`Error::NodeIsOwn`] and
-    /// [`Error::NodeTaken`].
+    /// `own`, is kept too, and has every instance that there is, and the data of those in `kept`. Fails with
+    /// [`Error::NodeIsOwn`] and [`Error::NodeTaken`].
     async fn node_register(
         &self,
         new: NodeRegistration,
         own: &NodeSpec,
+        kept: Vec<InstanceKey>,
         expected: Option<u64>,
     ) -> Result<NodeRecord>;
     /// What the node lets this chassis in for; the own one has none.
@@ -111,10 +113,22 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn node_assign(&self, name: &NodeName, duty: Duty, expected: Option<u64>) -> Result<NodeRecord>;
     /// Forgets a node. Fails with [`Error::NodeInUse`] if an instance is there, or has its data there.
     async fn node_remove(&self, name: &NodeName, expected: Option<u64>) -> Result<()>;
-    /// Keeps whether a node is down. One that is gone is passed over.
-    async fn node_note(&self, term: Term, name: &NodeName, is_down: bool) -> Result<()>;
+    /// Forgets a node that is down and whose machine is gone for good: its instances have no place any more, its data is
+    /// lost, and its environments end. Fails with [`Error::NodeNotDown`].
+    async fn node_abandon(&self, name: &NodeName, expected: Option<u64>) -> Result<()>;
+    /// Keeps what is known of a node. One that is gone is passed over.
+    async fn node_note(&self, term: Term, name: &NodeName, liveness: Liveness) -> Result<()>;
+    /// Tells that a node is empty that was to be.
+    async fn node_drained(&self, term: Term, name: &NodeName) -> Result<()>;
     /// The instances that have a place, on one node or on any, by fleet, agent and number.
     async fn placement_list(&self, node: Option<&NodeName>) -> Result<Vec<(InstanceKey, Placed)>>;
+    /// The instances whose data is on a node, also those that are no more.
+    async fn home_list(&self, node: &NodeName) -> Result<Vec<InstanceKey>>;
+    /// Notes that data which is at home on a node is to be removed there once it answers, and is at home nowhere any more.
+    async fn data_owe(&self, term: Term, node: &NodeName, of: Scope) -> Result<()>;
+    async fn data_owed(&self, node: &NodeName) -> Result<Vec<DataOwed>>;
+    /// It is removed.
+    async fn data_paid(&self, term: Term, owed: DataOwed) -> Result<()>;
     /// Counts the books that were begun by a scheduler, this one included: epochs and terms of nodes are numbered from there.
     async fn schedule_begin(&self, term: Term) -> Result<u32>;
     /// Keeps where instances are. Those that are gone are passed over.

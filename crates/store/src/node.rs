@@ -48,13 +48,20 @@ pub struct Placed {
     pub ending: Option<Next>,
 }
 
+/// Data that is to be removed from a node, which did not answer when it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataOwed {
+    pub node: NodeName,
+    pub instance: InstanceKey,
+}
+
 /// Where an instance is from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlacementUpdate {
     pub instance: InstanceKey,
     /// None while it waits for a place.
     pub placed: Option<Placed>,
-    /// The node that has its data.
+    /// The node that has its data, if that is news. What it is for the one where data was, it stays.
     pub home: Option<NodeName>,
 }
 

@@ -18,10 +18,12 @@ mod environment;
 pub(crate) mod event;
 mod exit;
 mod fleet;
+mod gone;
 mod instance;
 pub(crate) mod key;
 mod keyed;
 mod node;
+mod owed;
 mod place;
 mod revision;
 mod secret;
@@ -33,7 +35,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use chassis_core::{
-    AgentKey, AuditEntry, Duty, Event, EventKind, ExitRecord, InstanceKey, NodeName, NodeSpec, Pin, Rollout,
+    AgentKey, AuditEntry, Duty, Event, EventKind, ExitRecord, InstanceKey, Liveness, NodeName, NodeSpec, Pin,
+    Rollout,
 };
 use chassis_spec::{AgentName, ApiKeyName, FleetName, ImageName, Labels, SecretName};
 use jiff::Timestamp;
@@ -47,7 +50,7 @@ use crate::environment::{
 };
 use crate::error::{Error, Result};
 use crate::keyed::{KeptAnswer, KeptRequest};
-use crate::node::{NodeRecord, NodeRegistration, Placed, PlacementUpdate};
+use crate::node::{DataOwed, NodeRecord, NodeRegistration, Placed, PlacementUpdate};
 use crate::snapshot::{Snapshot, SnapshotDue, SnapshotFilter, SnapshotNew, SnapshotStep};
 use crate::types::{
     AgentOutcome, AgentRecord, Applied, Apply, CommitObserver, EventFilter, Fleet, InstanceChange,
@@ -174,10 +177,11 @@ impl Store for SqlStore {
         &self,
         new: NodeRegistration,
         own: &NodeSpec,
+        kept: Vec<InstanceKey>,
         expected: Option<u64>,
     ) -> Result<NodeRecord> {
         let own = own.clone();
-        self.writer.write(move |change| node::register(change, new, &own, expected)).await
+        self.writer.write(move |change| node::register(change, new, &own, &kept, expected)).await
     }
 
     async fn node_token(&self, name: &NodeName) -> Result<Zeroizing<String>> {
@@ -195,14 +199,43 @@ impl Store for SqlStore {
         self.writer.write(move |change| node::remove(change, &name, expected)).await
     }
 
-    async fn node_note(&self, term: Term, name: &NodeName, is_down: bool) -> Result<()> {
+    async fn node_abandon(&self, name: &NodeName, expected: Option<u64>) -> Result<()> {
         let name = name.clone();
-        self.writer.act(term, move |change| node::note(change, &name, is_down)).await
+        self.writer.write(move |change| gone::abandon(change, &name, expected)).await
+    }
+
+    async fn node_note(&self, term: Term, name: &NodeName, liveness: Liveness) -> Result<()> {
+        let name = name.clone();
+        self.writer.act(term, move |change| node::note(change, &name, liveness)).await
+    }
+
+    async fn node_drained(&self, term: Term, name: &NodeName) -> Result<()> {
+        let name = name.clone();
+        self.writer.act(term, move |change| node::drained(change, &name)).await
     }
 
     async fn placement_list(&self, node: Option<&NodeName>) -> Result<Vec<(InstanceKey, Placed)>> {
         let node = node.cloned();
         self.reader.read(move |connection| place::list(connection, node.as_ref())).await
+    }
+
+    async fn home_list(&self, node: &NodeName) -> Result<Vec<InstanceKey>> {
+        let node = node.clone();
+        self.reader.read(move |connection| place::homes(connection, &node)).await
+    }
+
+    async fn data_owe(&self, term: Term, node: &NodeName, of: Scope) -> Result<()> {
+        let node = node.clone();
+        self.writer.act(term, move |change| owed::owe(change, &node, &of)).await
+    }
+
+    async fn data_owed(&self, node: &NodeName) -> Result<Vec<DataOwed>> {
+        let node = node.clone();
+        self.reader.read(move |connection| owed::list(connection, &node)).await
+    }
+
+    async fn data_paid(&self, term: Term, owed: DataOwed) -> Result<()> {
+        self.writer.act(term, move |change| owed::paid(change, &owed)).await
     }
 
     async fn schedule_begin(&self, term: Term) -> Result<u32> {

@@ -12,9 +12,9 @@ use crate::{
     Agent, AgentOutcome, AgentProfileShown, Alive, ApiKey, ApiKeyCreate, ApiKeyCreated, Applied, Apply,
     AuditLogQuery, AuditQuery, AuditRecord, AuditVerified, AuditVerifyQuery, Change, Changed, DeadLetter,
     Event, EventQuery, ExitRecord, Fleet, FleetCreate, HealthReport, Instance, InstanceAudit, InstanceDetail,
-    KeyRotate, KeyRotated, LogQuery, Node, NodeDetail, NodeDrain, NodeJoin, NodeJoined, Progress,
-    ProgressQuery, Readiness, Redriven, Revision, RolloutStatus, RolloutUndo, Scale, Secret, SecretDeleted,
-    ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
+    KeyRotate, KeyRotated, LogQuery, Node, NodeDetail, NodeDrain, NodeJoin, NodeJoined, NodeRemoveQuery,
+    Progress, ProgressQuery, Readiness, Redriven, Revision, RolloutStatus, RolloutUndo, Scale, Secret,
+    SecretDeleted, ServerInfo, Stats, StatsQuery, Target, Upgrade, Upgraded,
 };
 
 type Parameters = &'static [(&'static str, &'static str)];
@@ -78,10 +78,13 @@ fn node(name: &str) -> Option<Operation> {
         "node_get" => operation("A machine, and the instances that it has")
             .answer::<NodeDetail>(200, "The node")
             .tagged(),
-        "node_remove" => operation("Forget a machine that has nothing any more")
-            .empty(204, "It is no node any more")
-            .problems(&[409])
-            .guarded(),
+        "node_remove" => {
+            operation("Forget a machine that has nothing any more, or with `force` one that is gone for good")
+                .query::<NodeRemoveQuery>()
+                .empty(204, "It is no node any more")
+                .problems(&[409])
+                .guarded()
+        }
         "node_cordon" => operation("Put nothing new on a node; it keeps what it has")
             .answer::<Node>(200, "The node")
             .guarded(),

@@ -39,10 +39,16 @@ pub(crate) enum NodeCommand {
     },
     /// Have what a node has go elsewhere
     Drain(NodeDrainArgs),
-    /// Forget a node that has nothing any more
+    /// Forget a node that has nothing any more, or whose machine is gone for good
     Remove {
         #[arg(value_name = "NODE")]
         name: NodeName,
+        /// Its machine is gone for good: make what it had anew elsewhere, without its data; environments on it end
+        #[arg(long)]
+        force: bool,
+        /// Do not ask whether that is meant
+        #[arg(long, requires = "force")]
+        yes: bool,
     },
 }
 

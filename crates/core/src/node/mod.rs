@@ -138,6 +138,8 @@ pub struct Node {
     pub(crate) term: u64,
     /// Its last heartbeat while it had joined; before that, when the silence began to count.
     pub(crate) heard_at: Timestamp,
+    /// Its last sign of life that this book knows of.
+    pub(crate) last_heard: Option<Timestamp>,
     pub(crate) used: Amounts,
     /// The part of `used` that does not come back by itself.
     pub(crate) lasting: Amounts,
@@ -161,6 +163,7 @@ impl Node {
             joined: false,
             term,
             heard_at: now,
+            last_heard: None,
             used: Amounts::default(),
             lasting: Amounts::default(),
             instances: BTreeSet::new(),
@@ -184,9 +187,9 @@ impl Node {
         NodeState::of(self.liveness, self.duty)
     }
 
-    /// When it was last heard; of one that has not reported yet, since when that is waited for.
-    pub fn heard_at(&self) -> Timestamp {
-        self.heard_at
+    /// When it was last heard; none if that was before this book was begun.
+    pub fn heard_at(&self) -> Option<Timestamp> {
+        self.last_heard
     }
 
     /// The term of every order that it is given now.

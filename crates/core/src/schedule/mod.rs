@@ -74,6 +74,8 @@ pub struct Rules {
 pub enum Change {
     /// Its state, or what is wanted of it.
     Node { node: NodeName, from: NodeState, to: NodeState },
+    /// What was to leave it has left.
+    Drained { node: NodeName },
     /// The node is to run it. If it has data that was nowhere yet, this node is its home from now on.
     Placed(Placement),
     /// The node is to end it.

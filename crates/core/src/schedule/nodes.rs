@@ -91,6 +91,7 @@ impl Scheduler {
             return Ok(Pulse::Report { term: node.term });
         }
         node.heard_at = node.heard_at.max(now);
+        node.last_heard = Some(node.heard_at);
         self.node_becomes(name, Liveness::Alive);
         Ok(Pulse::Alive)
     }
@@ -151,6 +152,7 @@ impl Scheduler {
         if let Some(node) = self.nodes.get_mut(name) {
             node.joined = true;
             node.heard_at = node.heard_at.max(now);
+            node.last_heard = Some(node.heard_at);
         }
         self.node_becomes(name, Liveness::Alive);
         Ok(Orders { joined: true, ..orders })
@@ -164,7 +166,15 @@ impl Scheduler {
         let to = node.state();
         self.changes.push(Change::Node { node: name.clone(), from, to });
         self.freed.nodes.insert(name.clone());
+        self.drained_tell(name);
         Ok(())
+    }
+
+    /// Tells of a node that has just become empty, or is told to while it is.
+    pub(super) fn drained_tell(&mut self, name: &NodeName) {
+        if self.nodes.get(name).is_some_and(Node::is_drained) {
+            self.changes.push(Change::Drained { node: name.clone() });
+        }
     }
 
     /// Takes a node off the book that has nothing: no instance, no reservation, no data.

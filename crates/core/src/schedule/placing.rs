@@ -230,6 +230,7 @@ impl Scheduler {
         };
         let node = node.clone();
         self.unbook(key, &node);
+        self.drained_tell(&node);
         match next {
             Next::Forget => self.forget(key),
             Next::Move { reservation } => match reservation.and_then(|id| self.reservations.remove(&id)) {

@@ -52,6 +52,7 @@ impl Store {
             Change::GaveUp(refused) => {
                 self.instances.remove(&refused.instance);
             }
+            Change::Drained { .. } => {}
             Change::DataLost { instance, .. } => {
                 let row = self.instances.get_mut(instance).unwrap();
                 Arc::make_mut(&mut row.request.demand).data = Data::Unborn;

@@ -206,7 +206,7 @@ impl World {
                 self.tally.gave_up += 1;
                 self.wanted.remove(&refused.instance);
             }
-            Change::Ending { .. } | Change::DataLost { .. } => {}
+            Change::Ending { .. } | Change::DataLost { .. } | Change::Drained { .. } => {}
         }
     }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use chassis_api::{Node, NodeDetail, NodeDrain, NodeInstance, NodeJoin, NodeJoined};
-use chassis_core::{AgentKey, Drain, Duty, InstanceKey, Liveness, NodeName, Phase};
+use chassis_api::{Node, NodeDetail, NodeDrain, NodeInstance, NodeJoin, NodeJoined, NodeRemoveQuery};
+use chassis_core::{AgentKey, Drain, Duty, InstanceKey, NodeName, Phase};
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use super::condition::{Expected, Versioned};
-use super::extract::{Body, Path};
+use super::extract::{Body, Path, Query};
 use super::failure::{Failure, Result};
 use super::page::{Paging, Part};
 use super::{SharedState, to_end};
@@ -83,8 +83,18 @@ pub(crate) async fn show(
     Path(name): Path<NodeName>,
 ) -> Result<Versioned<NodeDetail>> {
     let node = shared.node_known(&name).await?;
-    let held = held_by(&shared, &caller, &node).await?;
-    Ok(Versioned(node.record.version, NodeDetail { node: wire(&shared, &node, &held), held }))
+    let mut held = held_by(&shared, &caller, &node).await?;
+    let mut data_of = shared.store.home_list(&name).await?;
+    data_of.retain(|key| caller.reaches(&key.fleet));
+    for one in &mut held {
+        let is_its =
+            |key: &InstanceKey| key.fleet == one.fleet && key.agent == one.agent && key.number == one.number;
+        if let Some(at) = data_of.iter().position(is_its) {
+            one.data = true;
+            data_of.remove(at);
+        }
+    }
+    Ok(Versioned(node.record.version, NodeDetail { node: wire(&shared, &node, &held), held, data_of }))
 }
 
 pub(crate) async fn cordon(
@@ -134,11 +144,16 @@ pub(crate) async fn drain(
 
 pub(crate) async fn remove(
     State(shared): SharedState,
+    caller: Caller,
     Path(name): Path<NodeName>,
+    Query(query): Query<NodeRemoveQuery>,
     Expected(version): Expected,
 ) -> Result<StatusCode> {
+    if query.force {
+        caller.tell("gone for good");
+    }
     to_end(async move {
-        shared.node_remove(&name, version).await?;
+        shared.node_remove(&name, version, query.force).await?;
         Ok(StatusCode::NO_CONTENT)
     })
     .await
@@ -193,8 +208,10 @@ fn instance_on(shared: &Shared, caller: &Caller, key: &InstanceKey, leaving: boo
     let state = agent.state();
     let slot = state.slots.get(&key.number)?;
     let leaving = leaving || slot.instance.desired.wanted.is_absent();
-    let (fleet, agent, phase) = (key.fleet.clone(), key.agent.clone(), slot.phase(&state.spec));
-    Some(NodeInstance { fleet, agent, number: key.number, phase, leaving, stays: None })
+    let (fleet, agent) = (key.fleet.clone(), key.agent.clone());
+    let is_known = shared.nodes.unknown(slot.placed.as_ref()).is_none();
+    let phase = if is_known { slot.phase(&state.spec) } else { Phase::Unknown };
+    Some(NodeInstance { fleet, agent, number: key.number, phase, leaving, data: false, stays: None })
 }
 
 fn wire(shared: &Shared, node: &KnownNode, held: &[NodeInstance]) -> Node {
@@ -206,8 +223,7 @@ fn wire(shared: &Shared, node: &KnownNode, held: &[NodeInstance]) -> Node {
         Some(Health::Down { message }) => (None, Some(message)),
         _ => (None, None),
     };
-    let is_heard = runtime_error.is_none() && node.live.liveness != Liveness::Down;
-    let running = held.iter().filter(|one| is_heard && one.phase == Phase::Running).count();
+    let running = held.iter().filter(|one| one.phase == Phase::Running).count();
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let runtime = spec.runtimes.first().copied().unwrap_or_default();
     Node {

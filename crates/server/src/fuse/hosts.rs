@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use chassis_api::fuse::{Host, HostCapacity, HostList, HostRegister, HostState};
-use chassis_api::{NodeDrain, Problem};
+use chassis_api::{NodeDrain, NodeRemoveQuery, Problem};
 use chassis_core::node::{InvalidNodeName, UnknownArchitecture};
 use chassis_core::{Amounts, Architecture, Drain, Duty, Liveness, NodeName};
 use chassis_store::EnvironmentFilter;
@@ -139,15 +139,27 @@ pub(super) async fn act(
     .await
 }
 
-pub(super) async fn remove(State(shared): SharedState, Path(id): Path<String>) -> Result<StatusCode> {
+/// With `force`, which is chassis's own, a host that is gone for good goes with all that it had.
+pub(super) async fn remove(
+    State(shared): SharedState,
+    Path(id): Path<String>,
+    Query(NodeRemoveQuery { force }): Query<NodeRemoveQuery>,
+) -> Result<StatusCode> {
     let node = find(&shared, &id).await?;
+    if force {
+        return to_end(async move {
+            shared.node_remove(node.name(), None, true).await?;
+            Ok(StatusCode::NO_CONTENT)
+        })
+        .await;
+    }
     let here = EnvironmentFilter { node: Some(id.clone()), limit: 1, ..EnvironmentFilter::default() };
     if let Some(found) = shared.store.environment_list(&here).await?.first() {
         let message = format!("host {id} still has vm {} assigned", found.id);
         return Err(Failure::new(StatusCode::CONFLICT, "conflict", message));
     }
     to_end(async move {
-        shared.node_remove(node.name(), None).await?;
+        shared.node_remove(node.name(), None, false).await?;
         Ok(StatusCode::NO_CONTENT)
     })
     .await

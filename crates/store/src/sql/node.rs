@@ -1,13 +1,13 @@
 //! Nodes: the machines that run instances, as soon as there are more than the server's own.
 
-use chassis_core::{Duty, EventKind, NodeName, NodeSpec};
+use chassis_core::{Duty, EventKind, InstanceKey, Liveness, NodeName, NodeSpec};
 use zeroize::Zeroizing;
 
 use super::column::{Json, Time};
 use super::connection::{Connection, Outcome, Row, params};
 use super::key::Key;
 use super::worker::Change;
-use super::{claim, place};
+use super::{claim, owed, place};
 use crate::error::{Error, Result};
 use crate::node::{NodeRecord, NodeRegistration};
 
@@ -31,6 +31,7 @@ pub(crate) fn register(
     change: &mut Change<'_>,
     new: NodeRegistration,
     own: &NodeSpec,
+    kept: &[InstanceKey],
     expected: Option<u64>,
 ) -> Result<NodeRecord> {
     let connection = change.connection;
@@ -48,10 +49,10 @@ pub(crate) fn register(
     super::check_version(|| format!("node `{name}`"), expected, version)?;
     let there = list(connection)?;
     if there.is_empty() {
-        own_insert(change, own)?;
+        own_insert(change, own, kept)?;
     } else if there.iter().all(NodeRecord::is_own) {
         // It was alone again: what was made since has no place yet.
-        place::settle(change, &own.name)?;
+        place::settle(change, &own.name, kept)?;
     }
     if known.is_none() {
         insert(change, &new.spec, Duty::Open)?;
@@ -85,11 +86,11 @@ pub(crate) fn register(
 }
 
 /// From now on the chassis is not alone any more: what it has is on its own node, which is a node like others.
-fn own_insert(change: &Change<'_>, own: &NodeSpec) -> Result<()> {
+fn own_insert(change: &Change<'_>, own: &NodeSpec, kept: &[InstanceKey]) -> Result<()> {
     let duty = if claim::is_cordoned(change.connection)? { Duty::Cordoned } else { Duty::Open };
     claim::cordon(change, false)?;
     insert(change, own, duty)?;
-    place::settle(change, &own.name)
+    place::settle(change, &own.name, kept)
 }
 
 fn insert(change: &Change<'_>, spec: &NodeSpec, duty: Duty) -> Result<()> {
@@ -124,16 +125,38 @@ pub(crate) fn assign(
     get(change.connection, name)
 }
 
-/// Whether it is down. One that is gone is passed over.
-pub(crate) fn note(change: &Change<'_>, name: &NodeName, is_down: bool) -> Result<()> {
-    match find(change.connection, name)? {
-        Some(found) if found.is_down != is_down => {}
-        _ => return Ok(()),
+/// What is known of it, which is told once. One that is gone is passed over.
+pub(crate) fn note(change: &Change<'_>, name: &NodeName, liveness: Liveness) -> Result<()> {
+    let sql = "SELECT is_down, is_suspect FROM nodes WHERE name = ?1";
+    let before = change.connection.find(sql, params![name.as_str()], |row| {
+        Ok(match (row.get(0)?, row.get(1)?) {
+            (true, _) => Liveness::Down,
+            (false, true) => Liveness::Suspect,
+            (false, false) => Liveness::Alive,
+        })
+    })?;
+    if before.is_none_or(|before| before == liveness) {
+        return Ok(());
     }
-    let sql = "UPDATE nodes SET is_down = ?2, updated_at = ?3 WHERE name = ?1";
-    change.connection.execute(sql, params![name.as_str(), is_down, Time(change.now)])?;
+    let sql = "UPDATE nodes SET is_down = ?2, is_suspect = ?3, updated_at = ?4 WHERE name = ?1";
+    let (is_down, is_suspect) = (liveness == Liveness::Down, liveness == Liveness::Suspect);
+    change.connection.execute(sql, params![name.as_str(), is_down, is_suspect, Time(change.now)])?;
     let node = name.clone();
-    change.node_event(if is_down { EventKind::NodeDown { node } } else { EventKind::NodeUp { node } })
+    change.node_event(match liveness {
+        Liveness::Alive => EventKind::NodeUp { node },
+        Liveness::Suspect => EventKind::NodeSuspect { node },
+        Liveness::Down => EventKind::NodeDown { node },
+    })
+}
+
+/// It is empty, as it was to be. One that is gone, or is not to be any more, is passed over.
+pub(crate) fn drained(change: &Change<'_>, name: &NodeName) -> Result<()> {
+    match find(change.connection, name)? {
+        Some(NodeRecord { duty: Duty::Draining(_), .. }) => {
+            change.node_event(EventKind::NodeDrained { node: name.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Forgets a node that has nothing: no instance, and the data of none.
@@ -148,8 +171,9 @@ pub(crate) fn remove(change: &Change<'_>, name: &NodeName, expected: Option<u64>
         return Err(Error::NodeInUse { node: name.clone(), count });
     }
     place::node_forgotten(change, name)?;
+    owed::node_forgotten(change, name)?;
     change.connection.execute("DELETE FROM nodes WHERE name = ?1", params![name.as_str()])?;
-    change.node_event(EventKind::NodeRemoved { node: name.clone() })
+    change.node_event(EventKind::NodeRemoved { node: name.clone(), gone: false })
 }
 
 /// What the node lets this chassis in for.

@@ -1,5 +1,7 @@
 //! On which node each instance is, and which has its data.
 
+use std::collections::BTreeMap;
+
 use chassis_core::environment;
 use chassis_core::schedule::Next;
 use chassis_core::{AgentKey, EventKind, InstanceKey, NodeName};
@@ -17,16 +19,34 @@ pub(super) const COLUMNS: &str = "node, epoch, ending,
     (SELECT homes.node FROM homes
      WHERE homes.fleet = instances.fleet AND homes.agent = instances.agent AND homes.number = instances.number)";
 
-/// Keeps where instances are. Those that are gone are passed over.
+/// Keeps where instances are. Those that are gone are passed over. A node that is gone is no place: the book that gave it
+/// out is about to hear of that, and gives out another.
 pub(crate) fn record(change: &Change<'_>, updates: Vec<PlacementUpdate>) -> Result<()> {
+    let mut known = BTreeMap::new();
     for PlacementUpdate { instance, placed, home } in updates {
         let Some(before) = instance::find(change.connection, &instance)? else { continue };
+        let placed = match placed {
+            Some(placed) if node_is_there(change, &mut known, &placed.node)? => Some(placed),
+            _ => None,
+        };
         write(change, &instance, before.placed.as_ref(), placed.as_ref())?;
-        if before.home != home {
-            home_write(change, &instance, home.as_ref())?;
+        if let Some(home) = home.filter(|home| before.home.as_ref() != Some(home))
+            && node_is_there(change, &mut known, &home)?
+        {
+            home_write(change, &instance, &home)?;
         }
     }
     Ok(())
+}
+
+fn node_is_there(change: &Change<'_>, known: &mut BTreeMap<NodeName, bool>, node: &NodeName) -> Result<bool> {
+    if let Some(known) = known.get(node) {
+        return Ok(*known);
+    }
+    let sql = "SELECT count(*) FROM nodes WHERE name = ?1";
+    let is_there = change.connection.value::<u64>(sql, params![node.as_str()])? > 0;
+    known.insert(node.clone(), is_there);
+    Ok(is_there)
 }
 
 /// Gives an instance its place, or takes it away.
@@ -64,9 +84,8 @@ pub(super) fn write(
     Ok(())
 }
 
-fn home_write(change: &Change<'_>, key: &InstanceKey, home: Option<&NodeName>) -> Result<()> {
+fn home_write(change: &Change<'_>, key: &InstanceKey, home: &NodeName) -> Result<()> {
     change.touch(&key.fleet, &key.agent);
-    let Some(home) = home else { return data_gone(change, key) };
     let sql = "INSERT INTO homes (fleet, agent, number, node) VALUES (?1, ?2, ?3, ?4)
                ON CONFLICT (fleet, agent, number) DO UPDATE SET node = ?4";
     let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number, home.as_str()];
@@ -94,17 +113,21 @@ pub(super) fn fleet_data_gone(change: &Change<'_>, name: &FleetName) -> Result<(
     Ok(())
 }
 
-/// All that there is belongs to this node, until now the only one: every instance, and the data of those with volumes.
-pub(super) fn settle(change: &Change<'_>, own: &NodeName) -> Result<()> {
+/// All that there is belongs to this node, until now the only one: every instance, the data of those with volumes, and what
+/// data of others was found.
+pub(super) fn settle(change: &Change<'_>, own: &NodeName, kept: &[InstanceKey]) -> Result<()> {
     let connection = change.connection;
     for record in agent::load_all(connection)? {
         let key = &record.agent.key;
         change.touch(&key.fleet, &key.agent);
         if !record.agent.spec.volumes.is_empty() {
             for instance in record.instances {
-                home_write(change, &key.instance(instance.number), Some(own))?;
+                home_write(change, &key.instance(instance.number), own)?;
             }
         }
+    }
+    for key in kept {
+        home_write(change, key, own)?;
     }
     let sql = "UPDATE instances SET node = ?1, epoch = 0, version = version + 1 WHERE node IS NULL";
     connection.execute(sql, params![own.as_str()])?;
@@ -128,6 +151,15 @@ pub(crate) fn list(
         Ok(from_row(row, 0)?.map(|placed| (key, placed)))
     })?;
     Ok(found.into_iter().flatten().collect())
+}
+
+/// The instances whose data is on a node, also those that are no more.
+pub(crate) fn homes(connection: &dyn Connection, node: &NodeName) -> Result<Vec<InstanceKey>> {
+    let sql = "SELECT fleet, agent, number FROM homes WHERE node = ?1 ORDER BY fleet, agent, number";
+    Ok(connection.list(sql, params![node.as_str()], |row| {
+        let (fleet, agent) = (row.get::<Name<_>>(0)?.0, row.get::<Name<_>>(1)?.0);
+        Ok(InstanceKey { fleet, agent, number: row.get(2)? })
+    })?)
 }
 
 /// How many instances are on a node, or have their data there; also those that are no more, and may come back to it.

@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0007_nodes.sql"),
     include_str!("../../migrations/0008_snapshots.sql"),
     include_str!("../../migrations/0009_agents.sql"),
+    include_str!("../../migrations/0010_gone.sql"),
 ];
 
 /// `chas`: tells our databases from others'.

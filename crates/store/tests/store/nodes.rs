@@ -2,10 +2,10 @@
 
 use chassis_core::environment::FLEET;
 use chassis_core::schedule::Next;
-use chassis_core::{Drain, Duty, EventKind, InstanceKey, NodeName, NodeSpec};
+use chassis_core::{Drain, Duty, EventKind, InstanceKey, Liveness, NodeName, NodeSpec};
 use chassis_store::{
-    EnvironmentFilter, EnvironmentNew, Error, InstanceRecord, NodeRecord, NodeRegistration, Placed,
-    PlacementUpdate, Result, SqlStore, Store,
+    DataOwed, EnvironmentFilter, EnvironmentNew, Error, InstanceRecord, NodeRecord, NodeRegistration, Placed,
+    PlacementUpdate, Result, Scope, SqlStore, Store,
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -33,7 +33,7 @@ fn registration(node: &str, token: &str) -> NodeRegistration {
 }
 
 pub(crate) async fn register(store: &SqlStore, node: &str, token: &str) -> Result<NodeRecord> {
-    store.node_register(registration(node, token), &machine("own"), None).await
+    store.node_register(registration(node, token), &machine("own"), Vec::new(), None).await
 }
 
 fn placed(node: &str, epoch: u64) -> Placed {
@@ -95,9 +95,9 @@ async fn a_node_registers_again_and_keeps_what_it_had() {
     store.node_assign(&name("n1"), Duty::Cordoned, None).await.unwrap();
 
     let moved = NodeRegistration { url: "https://elsewhere:1".to_owned(), ..registration("n1", "second") };
-    let stale = store.node_register(moved.clone(), &machine("own"), Some(1)).await;
+    let stale = store.node_register(moved.clone(), &machine("own"), Vec::new(), Some(1)).await;
     assert_eq!(code(stale), "version_conflict");
-    let again = store.node_register(moved, &machine("own"), Some(2)).await.unwrap();
+    let again = store.node_register(moved, &machine("own"), Vec::new(), Some(2)).await.unwrap();
     assert_eq!((again.version, again.duty, again.registered_at), (3, Duty::Cordoned, first.registered_at));
     assert_eq!(again.url.as_deref(), Some("https://elsewhere:1"));
     assert_eq!(**store.node_token(&name("n1")).await.unwrap(), *"second");
@@ -105,9 +105,9 @@ async fn a_node_registers_again_and_keeps_what_it_had() {
 
     assert_eq!(code(register(&store, "own", "x").await), "node_is_own");
     let twice = NodeRegistration { url: "https://elsewhere:1".to_owned(), ..registration("n2", "x") };
-    assert_eq!(code(store.node_register(twice, &machine("own"), None).await), "node_taken");
+    assert_eq!(code(store.node_register(twice, &machine("own"), Vec::new(), None).await), "node_taken");
     let same = NodeRegistration { identity: again.identity, ..registration("n2", "x") };
-    assert_eq!(code(store.node_register(same, &machine("own"), None).await), "node_taken");
+    assert_eq!(code(store.node_register(same, &machine("own"), Vec::new(), None).await), "node_taken");
     assert_eq!(code(store.node_token(&name("own")).await), "node_not_found");
 }
 
@@ -124,11 +124,11 @@ async fn duty_and_silence_are_told_once() {
         let assigned = store.node_assign(&node, duty, None).await.unwrap();
         assert_eq!((assigned.duty, store.node_get(&node).await.unwrap()), (duty, assigned.clone()));
     }
-    for is_down in [true, true, false] {
-        store.node_note(term(&store), &node, is_down).await.unwrap();
-        assert_eq!(store.node_get(&node).await.unwrap().is_down, is_down);
+    for liveness in [Liveness::Alive, Liveness::Suspect, Liveness::Down, Liveness::Down, Liveness::Alive] {
+        store.node_note(term(&store), &node, liveness).await.unwrap();
+        assert_eq!(store.node_get(&node).await.unwrap().is_down, liveness == Liveness::Down);
     }
-    store.node_note(term(&store), &name("nobody"), true).await.unwrap();
+    store.node_note(term(&store), &name("nobody"), Liveness::Down).await.unwrap();
     let told = events(&store).await.split_off(before);
     assert!(told.iter().all(|event| event.fleet.is_none() && event.kind.node() == Some(&node)), "{told:?}");
     let told: Vec<_> = told.into_iter().map(|event| event.kind).collect();
@@ -137,6 +137,7 @@ async fn duty_and_silence_are_told_once() {
         EventKind::NodeCordoned { node: node() },
         EventKind::NodeDraining { node: node(), deadline },
         EventKind::NodeOpened { node: node() },
+        EventKind::NodeSuspect { node: node() },
         EventKind::NodeDown { node: node() },
         EventKind::NodeUp { node: node() },
     ];
@@ -218,13 +219,60 @@ async fn a_node_goes_when_nothing_is_there() {
     assert!(matches!(error, Error::NodeInUse { count: 2, .. }), "{error:?}");
     put(&store, &one, None, None).await;
     assert_eq!(code(store.node_remove(&name("n1"), None).await), "node_in_use", "data alone holds it too");
-    put(&store, &two, Some(placed("own", 8)), None).await;
+    put(&store, &one, None, Some("own")).await;
+    put(&store, &two, Some(placed("own", 8)), Some("own")).await;
     assert_eq!(code(store.node_remove(&name("own"), None).await), "node_is_own");
     store.node_remove(&name("n1"), Some(1)).await.unwrap();
     assert_eq!(code(store.node_get(&name("n1")).await), "node_not_found");
     assert_eq!(code(store.node_remove(&name("n1"), None).await), "node_not_found");
     assert_eq!(store.node_list().await.unwrap().len(), 1, "a chassis that was not alone stays so");
-    assert_eq!(kinds(&store).await.last(), Some(&EventKind::NodeRemoved { node: name("n1") }));
+    assert_eq!(kinds(&store).await.last(), Some(&EventKind::NodeRemoved { node: name("n1"), gone: false }));
+}
+
+#[tokio::test]
+async fn a_machine_that_is_gone_for_good_leaves_nothing_behind() {
+    let home = Home::new();
+    let store = home.open_with_fleet().await;
+    apply(&store, vec![spec("web", json!({"replicas": 3}))]).await.unwrap();
+    let own = machine("own");
+    let kept = vec![instance("f", "old", 4)];
+    store.node_register(registration("n1", "token"), &own, kept.clone(), None).await.unwrap();
+    assert_eq!(store.home_list(&name("own")).await.unwrap(), kept, "what was found there");
+    let [one, two, three] = [1, 2, 3].map(|number| instance("f", "web", number));
+    put(&store, &one, Some(placed("n1", 7)), Some("n1")).await;
+    put(&store, &two, Some(placed("n1", 8)), None).await;
+    put(&store, &three, Some(placed("own", 9)), Some("n1")).await;
+    assert_eq!(code(store.node_abandon(&name("n1"), None).await), "node_not_down");
+    assert_eq!(code(store.node_abandon(&name("own"), None).await), "node_is_own");
+    store.node_note(term(&store), &name("n1"), Liveness::Down).await.unwrap();
+
+    let of = |number| Scope { fleet: one.fleet.clone(), agent: Some(one.agent.clone()), number };
+    store.data_owe(term(&store), &name("n1"), of(Some(3))).await.unwrap();
+    assert_eq!(store.home_list(&name("n1")).await.unwrap(), std::slice::from_ref(&one));
+    let owed = store.data_owed(&name("n1")).await.unwrap();
+    assert_eq!(owed, [DataOwed { node: name("n1"), instance: three.clone() }]);
+    store.data_paid(term(&store), owed[0].clone()).await.unwrap();
+    assert_eq!(store.data_owed(&name("n1")).await.unwrap(), []);
+    put(&store, &three, Some(placed("own", 9)), Some("n1")).await;
+    store.data_owe(term(&store), &name("n1"), of(None)).await.unwrap();
+    assert_eq!(store.data_owed(&name("n1")).await.unwrap().len(), 2);
+    put(&store, &one, Some(placed("n1", 7)), Some("n1")).await;
+
+    store.node_abandon(&name("n1"), None).await.unwrap();
+    assert_eq!(code(store.node_get(&name("n1")).await), "node_not_found");
+    assert_eq!(store.data_owed(&name("n1")).await.unwrap(), []);
+    for key in [&one, &two] {
+        let record = get(&store, key).await;
+        assert_eq!((record.placed, record.home), (None, None), "{key}");
+    }
+    assert_eq!(get(&store, &three).await.placed, Some(placed("own", 9)));
+    let told = kinds(&store).await;
+    let lost = told.iter().filter(|kind| **kind == EventKind::DataLost { node: name("n1") }).count();
+    assert_eq!((lost, told.last()), (1, Some(&EventKind::NodeRemoved { node: name("n1"), gone: true })));
+
+    // A book that has not heard of it yet puts nothing there.
+    put(&store, &two, Some(placed("n1", 10)), Some("n1")).await;
+    assert_eq!((get(&store, &two).await.placed, get(&store, &two).await.home), (None, None));
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use chassis_api::{NodeDetail, NodeDrain, NodeInstance};
+use chassis_api::{Node, NodeDetail, NodeDrain, NodeInstance, NodeState};
 use chassis_client::Client;
 
+use super::since;
 use crate::args::NodeDrainArgs;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -27,6 +28,9 @@ pub(super) async fn run(context: &Context, drain: NodeDrainArgs) -> Result<Exit,
     if node.instances == 0 {
         context.terminal.done(&format!("drained {}: it has nothing", drain.name))?;
         return Ok(Exit::Done);
+    }
+    if node.state == NodeState::Down {
+        return Err(Failure::Failed(away(&node)));
     }
     if drain.wait {
         return wait(context, &client, &drain).await;
@@ -51,6 +55,9 @@ async fn wait(context: &Context, client: &Client, drain: &NodeDrainArgs) -> Resu
         if left == 0 {
             context.terminal.done(&format!("drained {}", drain.name))?;
             return Ok(Exit::Done);
+        }
+        if detail.node.state == NodeState::Down {
+            return Err(Failure::Failed(away(&detail.node)));
         }
         let line = progress(&detail);
         if told.as_ref() != Some(&line) {
@@ -81,6 +88,16 @@ async fn wait(context: &Context, client: &Client, drain: &NodeDrainArgs) -> Resu
             }
         }
     }
+}
+
+/// Nobody can tell it to end anything.
+fn away(node: &Node) -> String {
+    let name = &node.name;
+    format!(
+        "{name} is down{}: what it has cannot be ended there, and stays its own. It is drained when it is back; if its machine is \
+         gone for good, `chassis node remove {name} --force` makes all of it anew elsewhere, without its data",
+        since(node)
+    )
 }
 
 fn progress(detail: &NodeDetail) -> String {

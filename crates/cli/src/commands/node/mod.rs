@@ -2,6 +2,7 @@
 
 mod drain;
 mod join;
+mod remove;
 pub(crate) mod serve;
 mod show;
 
@@ -10,7 +11,7 @@ use chassis_api::{Node, NodeState};
 use crate::args::NodeCommand;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::count;
+use crate::output::{age, count};
 
 pub(super) async fn run(context: &Context, command: NodeCommand) -> Result<Exit, Failure> {
     match command {
@@ -33,12 +34,14 @@ pub(super) async fn run(context: &Context, command: NodeCommand) -> Result<Exit,
             Ok(Exit::Done)
         }
         NodeCommand::Drain(drain) => drain::run(context, drain).await,
-        NodeCommand::Remove { name } => {
-            context.connect().await?.node_remove(&name).await?;
-            context.terminal.done(&format!("removed {name}"))?;
-            Ok(Exit::Done)
-        }
+        NodeCommand::Remove { name, force, yes } => remove::run(context, &name, force, yes).await,
     }
+}
+
+/// `, silent for 3m`, if that is known.
+fn since(node: &Node) -> String {
+    let now = jiff::Timestamp::now();
+    node.heard_at.map_or_else(String::new, |at| format!(", silent for {}", age(at, now)))
 }
 
 /// What was asked for is noted, and yet the node gets nothing.

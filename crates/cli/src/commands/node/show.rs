@@ -92,12 +92,17 @@ fn page(terminal: Terminal, detail: &NodeDetail) -> String {
             let remark = match (held.leaving, &held.stays) {
                 (true, _) => "leaving".to_owned(),
                 (false, Some(why)) => format!("stays: {}", clean(why)),
+                (false, None) if held.data => "its data is here".to_owned(),
                 (false, None) => String::new(),
             };
             let name = format!("{}/{}-{}", held.fleet, held.agent, held.number);
             [name.into(), format!("{:?}", held.phase).into(), remark.into()]
         }),
     );
+    if !detail.data_of.is_empty() {
+        page.section("Data of instances that are not here now");
+        page.table(["NAME"], detail.data_of.iter().map(|key| [key.to_string().into()]));
+    }
     page.text
 }
 
@@ -128,7 +133,7 @@ fn wanted(duty: Duty, now: Timestamp) -> Option<String> {
 }
 
 fn heard(node: &Node, now: Timestamp) -> String {
-    node.heard_at.map_or_else(|| "-".to_owned(), |at| format!("{} ago", age(at, now)))
+    node.heard_at.map_or_else(|| "not yet".to_owned(), |at| format!("{} ago", age(at, now)))
 }
 
 fn runtimes(node: &Node) -> String {

@@ -1,0 +1,51 @@
+//! Data that was to be removed while its node did not answer: the store keeps what is owed, and it is removed as soon as the
+//! node is back, before an instance of the same name can find it.
+
+use chassis_core::InstanceKey;
+use chassis_store::{DataOwed, Scope, Term};
+
+use crate::error::chain;
+use crate::failpoint::failpoint;
+use crate::nodes::NodeLink;
+use crate::shared::Shared;
+
+/// Notes of every node that does not answer that this data is to go from there too.
+pub(crate) async fn owe(shared: &Shared, term: Term, of: &Scope) -> chassis_store::Result<()> {
+    for node in shared.nodes.others().into_values().filter(|node| !node.is_up()) {
+        shared.store.data_owe(term, &node.name, of.clone()).await?;
+    }
+    failpoint("owe:after");
+    Ok(())
+}
+
+/// Removes what is owed on a node that answers. What cannot be removed stays owed, and is tried again with the next look.
+pub(crate) async fn pay(shared: &Shared, node: &NodeLink) {
+    let Some(term) = shared.lead.term().filter(|_| !shared.nodes.is_alone()) else { return };
+    let owed = match shared.store.data_owed(&node.name).await {
+        Ok(owed) => owed,
+        Err(error) => {
+            return tracing::warn!(node = %node.name, error = chain(&error), "cannot list what is to be removed");
+        }
+    };
+    for one in owed {
+        if let Err(message) = pay_one(shared, node, term, one.clone()).await {
+            tracing::warn!(node = %node.name, instance = %one.instance, message, "cannot remove data yet, will try again");
+        }
+    }
+}
+
+async fn pay_one(shared: &Shared, node: &NodeLink, term: Term, owed: DataOwed) -> Result<(), String> {
+    // An instance of the same name that has been given its home there since found nothing else to do with it.
+    if !is_home(shared, node, &owed.instance) {
+        let runtime = shared.hands_at(term, node).map_err(|error| error.to_string())?;
+        failpoint("pay:before");
+        runtime.data_remove(&owed.instance).await.map_err(|error| chain(&error))?;
+    }
+    shared.store.data_paid(term, owed).await.map_err(|error| chain(&error))
+}
+
+fn is_home(shared: &Shared, node: &NodeLink, key: &InstanceKey) -> bool {
+    let agent = shared.agent(&key.agent_key());
+    let home = agent.and_then(|agent| agent.state().place_of(key.number).1);
+    home.is_some_and(|home| home == node.name)
+}
