@@ -3,26 +3,27 @@
 //! Everything here is in memory and made again from the store and the node after a restart. No I/O.
 
 mod mirror;
+mod place;
 mod seen;
+mod slot;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
-use chassis_core::rollout::{EXTRA_FIRST, is_extra};
+use chassis_core::rollout::EXTRA_FIRST;
 use chassis_core::{
-    Action, AgentDesired, AgentKey, CheckKind, EventKind, Health, Instance, InstanceKey, Memory, NodeName,
-    Observed, Phase, Pin, Plan, Probe, Reason, Rollout, Run, RunState, Site, Verdict, Wanted, plan,
+    Action, AgentDesired, AgentKey, CheckKind, EventKind, Instance, InstanceKey, Memory, NodeName, Observed, Phase,
+    Pin, Plan, Probe, Reason, Rollout, Run, Site, Verdict, Wanted, plan,
 };
-use chassis_runtime::Owned;
-use chassis_spec::{AgentSpec, Drain, HealthCheck, RestartPolicy};
+use chassis_spec::{AgentSpec, Drain, HealthCheck};
 use chassis_store::{AgentRecord, InstanceUpdate, Placed, Term};
 use jiff::Timestamp;
 
-use self::seen::{claim, ended};
+use self::seen::ended;
 use crate::checks::{Checks, Noted, check_spec};
-use crate::nodes::{NodeLink, Nodes};
+use crate::nodes::Nodes;
 use crate::prober::Watch;
 use crate::rolling::{Judgement, desired};
 
@@ -186,111 +187,6 @@ impl AgentState {
                 }
             }
         }
-    }
-
-    /// Takes over a full list of a node's containers, which was begun at `asked`. Containers of instances that do not
-    /// exist, or are elsewhere, are returned: nobody wants them.
-    pub(crate) fn seen_list(
-        &mut self,
-        nodes: &Nodes,
-        node: &NodeLink,
-        owned: Vec<Owned>,
-        asked: Instant,
-    ) -> Vec<Box<str>> {
-        let mut by_number: BTreeMap<u32, Vec<Observed>> = BTreeMap::new();
-        let mut elsewhere = Vec::new();
-        for owned in owned {
-            let slot = self.slots.get(&owned.key.number);
-            // What was placed here before, and elsewhere since, is another one.
-            let epoch = slot.and_then(|slot| slot.placed.as_ref()).map_or(0, |placed| placed.epoch);
-            if slot.is_none_or(|slot| slot.is_extra() || owned.epoch == epoch) {
-                by_number.entry(owned.key.number).or_default().push(owned.observed);
-            } else {
-                elsewhere.push(owned.observed);
-            }
-        }
-        for (number, slot) in &mut self.slots {
-            if !slot.is_on(nodes, node) {
-                continue;
-            }
-            let found = by_number.remove(number).unwrap_or_default();
-            if !slot.instance.busy && slot.seen < asked {
-                slot.set_observed(claim(found, slot.instance.memory.run.as_ref().map(|run| &*run.id)));
-            }
-        }
-        for (number, found) in by_number.split_off(&EXTRA_FIRST) {
-            let observed = found.into_iter().find(|observed| observed.name_is_right);
-            // One of that number may be on another node: then this is a leftover.
-            if let Some(observed) = observed.filter(|_| !self.slots.contains_key(&number)) {
-                self.extra_adopt(number, nodes.placed(node), observed, Timestamp::now());
-            }
-        }
-        let strays = by_number.into_values().flatten().chain(elsewhere);
-        strays.filter(|stray| stray.name_is_right).map(|stray| stray.id).collect()
-    }
-
-    /// The node said that something happened to a container of this number. Returns false if there is no such instance.
-    pub(crate) fn look(&mut self, nodes: &Nodes, node: &NodeLink, number: u32, id: Box<str>) -> bool {
-        let slot = self.slots.get_mut(&number).filter(|slot| slot.is_on(nodes, node));
-        let Some(slot) = slot else { return false };
-        slot.look = Some(Instant::now());
-        slot.told = Some(id);
-        true
-    }
-
-    pub(crate) fn placed(&self, number: u32) -> Option<Placed> {
-        self.slots.get(&number)?.placed.clone()
-    }
-
-    /// The same, and the node that has its data.
-    pub(crate) fn place_of(&self, number: u32) -> (Option<Placed>, Option<NodeName>) {
-        let slot = self.slots.get(&number);
-        slot.map(|slot| (slot.placed.clone(), slot.home.clone())).unwrap_or_default()
-    }
-
-    /// Takes over where an instance is to be from now on. What another node showed of it is not believed of this one.
-    pub(crate) fn place(&mut self, number: u32, placed: Option<Placed>, home: Option<NodeName>) {
-        if let Some(slot) = self.slots.get_mut(&number) {
-            slot.place(placed);
-            slot.home = home.or_else(|| slot.home.take());
-        }
-    }
-
-    /// True of an instance that is to be there, running or not.
-    pub(crate) fn is_wanted(&self, number: u32) -> bool {
-        self.slots.get(&number).is_some_and(|slot| !slot.instance.desired.wanted.is_absent())
-    }
-
-    /// A node is none any more: nothing is there, and no data.
-    pub(crate) fn node_gone(&mut self, name: &NodeName) {
-        self.leave(|node| node == name);
-    }
-
-    /// There is no node but the own one any more.
-    pub(crate) fn alone_again(&mut self, own: &NodeName) {
-        self.leave(|node| node != own);
-    }
-
-    fn leave(&mut self, is_gone: impl Fn(&NodeName) -> bool) {
-        let was_there = |slot: &Slot| slot.placed.as_ref().is_some_and(|placed| is_gone(&placed.node));
-        self.slots.retain(|_, slot| !slot.is_extra() || !was_there(slot));
-        for slot in self.slots.values_mut() {
-            if was_there(slot) {
-                slot.place(None);
-            }
-            slot.home = slot.home.take().filter(|home| !is_gone(home));
-        }
-    }
-
-    /// Takes over which nodes answer. Returns whether that changes anything.
-    pub(crate) fn sites_refresh(&mut self, nodes: &Nodes) -> bool {
-        let mut changed = false;
-        for slot in self.slots.values_mut() {
-            let site = nodes.site(slot.placed.as_ref());
-            changed |= site != slot.instance.site;
-            slot.instance.site = site;
-        }
-        changed
     }
 
     /// What blocked instances from outside may be gone: they are tried again now.
@@ -502,126 +398,6 @@ impl AgentState {
                 !slot.is_extra() && is_known && slot.phase(&self.spec) == Phase::Running
             }),
         )
-    }
-}
-
-// === impl Slot ===
-
-impl Slot {
-    pub(crate) fn new(row: chassis_store::InstanceRecord) -> Self {
-        Slot {
-            instance: Instance {
-                number: row.number,
-                desired: row.desired,
-                observed: None,
-                memory: row.memory,
-                health: Health::default(),
-                busy: false,
-                site: Site::Here,
-            },
-            placed: row.placed,
-            home: row.home,
-            created_at: row.created_at,
-            version: row.version,
-            overdue: None,
-            stored: None,
-            look: None,
-            told: None,
-            seen: Instant::now(),
-            unsaved: false,
-            overtaken: false,
-            checks: Checks::default(),
-            events: Vec::new(),
-        }
-    }
-
-    pub(crate) fn phase(&self, spec: &AgentSpec) -> Phase {
-        self.instance.phase(spec.restart_policy)
-    }
-
-    /// True if its place is on this node.
-    pub(crate) fn is_on(&self, nodes: &Nodes, node: &NodeLink) -> bool {
-        match &self.placed {
-            Some(placed) => placed.node == node.name,
-            // What is found on the own node and has no place in the store yet has it there.
-            None => {
-                node.is_own && (nodes.is_alone() || self.instance.busy || self.instance.observed.is_some())
-            }
-        }
-    }
-
-    fn place(&mut self, placed: Option<Placed>) {
-        let node = |placed: &Option<Placed>| placed.as_ref().map(|placed| placed.node.clone());
-        // An instance that gets its first place is where it was found: on the own node, or nowhere.
-        let moved = self.placed.is_some() && node(&self.placed) != node(&placed);
-        self.placed = placed;
-        if moved {
-            self.set_observed(None);
-            self.look = None;
-        }
-    }
-
-    /// True if a run that is wanted now is there, as the agent's present revision wants it.
-    pub(crate) fn runs_as_wanted(&self, agent: AgentDesired<'_>) -> bool {
-        let Some(observed) = &self.instance.observed else { return false };
-        let RunState::Running { started_at } = observed.state else { return false };
-        agent.serves(observed)
-            && observed.limits == agent.limits
-            && self.instance.desired.satisfied_by(started_at)
-    }
-
-    /// True if it runs as it should, is unhealthy, and would be started again.
-    fn is_to_be_condemned(&self, agent: AgentDesired<'_>) -> bool {
-        let is_kept = |observed: &Observed| {
-            let since = observed.state.started_at();
-            agent.keeps(observed) && since.is_some_and(|since| self.instance.desired.satisfied_by(since))
-        };
-        self.instance.health.health == Some(Verdict::Unhealthy)
-            && agent.restart_policy != RestartPolicy::Never
-            && !self.instance.busy
-            && self.instance.memory.condemned.is_none()
-            && self.instance.running_since().is_some()
-            && self.instance.observed.as_ref().is_some_and(is_kept)
-    }
-
-    fn condemn(&mut self, now: Timestamp, budget: &mut impl FnMut() -> Result<(), Timestamp>) {
-        let message = self.checks.error().unwrap_or_default().to_owned();
-        let Some((memory, event)) = self.instance.memory.note_unhealthy(self.checks.was_good(now), message)
-        else {
-            return;
-        };
-        match budget() {
-            Ok(()) => {
-                self.instance.memory = memory;
-                self.unsaved = true;
-                self.events.push(event);
-                self.checks.held_until = None;
-            }
-            Err(at) => self.checks.held_until = Some(at),
-        }
-    }
-
-    /// True of one that is there only during a rollout.
-    pub(crate) fn is_extra(&self) -> bool {
-        is_extra(self.instance.number)
-    }
-
-    /// Somebody changed what is wanted: earlier failures say nothing about it.
-    fn try_afresh(&mut self) {
-        let memory = &self.instance.memory;
-        self.instance.memory = Memory { failures: 0, retry_at: None, blocked: None, ..memory.clone() };
-        self.unsaved = true;
-        self.overtaken = self.instance.busy;
-    }
-
-    /// True while what failed is not to be tried again.
-    fn rests(&self, now: Timestamp) -> bool {
-        self.instance.memory.blocked.as_ref().is_some_and(|blocked| now < blocked.retry_at)
-    }
-
-    pub(crate) fn set_observed(&mut self, observed: Option<Observed>) {
-        self.instance.observed = observed;
-        self.seen = Instant::now();
     }
 }
 

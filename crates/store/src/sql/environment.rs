@@ -86,9 +86,11 @@ fn free_name(connection: &dyn Connection, fleet: &FleetName, id: &str) -> Result
 fn in_the_way(connection: &dyn Connection, key: &AgentKey) -> Result<Option<AgentKey>> {
     let name = key.agent.as_str();
     let stem = chassis_core::key::parse_instance_name(name).map_or(name, |(stem, _)| stem);
-    // `-` and `.` stand beside each other: between them are the names that begin with this one and a hyphen.
-    let sql = "SELECT fleet, name FROM agents
-               WHERE fleet = ?1 AND (name = ?2 OR name = ?3 OR (name > ?2 || '-' AND name < ?2 || '.'))
+    // `-` and `.` stand beside each other: between them are the names that begin with this one and a hyphen. Each of these
+    // asks the index; as one condition they would walk the whole fleet.
+    let sql = "SELECT fleet, name FROM agents WHERE fleet = ?1 AND name IN (?2, ?3)
+               UNION ALL
+               SELECT fleet, name FROM agents WHERE fleet = ?1 AND name > ?2 || '-' AND name < ?2 || '.'
                UNION ALL
                SELECT fleet, name FROM agents
                WHERE fleet > ?1 || '-' AND fleet < ?1 || '.' AND fleet || '-' || name = ?4";
