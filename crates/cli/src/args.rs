@@ -10,6 +10,7 @@ mod logs;
 mod node;
 mod node_command;
 mod rollout;
+mod runtime;
 mod secret;
 mod serve;
 mod show;
@@ -28,13 +29,14 @@ pub(crate) use change::{
 pub(crate) use context::{ContextAdd, ContextCommand, Login, Logout, TrustArgs};
 pub(crate) use environments::{AgentProfileCommand, DeadLetterCommand, Environments};
 pub(crate) use hands::{Cp, Exec, Forward, Forwarding, Port};
-pub(crate) use listen::{Listen, TlsMode};
+pub(crate) use listen::{Listen, TlsFlags, TlsMode};
 pub(crate) use logs::{LogFormat, Logs};
 pub(crate) use node::{Node, NodeServe};
 pub(crate) use node_command::{NodeCommand, NodeDrainArgs, NodeJoinArgs};
 pub(crate) use rollout::{Rollout, RolloutHistory, RolloutStatusArgs, RolloutUndoArgs};
+pub(crate) use runtime::{Runtime, RuntimeFlags};
 pub(crate) use secret::Secret;
-pub(crate) use serve::{Db, DbCopy, Runtime, Serve, Server};
+pub(crate) use serve::{Db, DbCopy, Serve, Server};
 pub(crate) use show::{
     Audit, Describe, Doctor, Events, Format, Health, Output, Ps, Selector, Stats, Top, Version, WaitFor,
     WaitState,

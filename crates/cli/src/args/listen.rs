@@ -20,18 +20,8 @@ pub(crate) struct Listen {
         value_parser = address
     )]
     pub(crate) addresses: Vec<SocketAddr>,
-    /// Certificate to show, with its chain, in PEM; read again when it changes [default: one that the server makes]
-    #[arg(long, env = "CHASSIS_TLS_CERT", hide_env_values = true, value_name = "FILE", requires = "tls_key")]
-    pub(crate) tls_cert: Option<PathBuf>,
-    /// Private key of the certificate, in PEM
-    #[arg(long, env = "CHASSIS_TLS_KEY", hide_env_values = true, value_name = "FILE", requires = "tls_cert")]
-    pub(crate) tls_key: Option<PathBuf>,
-    /// Whether to encrypt; `off` is for addresses that only this machine reaches
-    #[arg(long, value_enum, value_name = "MODE", default_value = "on")]
-    pub(crate) tls: TlsMode,
-    /// Let `--tls off` show everything, tokens too, to whoever is on the way: for a proxy in front that encrypts
-    #[arg(long = "insecure-listen")]
-    pub(crate) insecure: bool,
+    #[command(flatten)]
+    pub(crate) tls: TlsFlags,
     /// Let members of a group of this machine in by a socket of their own, `<server dir>.socket`, with a role in all fleets:
     /// viewer (the default), operator or admin
     #[arg(
@@ -48,6 +38,37 @@ pub(crate) struct Listen {
     /// Connections from one address, at most [default: 512]
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_connections_per_address: Option<NonZeroUsize>,
+}
+
+/// Who it shows itself to be, to servers and clients alike.
+#[derive(Debug, Args)]
+pub(crate) struct TlsFlags {
+    /// Certificate to show, with its chain, in PEM; read again when it changes [default: one that it makes for itself]
+    #[arg(
+        id = "tls_cert",
+        long = "tls-cert",
+        env = "CHASSIS_TLS_CERT",
+        hide_env_values = true,
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    pub(crate) cert: Option<PathBuf>,
+    /// Private key of the certificate, in PEM
+    #[arg(
+        id = "tls_key",
+        long = "tls-key",
+        env = "CHASSIS_TLS_KEY",
+        hide_env_values = true,
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub(crate) key: Option<PathBuf>,
+    /// Whether to encrypt; `off` is for addresses that only this machine reaches
+    #[arg(long = "tls", value_enum, value_name = "MODE", default_value = "on")]
+    pub(crate) mode: TlsMode,
+    /// Let `--tls off` show everything, tokens and secrets too, to whoever is on the way: for a proxy in front that encrypts
+    #[arg(long = "insecure-listen")]
+    pub(crate) insecure: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use chassis_server::{Cidr, Opening};
 use chassis_spec::{Bytes, Strategy};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 
-use super::{Environments, Listen, Output};
+use super::{Environments, Listen, Output, RuntimeFlags};
 use crate::parse;
 
 #[derive(Debug, Args)]
@@ -18,29 +18,12 @@ pub(crate) struct Serve {
     /// The instances of the database were moved to this machine's Docker and data directory: take them over, once
     #[arg(long)]
     pub(crate) claim_node: bool,
-    /// What runs the instances
-    #[arg(long, value_enum, env = "CHASSIS_RUNTIME", hide_env_values = true, default_value = "docker")]
-    pub(crate) runtime: Runtime,
-    /// Docker Engine to use, as `unix:///path` or `tcp://host:port`
-    #[arg(long, env = "DOCKER_HOST", value_name = "ADDRESS")]
-    pub(crate) docker_host: Option<String>,
-    /// Path of the host that agents' `hostPath` volumes may show, with what is in it; may be given several times. Also
-    /// `CHASSIS_ALLOW_HOST_PATH`, with colons between
-    #[arg(long, value_name = "PATH")]
-    pub(crate) allow_host_path: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) runtime: RuntimeFlags,
     /// What a YAML may open beyond its agent's sandbox: privileged, host-network, host-pid, host-ipc, unconfined,
     /// all-capabilities, host-userns; with commas between. Also `CHASSIS_ALLOW`
     #[arg(long, value_name = "WORDS", value_delimiter = ',')]
     pub(crate) allow: Vec<Opening>,
-    /// Directory of the seccomp profiles that a YAML may name
-    #[arg(
-        long,
-        env = "CHASSIS_SECCOMP_DIR",
-        hide_env_values = true,
-        value_name = "DIR",
-        default_value = "/etc/chassis/seccomp"
-    )]
-    pub(crate) seccomp_dir: PathBuf,
     /// Which of the nodes that have room an instance gets: the one with the most left (spread), or the least (binpack)
     #[arg(
         long,
@@ -106,19 +89,9 @@ pub(crate) struct Serve {
     pub(crate) environments: Environments,
     #[command(flatten)]
     pub(crate) listen: Listen,
-    /// Seed of what happens in the simulation
-    #[arg(long, default_value_t = 0, hide = true)]
-    pub(crate) sim_seed: u64,
     /// Belong to no terminal; what a command passes that starts a server
     #[arg(long, hide = true)]
     pub(crate) background: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Runtime {
-    Docker,
-    /// In memory, for trying things out
-    Sim,
 }
 
 #[derive(Debug, Subcommand)]

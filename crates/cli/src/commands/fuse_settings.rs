@@ -42,12 +42,12 @@ pub(crate) fn fill(
     {
         serve.listen.addresses.push(listen(&address)?);
     }
-    if serve.listen.tls_cert.is_none() {
+    if serve.listen.tls.cert.is_none() {
         match (given(TLS_CERT), given(TLS_KEY)) {
             (None, None) => {}
             (Some(certificate), Some(key)) => {
-                serve.listen.tls_cert = Some(certificate.into());
-                serve.listen.tls_key = Some(key.into());
+                serve.listen.tls.cert = Some(certificate.into());
+                serve.listen.tls.key = Some(key.into());
             }
             _ => return Err(Failure::Usage(format!("{TLS_CERT} and {TLS_KEY} go together; give both"))),
         }
@@ -126,13 +126,13 @@ mod tests {
         ];
         let serve = filled(&[], &variables).unwrap();
         assert_eq!(serve.listen.addresses, [SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080))]);
-        assert_eq!(serve.listen.tls_cert.as_deref(), Some(std::path::Path::new("/c.pem")));
+        assert_eq!(serve.listen.tls.cert.as_deref(), Some(std::path::Path::new("/c.pem")));
         assert_eq!(serve.allow_from.len(), 2);
         let own =
             ["--listen", "127.0.0.1:1", "--tls-cert", "/own", "--tls-key", "/k", "--allow-from", "::1/128"];
         let serve = filled(&own, &variables).unwrap();
         assert_eq!(serve.listen.addresses, [SocketAddr::from((Ipv4Addr::LOCALHOST, 1))]);
-        assert_eq!(serve.listen.tls_cert.as_deref(), Some(std::path::Path::new("/own")));
+        assert_eq!(serve.listen.tls.cert.as_deref(), Some(std::path::Path::new("/own")));
         assert_eq!(serve.allow_from.len(), 1);
         let sha256 = "0".repeat(64);
         let variables = [(SHUTDOWN_TIMEOUT, "12"), ("SURFD_DOWNLOAD_URL", "https://h/old")];

@@ -17,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 use zeroize::Zeroizing;
 
-use crate::args::{self, Runtime, Serve, TlsMode};
+use crate::args::{self, Runtime, RuntimeFlags, Serve, TlsFlags, TlsMode};
 use crate::commands::fuse_settings;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -44,10 +44,6 @@ pub(crate) fn run(context: &Context, mut serve: Serve) -> Result<Exit, Failure> 
         let _ = rustix::process::setsid();
     }
     let data_dir = context.data_dir()?;
-    let runtime = match serve.runtime {
-        Runtime::Docker => RuntimeChoice::Docker { host: serve.docker_host },
-        Runtime::Sim => RuntimeChoice::Sim { seed: serve.sim_seed },
-    };
     let server_name = serve.server_name.unwrap_or_else(|| data_dir.server_name());
     let options = Options {
         data_dir: data_dir.root().to_owned(),
@@ -55,10 +51,10 @@ pub(crate) fn run(context: &Context, mut serve: Serve) -> Result<Exit, Failure> 
         database: PostgresOptions::from_environment(&server_name).map_err(Error::from)?,
         server_name,
         claim_node: serve.claim_node,
-        runtime,
-        allowed_host_paths: allowed_host_paths(serve.allow_host_path)?,
+        allowed_host_paths: allowed_host_paths(&serve.runtime)?,
         allowed: allowed(serve.allow)?,
-        seccomp_dir: serve.seccomp_dir,
+        seccomp_dir: serve.runtime.seccomp_dir.clone(),
+        runtime: runtime(serve.runtime),
         placement: serve.placement,
         snapshot_quota: serve.snapshot_quota,
         shutdown_timeout: serve.shutdown_timeout.map_or(SHUTDOWN, SignedDuration::unsigned_abs),
@@ -139,17 +135,25 @@ fn environments(flags: args::Environments) -> Result<EnvironmentOptions, Failure
     })
 }
 
+pub(crate) fn runtime(flags: RuntimeFlags) -> RuntimeChoice {
+    match flags.kind {
+        Runtime::Docker => RuntimeChoice::Docker { host: flags.docker_host },
+        Runtime::Sim => RuntimeChoice::Sim { seed: flags.sim_seed },
+    }
+}
+
 pub(crate) fn listen(flags: args::Listen) -> Result<Listen, Failure> {
     let does_nothing = |flag: &str, without: &str| {
         Err(Failure::Usage(format!("{flag} does nothing without {without}; add that, or leave it out")))
     };
-    if flags.insecure && flags.tls == TlsMode::On {
+    let TlsFlags { cert, key, mode, insecure } = flags.tls;
+    if insecure && mode == TlsMode::On {
         return does_nothing("--insecure-listen", "--tls off");
     }
-    if flags.tls == TlsMode::Off && flags.addresses.is_empty() {
+    if mode == TlsMode::Off && flags.addresses.is_empty() {
         return does_nothing("--tls off", "--listen ADDRESS:PORT");
     }
-    let tls = match (flags.tls, flags.tls_cert, flags.tls_key) {
+    let tls = match (mode, cert, key) {
         (TlsMode::Off, None, None) => TlsFiles::Off,
         (TlsMode::Off, ..) => {
             return Err(Failure::Usage(
@@ -162,7 +166,7 @@ pub(crate) fn listen(flags: args::Listen) -> Result<Listen, Failure> {
     Ok(Listen {
         addresses: flags.addresses,
         tls,
-        insecure: flags.insecure,
+        insecure,
         group: flags.socket_group,
         max_connections: flags.max_connections.map(NonZeroUsize::get),
         max_connections_per_address: flags.max_connections_per_address.map(NonZeroUsize::get),
@@ -178,7 +182,8 @@ fn allowed(flags: Vec<Opening>) -> Result<BTreeSet<Opening>, Failure> {
     flags.into_iter().map(Ok).chain(more).collect()
 }
 
-pub(crate) fn allowed_host_paths(mut paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn allowed_host_paths(flags: &RuntimeFlags) -> Result<Vec<PathBuf>, Failure> {
+    let mut paths = flags.allow_host_path.clone();
     let more = std::env::var_os(HOST_PATHS).unwrap_or_default();
     paths.extend(std::env::split_paths(&more).filter(|path| !path.as_os_str().is_empty()));
     paths.iter().map(|path| canonical(path)).collect()

@@ -82,8 +82,10 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection> {
     Connection::open_with_flags(path, flags).map_err(|error| unusable(path, error))
 }
 
-/// Settings of every connection. Caches are small because the server has to be.
+/// Settings of every connection. Caches are small because the server has to be. Plans depend on statements alone: else
+/// SQLite makes most of them anew at each use, to have a look at the parameters, which costs more than the use itself.
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch(
         "PRAGMA busy_timeout = 5000;
          PRAGMA foreign_keys = ON;

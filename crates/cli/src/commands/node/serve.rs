@@ -1,10 +1,10 @@
 //! `chassis node --listen …`: runs instances here for servers elsewhere, and says how they find it.
 
-use chassis_server::{Error, NodeOptions, NodeServer, RuntimeChoice, node_serve};
+use chassis_server::{Error, NodeOptions, NodeServer, node_serve};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{self, NodeServe, Runtime};
-use crate::commands::serve::{LAST, LOG_FILTER, allowed_host_paths, listen};
+use crate::args::{self, NodeServe};
+use crate::commands::serve::{LAST, LOG_FILTER, allowed_host_paths, listen, runtime};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -13,25 +13,18 @@ use crate::output;
 const TOKEN: &str = "CHASSIS_NODE_TOKEN";
 
 pub(crate) fn run(context: &Context, node: NodeServe) -> Result<Exit, Failure> {
-    let runtime = match node.runtime {
-        Runtime::Docker => RuntimeChoice::Docker { host: node.docker_host },
-        Runtime::Sim => RuntimeChoice::Sim { seed: node.sim_seed },
-    };
     let flags = args::Listen {
         addresses: node.listen.into_iter().collect(),
-        tls_cert: node.tls_cert,
-        tls_key: node.tls_key,
         tls: node.tls,
-        insecure: node.insecure,
         socket_group: None,
         max_connections: None,
         max_connections_per_address: None,
     };
     let options = NodeOptions {
         data_dir: context.data_dir()?,
-        runtime,
-        allowed_host_paths: allowed_host_paths(node.allow_host_path)?,
-        seccomp_dir: node.seccomp_dir,
+        allowed_host_paths: allowed_host_paths(&node.runtime)?,
+        seccomp_dir: node.runtime.seccomp_dir.clone(),
+        runtime: runtime(node.runtime),
         listen: listen(flags)?,
         name: node.name,
         capacity: node.capacity,
