@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use chassis_core::rollout::EXTRA_FIRST;
 use chassis_core::{
-    Action, AgentDesired, AgentKey, CheckKind, EventKind, Instance, InstanceKey, Memory, NodeName, Observed, Phase,
-    Pin, Plan, Probe, Reason, Rollout, Run, Site, Verdict, Wanted, plan,
+    Action, AgentDesired, AgentKey, CheckKind, EventKind, Instance, InstanceKey, Memory, NodeName, Observed,
+    Phase, Pin, Plan, Probe, Reason, Rollout, Run, Site, Verdict, Wanted, plan,
 };
 use chassis_spec::{AgentSpec, Drain, HealthCheck};
 use chassis_store::{AgentRecord, InstanceUpdate, Placed, Term};

@@ -10,6 +10,7 @@ pub(crate) struct RuntimeFlags {
     #[arg(
         id = "runtime",
         long = "runtime",
+        value_name = "RUNTIME",
         value_enum,
         env = "CHASSIS_RUNTIME",
         hide_env_values = true,
