@@ -52,6 +52,8 @@ pub enum EventKind {
         cleanup: bool,
     },
     Started,
+    /// Started again by its node while no server could be reached.
+    RestartedByNode,
     /// Ended because somebody asked for it.
     Stopped,
     /// Ended though nobody asked for it.
@@ -229,6 +231,9 @@ impl fmt::Display for EventKind {
                 write!(formatter, "deletion requested, with its data")
             }
             EventKind::Started => write!(formatter, "started"),
+            EventKind::RestartedByNode => {
+                write!(formatter, "restarted by its node while no server was reached")
+            }
             EventKind::Stopped => write!(formatter, "stopped"),
             EventKind::Exited(exit) if exit.unhealthy => {
                 write!(formatter, "stopped because it was unhealthy (exit code {})", exit.code)

@@ -178,6 +178,9 @@ pub struct Memory {
     /// Kept until the next run, so that a server that is killed goes on with the restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub condemned: Option<Condemned>,
+    /// The last entry of its node's journal that was taken over: see [`crate::journal`].
+    #[serde(skip_serializing_if = "is_none")]
+    pub told: u64,
 }
 
 /// One instance as the planner sees it.
@@ -311,7 +314,8 @@ impl Memory {
             next.note_lost(desired, &mut events);
         }
         if let Some((observed, started_at)) = started {
-            next.note_start(observed, started_at, &mut events);
+            next.begin(Run { id: observed.id.clone(), started_at });
+            events.push(EventKind::Started);
         }
         if let Some((started_at, exit)) = exited {
             let asked = desired.wanted != Wanted::Running
@@ -366,13 +370,13 @@ impl Memory {
         self.retry_at = None;
     }
 
-    fn note_start(&mut self, observed: &Observed, started_at: Timestamp, events: &mut Vec<EventKind>) {
-        self.run = Some(Run { id: observed.id.clone(), started_at });
+    /// Another run than the one that was noted last.
+    pub(crate) fn begin(&mut self, run: Run) {
+        self.run = Some(run);
         self.last_exit = self.exit.take().or(self.last_exit);
         self.retry_at = None;
         self.blocked = None;
         self.condemned = None;
-        events.push(EventKind::Started);
     }
 
     fn note_exit(
@@ -392,8 +396,21 @@ impl Memory {
             return;
         }
         events.push(EventKind::Exited(exit));
+        if let Some(retry_at) = self.count(exit, started_at, policy, seed) {
+            self.retry_at = Some(retry_at);
+        }
+    }
+
+    /// Counts an end that nobody asked for. Returns when the next run may begin, if there is to be one.
+    pub(crate) fn count(
+        &mut self,
+        exit: Exit,
+        started_at: Timestamp,
+        policy: RestartPolicy,
+        seed: u64,
+    ) -> Option<Timestamp> {
         if !restarts(policy, exit) {
-            return;
+            return None;
         }
         let good_run = match &self.condemned {
             Some(condemned) if exit.unhealthy => condemned.was_good,
@@ -401,7 +418,7 @@ impl Memory {
         };
         self.failures = if good_run { 1 } else { self.failures.saturating_add(1) };
         self.restarts = self.restarts.saturating_add(1);
-        self.retry_at = Some(later(exit.finished_at, backoff::restart_delay(self.failures, seed)));
+        Some(later(exit.finished_at, backoff::restart_delay(self.failures, seed)))
     }
 }
 
@@ -491,6 +508,11 @@ pub fn restarts(policy: RestartPolicy, exit: Exit) -> bool {
         RestartPolicy::OnFailure => exit.code != 0 || exit.out_of_memory || exit.unhealthy,
         RestartPolicy::Never => false,
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 pub(crate) fn later(time: Timestamp, delay: SignedDuration) -> Timestamp {

@@ -15,6 +15,7 @@ pub mod event;
 pub mod exit_record;
 pub mod health;
 pub mod instance;
+pub mod journal;
 pub mod key;
 pub mod node;
 pub mod plan;
@@ -38,6 +39,7 @@ pub use instance::{
     Blocked, Condemned, Desired, Exit, Instance, Limits, Memory, Observed, Phase, Reason, Run, RunState,
     Site, Wanted,
 };
+pub use journal::{Entry, Happened, Told};
 pub use key::{AgentKey, InstanceKey};
 pub use node::{Amounts, Architecture, Drain, Duty, Liveness, Node, NodeName, NodeSpec, NodeState};
 pub use plan::{Action, AgentDesired, Plan, plan};

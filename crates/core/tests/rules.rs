@@ -106,6 +106,7 @@ fn any_memory() -> impl Strategy<Value = Memory> {
             retry_at: retry.map(at),
             blocked,
             condemned,
+            told: 0,
         },
     )
 }

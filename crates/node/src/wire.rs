@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chassis_core::{InstanceKey, NodeSpec, Pin};
+use chassis_core::{Entry, InstanceKey, NodeSpec, Pin};
 use chassis_runtime::{
     ExecOptions, Image, LogOptions, PullProgress, RuntimeEvent, RuntimeInfo, TerminalSize,
 };
@@ -69,6 +69,9 @@ pub struct HeartbeatRequest {
     /// The last answer that the server received and that counted: the node's lease runs from then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Granted>,
+    /// The last entry of the node's journal that is stored, with all before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<u64>,
 }
 
 /// A moment on a node's own clock.
@@ -94,6 +97,12 @@ pub struct Heartbeat {
     pub lease: u64,
     /// Whether its runtime answers, or why not.
     pub engine: Result<Engine, Failed>,
+    /// What happened while no server listened, oldest first, until it is said to be stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub journal: Vec<Entry>,
+    /// How many older entries could not be kept.
+    #[serde(default)]
+    pub dropped: u64,
 }
 
 impl Heartbeat {
@@ -219,6 +228,22 @@ impl Call {
             | Call::SnapshotCreate { .. }
             | Call::SnapshotRestore { .. }
             | Call::SnapshotRemove { .. } => Kind::Order,
+        }
+    }
+}
+
+impl Call {
+    /// The container that an order changes, if it is about one that is there.
+    pub(crate) fn container(&self) -> Option<&str> {
+        match self {
+            Call::InstanceUpdate { id, .. }
+            | Call::InstanceStart { id, .. }
+            | Call::InstanceStop { id }
+            | Call::InstanceRemove { id }
+            | Call::InstanceRename { id, .. }
+            | Call::SnapshotCreate { id, .. }
+            | Call::SnapshotRestore { id, .. } => Some(id),
+            _ => None,
         }
     }
 }

@@ -31,13 +31,13 @@ async fn what_may_move_ends_with_the_lease_and_nothing_else_does() {
         matches!(&refused, Err(Error::Unavailable { message, .. }) if message.contains("no server has answered")),
         "before the first answer that counts: {refused:?}"
     );
-    let first = served.remote.heartbeat(None).await.unwrap();
-    assert!(served.remote.heartbeat(Some(first.granted())).await.unwrap().lease > 50_000);
+    let first = served.remote.heartbeat(None, None).await.unwrap();
+    assert!(served.remote.heartbeat(Some(first.granted()), None).await.unwrap().lease > 50_000);
     start(&served, &moves).await.unwrap();
 
     // The next process of the node has the lease that this one had.
     let served = served.again(Arc::clone(&runtime)).await;
-    assert!(served.remote.heartbeat(None).await.unwrap().lease > 40_000);
+    assert!(served.remote.heartbeat(None, None).await.unwrap().lease > 40_000);
     let file = served.directory().join(".server/lease");
     let kept = std::fs::read_to_string(&file).unwrap();
     // As if it had ended a second after the machine was booted.

@@ -108,20 +108,20 @@ async fn a_term_begins_when_the_orders_before_it_have_ended() {
 #[tokio::test]
 async fn a_lease_runs_from_an_answer_that_arrived() {
     let served = Served::new(sim());
-    let first = served.remote.heartbeat(None).await.unwrap();
+    let first = served.remote.heartbeat(None, None).await.unwrap();
     assert_eq!((first.term, first.lease), (1, 0), "nobody has answered for it yet");
     assert_eq!(first.engine.as_ref().unwrap().name, "sim");
-    let second = served.remote.heartbeat(Some(first.granted())).await.unwrap();
+    let second = served.remote.heartbeat(Some(first.granted()), None).await.unwrap();
     let elapsed = second.stamp - first.stamp;
     assert!(second.lease <= 60_000 - elapsed && second.lease > 50_000, "{first:?} {second:?}");
 
     let of_another_process = Granted { boot: "another".to_owned(), stamp: second.stamp };
     let of_the_future = Granted { stamp: second.stamp + 3_600_000, ..second.granted() };
     for wrong in [of_another_process, of_the_future] {
-        assert!(served.remote.heartbeat(Some(wrong)).await.unwrap().lease <= second.lease);
+        assert!(served.remote.heartbeat(Some(wrong), None).await.unwrap().lease <= second.lease);
     }
     served.remote.set_term(9);
-    let stale = served.remote.heartbeat(Some(second.granted())).await.unwrap();
+    let stale = served.remote.heartbeat(Some(second.granted()), None).await.unwrap();
     assert_eq!(stale.term, 1, "it says whose it is");
     assert!(stale.lease <= second.lease, "a server of another term prolongs nothing");
 }

@@ -18,7 +18,7 @@ use crate::last_words;
 use crate::prober;
 use crate::rolling;
 use crate::shared::{Shared, lock};
-use crate::state::{AgentState, Next, Outcome, Step};
+use crate::state::{AgentState, Next, Outcome, Step, stored_by};
 
 /// The owner of one agent's state. Others may read it, reload it from the store, or say that something happened.
 #[derive(Debug)]
@@ -243,8 +243,11 @@ impl AgentController {
             failpoint("record:before");
             let mut updates = std::mem::take(&mut next.updates);
             last_words::fill(shared, &mut updates).await;
-            if !record(shared, term, updates).await {
-                return false;
+            let told = stored_by(&updates);
+            match record(shared, term, updates).await {
+                Recorded::Stored => self.state().journal_stored(told),
+                Recorded::Failed => {}
+                Recorded::Fenced => return false,
             }
             failpoint("record:after");
             shared.changed.send_replace(());
@@ -302,16 +305,24 @@ impl AgentController {
     }
 }
 
+/// What became of what was noted.
+enum Recorded {
+    Stored,
+    Failed,
+    /// This server does not act any more, so that nothing is to follow.
+    Fenced,
+}
+
 /// Stores what was noted. A full disk must not stop agents from being looked after: what is not stored is noted again
-/// after a restart, from what the node shows. False if this server does not act any more, so that nothing is to follow.
-async fn record(shared: &Shared, term: Term, updates: Vec<InstanceUpdate>) -> bool {
-    let Err(error) = shared.store.instance_record(term, updates).await else { return true };
+/// after a restart, from what the node shows.
+async fn record(shared: &Shared, term: Term, updates: Vec<InstanceUpdate>) -> Recorded {
+    let Err(error) = shared.store.instance_record(term, updates).await else { return Recorded::Stored };
     if shared.is_fenced(term, &error) {
         tracing::info!(error = chain(&error), "what was noted of instances is left to the server that acts");
-        return false;
+        return Recorded::Fenced;
     }
     tracing::warn!(%error, "cannot store what was noted of instances");
-    true
+    Recorded::Failed
 }
 
 async fn sleep_until(at: Option<Timestamp>) {

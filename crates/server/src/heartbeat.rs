@@ -18,6 +18,7 @@ use chassis_store::Term;
 use tokio::time::MissedTickBehavior;
 
 use crate::error::chain;
+use crate::journal;
 use crate::nodes::NodeLink;
 use crate::shared::Shared;
 use crate::watch;
@@ -32,6 +33,8 @@ pub(crate) async fn keep_in_touch(shared: Arc<Shared>, node: Arc<NodeLink>) {
     let mut beats = tokio::time::interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut granted = None;
+    // What it told last of the time in which nobody reached it.
+    let mut told = Vec::new();
     // In which it was made to count through this link: another one, with another address or token, begins anew.
     let mut joined_term = 0;
     loop {
@@ -46,7 +49,16 @@ pub(crate) async fn keep_in_touch(shared: Arc<Shared>, node: Arc<NodeLink>) {
         let heard = match &node.remote {
             None if node.is_up() => Some((joined_term, None)),
             None => None,
-            Some(remote) => beat(&node, remote, granted.take()).await,
+            Some(remote) => {
+                let stored = journal::stored(&shared, &node, &told);
+                let beat = beat(&node, remote, granted.take(), stored).await;
+                beat.map(|beat| {
+                    journal::hand_over(&shared, &node, &beat.journal);
+                    let (term, granted) = (beat.term, beat.granted());
+                    told = beat.journal;
+                    (term, Some(granted))
+                })
+            }
         };
         let Some((node_term, next)) = heard else { continue };
         let node_term = if node_term == joined_term { node_term } else { 0 };
@@ -72,9 +84,15 @@ async fn beat(
     node: &NodeLink,
     remote: &RemoteRuntime,
     granted: Option<Granted>,
-) -> Option<(u64, Option<Granted>)> {
-    match remote.heartbeat(granted).await {
-        Ok(beat @ Heartbeat { engine: Ok(_), .. }) => Some((beat.term, Some(beat.granted()))),
+    stored: Option<u64>,
+) -> Option<Heartbeat> {
+    match remote.heartbeat(granted, stored).await {
+        Ok(beat @ Heartbeat { engine: Ok(_), .. }) => {
+            if beat.dropped > 0 {
+                tracing::warn!(node = %node.name, entries = beat.dropped, "the node could not keep all that happened while no server reached it");
+            }
+            Some(beat)
+        }
         Ok(Heartbeat { engine: Err(failed), .. }) => {
             tracing::debug!(node = %node.name, error = failed.message, "what runs its instances does not answer");
             None

@@ -34,6 +34,8 @@ pub(crate) async fn fill(shared: &Shared, updates: &mut [InstanceUpdate]) {
         let InstanceUpdate { key, memory, exits, .. } = update;
         let exit =
             exits.iter_mut().rfind(|exit| !matches!(exit.reason, ExitReason::Asked | ExitReason::Lost))?;
+        // Of what a node tells of earlier runs, the output lies before that of the present one.
+        memory.exit.filter(|last| last.finished_at == exit.finished_at)?;
         Some((shared.runtime_of(key), &*memory, exit))
     });
     stream::iter(wanting.take(INSTANCES))

@@ -27,6 +27,7 @@ mod fleet;
 mod follow;
 mod fuse;
 mod heartbeat;
+mod journal;
 mod kept_logs;
 mod last_words;
 mod lead;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis_api::Fingerprint;
 use chassis_core::{Amounts, NodeName, NodeSpec};
@@ -41,6 +42,8 @@ pub struct NodeOptions {
     pub labels: BTreeMap<String, String>,
     /// Where servers reach it, if that is not where it listens.
     pub advertise: Option<String>,
+    /// Without a server for this long, it keeps its instances running by itself.
+    pub alone_after: Duration,
 }
 
 /// What of a machine's capacity somebody has decided.
@@ -56,7 +59,7 @@ pub struct Capacity {
 #[derive(Debug)]
 pub struct NodeServer {
     serving: Serving,
-    leases: AbortHandle,
+    tasks: [AbortHandle; 2],
     certificates: Option<Arc<Certificates>>,
     name: NodeName,
     url: String,
@@ -148,15 +151,17 @@ impl NodeServer {
         let address = doors.first_address().ok_or(Error::NoAddress)?;
         let certificates = plates.certificates().cloned();
         let directory = data_dir.server_dir().to_owned();
-        let host = chassis_node::Options { spec, id: id.to_owned(), directory };
+        let host =
+            chassis_node::Options { spec, id: id.to_owned(), directory, alone_after: options.alone_after };
         let host = Host::open(runtime, host, &token)
             .map_err(|source| Error::DataDir { path: data_dir.root().to_owned(), source })?;
         let serving = Serving::start(doors, &chassis_node::router(Arc::clone(&host)), Counter::default())?;
-        let leases = tokio::spawn(host.leases_enforce()).abort_handle();
+        let leases = tokio::spawn(Arc::clone(&host).leases_enforce()).abort_handle();
+        let keeper = tokio::spawn(host.instances_keep()).abort_handle();
         plates.announce();
         let scheme = if certificates.is_some() { "https" } else { "http" };
         let url = options.advertise.clone().unwrap_or_else(|| format!("{scheme}://{}", reachable(address)));
-        Ok(NodeServer { serving, leases, certificates, name, url, token, token_file })
+        Ok(NodeServer { serving, tasks: [leases, keeper], certificates, name, url, token, token_file })
     }
 
     pub fn name(&self) -> &NodeName {
@@ -188,8 +193,8 @@ impl NodeServer {
 
     /// Cuts what goes on.
     pub async fn end(self) {
-        self.leases.abort();
-        self.serving.end(std::time::Duration::ZERO).await;
+        self.tasks.iter().for_each(AbortHandle::abort);
+        self.serving.end(Duration::ZERO).await;
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Everything here is in memory and made again from the store and the node after a restart. No I/O.
 
+mod journal;
 mod mirror;
 mod place;
 mod seen;
@@ -21,6 +22,8 @@ use chassis_spec::{AgentSpec, Drain, HealthCheck};
 use chassis_store::{AgentRecord, InstanceUpdate, Placed, Term};
 use jiff::Timestamp;
 
+use self::journal::Journal;
+pub(crate) use self::journal::stored_by;
 use self::seen::ended;
 use crate::checks::{Checks, Noted, check_spec};
 use crate::nodes::Nodes;
@@ -81,6 +84,7 @@ pub(crate) struct Slot {
     pub(crate) checks: Checks,
     /// What happened and is not stored yet.
     events: Vec<EventKind>,
+    journal: Journal,
 }
 
 /// What a controller does next.
@@ -242,17 +246,18 @@ impl AgentState {
         let agent = desired(&serving, &spec, self.rollout.as_ref());
         let mut next = Next { term, ..Next::default() };
         for (number, slot) in &mut self.slots {
+            let (past, mut exits) =
+                if acts { slot.journal_take(agent.restart_policy, self.seed) } else { Default::default() };
             let noted = slot.instance.memory.note(
                 &slot.instance.desired_here(),
                 slot.instance.observed.as_ref(),
                 agent,
                 seed(self.seed, *number, &slot.instance.memory),
             );
-            let mut exits = Vec::new();
             // Of a node that does not answer nothing is known, and so nothing is news.
             let is_known = !slot.instance.busy && slot.instance.site != Site::Silent;
             if let Some((memory, noted)) = noted.filter(|_| is_known) {
-                exits = ended(&slot.instance, &memory, &noted, now);
+                exits.extend(ended(&slot.instance, &memory, &noted, now));
                 let before = std::mem::replace(&mut slot.instance.memory, memory);
                 if !acts {
                     slot.stored.get_or_insert_with(|| Box::new(before));
@@ -274,7 +279,8 @@ impl AgentState {
                 slot.unsaved = false;
                 let events = std::mem::take(&mut slot.events);
                 let memory = slot.instance.memory.clone();
-                next.updates.push(InstanceUpdate { key: self.key.instance(*number), memory, events, exits });
+                let key = self.key.instance(*number);
+                next.updates.push(InstanceUpdate { key, memory, past, events, exits });
             }
             let can_look = !slot.instance.busy && !matches!(slot.instance.site, Site::Silent | Site::Nowhere);
             if slot.look.is_some() && can_look && !(acts && slot.rests(now)) {
@@ -351,6 +357,7 @@ impl AgentState {
                 news.then(|| InstanceUpdate {
                     key,
                     memory: slot.instance.memory.clone(),
+                    past: Vec::new(),
                     events: vec![event],
                     exits: Vec::new(),
                 })

@@ -21,6 +21,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::error::chain;
 use crate::fleet;
+use crate::journal;
 use crate::kept_logs;
 use crate::nodes::{Health, NodeLink};
 use crate::owed;
@@ -64,6 +65,7 @@ async fn watch_once(shared: &Arc<Shared>, node: &Arc<NodeLink>) -> String {
         Ok(info) => info.version,
         Err(error) => return chain(&error),
     };
+    journal::ask(shared, node).await;
     match resync(shared, node).await {
         Ok(strays) => strays_remove(shared, node, strays),
         Err(error) => return chain(&error),

@@ -13,6 +13,7 @@ mod copy;
 mod environment;
 mod error;
 mod file;
+mod key_file;
 mod keyed;
 mod node;
 mod postgres;
@@ -27,6 +28,7 @@ pub use environment::{
     AgentProfileRecord, DeadLetter, Environment, EnvironmentEnd, EnvironmentFilter, EnvironmentNew,
 };
 pub use error::{Cause, Error, ErrorKind, Result};
+pub use key_file::KeyFile;
 pub use keyed::{KeptAnswer, KeptRequest, KeyedRequest, inherit_keyed};
 pub use node::{DataOwed, NodeRecord, NodeRegistration, Placed, PlacementUpdate};
 pub use postgres::{PostgresOptions, migrate_postgres};

@@ -162,6 +162,8 @@ pub enum InstanceChange {
 pub struct InstanceUpdate {
     pub key: InstanceKey,
     pub memory: Memory,
+    /// What its node told of earlier, with the times.
+    pub past: Vec<(Timestamp, EventKind)>,
     pub events: Vec<EventKind>,
     /// Runs that ended.
     pub exits: Vec<ExitRecord>,

@@ -35,6 +35,11 @@ pub(super) async fn call(State(host): State<Arc<Host>>, headers: HeaderMap, body
             Kind::Wait => carry_out(&host, call).await,
             Kind::Order => {
                 let _turn = host.terms.order(term).await?;
+                host.contact.heard();
+                let _own = match call.container() {
+                    Some(id) => Some(host.turns.take(id).await),
+                    None => None,
+                };
                 carry_out(&host, call).await
             }
         }
@@ -80,16 +85,26 @@ async fn carry_out(host: &Host, call: Call) -> Result<Value, Failed> {
         Call::InstanceUpdate { id, resources } => json(&runtime.instance_update(&id, &resources).await?),
         Call::InstanceCreate { config } => {
             let config = InstanceConfig::from(config);
-            json(&carried::Seen::from(runtime.instance_create(&config).await?))
+            let observed = runtime.instance_create(&config).await?;
+            host.kept.created(&observed.id, &config).await?;
+            json(&carried::Seen::from(observed))
         }
         Call::InstanceStart { id, secrets } => {
             host.lease_check(&id).await?;
+            host.kept.wanted(&id, &secrets).await?;
             let secrets = secrets.open().map_err(|_| Error::rejected("a variable's value is no text"))?;
             json(&runtime.instance_start(&id, secrets).await?)
         }
         Call::InstanceStarted { id } => json(&runtime.instance_started(&id).await?),
-        Call::InstanceStop { id } => json(&runtime.instance_stop(&id).await?),
-        Call::InstanceRemove { id } => json(&runtime.instance_remove(&id).await?),
+        Call::InstanceStop { id } => {
+            host.kept.unwanted(&id).await?;
+            json(&runtime.instance_stop(&id).await?)
+        }
+        Call::InstanceRemove { id } => {
+            host.kept.unwanted(&id).await?;
+            runtime.instance_remove(&id).await?;
+            json(&host.kept.removed(&id).await?)
+        }
         Call::InstanceRename { id, key } => json(&runtime.instance_rename(&id, &key).await?),
         Call::DataList { fleet } => json(&runtime.data_list(&fleet).await?),
         Call::DataRemove { key } => json(&runtime.data_remove(&key).await?),

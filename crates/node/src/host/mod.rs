@@ -2,12 +2,18 @@
 
 mod answer;
 mod call;
+mod contact;
 mod enforce;
+mod file;
 mod guard;
+mod journal;
+mod keeper;
+mod kept;
 mod lease;
 mod machine;
 mod stream;
 mod term;
+mod turns;
 
 use std::io;
 use std::path::PathBuf;
@@ -27,10 +33,14 @@ use tokio::time::timeout;
 
 use crate::wire::{self, Engine, Failed, Heartbeat, HeartbeatRequest, Hello, TakeTerm};
 use answer::{refusal, slowly};
+use contact::Contact;
 use guard::Token;
 pub(crate) use guard::versions;
+use journal::Journal;
+use kept::Kept;
 use lease::Clock;
 use term::Terms;
+use turns::Turns;
 
 pub use lease::Lease;
 pub use machine::{Machine, machine};
@@ -46,6 +56,8 @@ pub struct Options {
     pub id: String,
     /// Where it keeps what it must know after a restart.
     pub directory: PathBuf,
+    /// Without a server for this long, it keeps its instances running by itself.
+    pub alone_after: Duration,
 }
 
 /// A node that can be asked over the network.
@@ -56,14 +68,22 @@ pub struct Host {
     token: Token,
     terms: Terms,
     clock: Clock,
+    contact: Contact,
+    turns: Turns,
+    kept: Arc<Kept>,
+    journal: Arc<Journal>,
 }
 
 impl Host {
-    /// Reads which term it is in, and how long its lease is.
+    /// Reads which term it is in, how long its lease is, and what it keeps of its instances.
     pub fn open(runtime: Arc<dyn Runtime>, options: Options, token: &str) -> io::Result<Arc<Host>> {
         let terms = Terms::open(options.directory.join("term"))?;
         let clock = Clock::open(options.directory.join("lease"));
-        Ok(Arc::new(Host { runtime, options, token: Token::new(token), terms, clock }))
+        let kept = Kept::open(options.directory.join("kept"))?;
+        let journal = Journal::open(options.directory.join("journal"))?;
+        let contact = Contact::new(options.alone_after);
+        let (token, turns) = (Token::new(token), Turns::default());
+        Ok(Arc::new(Host { runtime, options, token, terms, clock, contact, turns, kept, journal }))
     }
 
     /// Until when what may move goes on without a server.
@@ -113,6 +133,9 @@ async fn hello(State(host): State<Arc<Host>>) -> Json<Hello> {
 
 /// Takes a later term over. Its answer may take as long as the orders that are under way.
 async fn term(State(host): State<Arc<Host>>, Json(asked): Json<TakeTerm>) -> Response {
+    if asked.term >= host.terms.current() {
+        host.contact.heard();
+    }
     slowly(tokio::spawn(async move { host.terms.take(asked.term).await }), None)
 }
 
@@ -122,17 +145,21 @@ async fn heartbeat(
     Json(asked): Json<HeartbeatRequest>,
 ) -> Response {
     let term = host.terms.current();
-    if let Some(granted) = asked.granted
-        && guard::term(&headers) == Some(term)
-    {
-        host.clock.prolong(&granted);
+    let is_ours = guard::term(&headers) == Some(term);
+    if is_ours {
+        host.contact.heard();
+        asked.granted.iter().for_each(|granted| host.clock.prolong(granted));
     }
     slowly(
         tokio::spawn(async move {
+            if let Some(stored) = asked.stored.filter(|_| is_ours) {
+                host.journal.told(stored).await;
+            }
+            let (journal, dropped) = host.journal.tell();
             let engine = host.engine().await;
             let (stamp, boot) = host.clock.now();
             let lease = lease::millis(host.clock.rest());
-            Ok(Heartbeat { stamp, boot, term, lease, engine })
+            Ok(Heartbeat { stamp, boot, term, lease, engine, journal, dropped })
         }),
         None,
     )

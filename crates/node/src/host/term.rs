@@ -1,12 +1,13 @@
 //! Whose orders a node takes: those of one term, which is on its disk before anything is done in it.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{RwLock, RwLockReadGuard};
 
+use super::file;
 use crate::wire::{Failed, TERM_STALE};
 
 /// Orders hold it for reading until they are carried out, so that the next term begins when all of them have ended.
@@ -45,7 +46,8 @@ impl Terms {
         self.check_not_over(term)?;
         if term > *current {
             let path = self.path.clone();
-            let written = tokio::task::spawn_blocking(move || write(&path, term)).await;
+            let written =
+                tokio::task::spawn_blocking(move || file::write(&path, format!("{term}\n").as_bytes())).await;
             let written = written.map_err(io::Error::other).and_then(|written| written);
             written.map_err(|error| Failed {
                 code: "storage-unusable".to_owned(),
@@ -68,6 +70,11 @@ impl Terms {
         Ok(turn)
     }
 
+    /// For what the node does by itself: the next term begins when that has ended too.
+    pub(super) async fn own(&self) -> Turn<'_> {
+        self.current.read().await
+    }
+
     /// Fails unless `term` is the node's own.
     pub(super) fn check(&self, term: Option<u64>) -> Result<(), Failed> {
         let current = self.current();
@@ -87,16 +94,4 @@ impl Terms {
 
 fn stale(message: &str) -> Failed {
     Failed { code: TERM_STALE.to_owned(), message: message.to_owned(), cause: None }
-}
-
-fn write(path: &Path, term: u64) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    writeln!(file, "{term}")?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
 }

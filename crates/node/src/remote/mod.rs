@@ -76,9 +76,13 @@ impl RemoteRuntime {
     }
 
     /// Asks whether the node is there. `granted` is the last answer that counted ([`Heartbeat::granted`]): the lease of what
-    /// may move runs from when the node sent that.
-    pub async fn heartbeat(&self, granted: Option<Granted>) -> std::result::Result<Heartbeat, Error> {
-        let answer = self.line.post(HEARTBEAT, &HeartbeatRequest { granted }).await?;
+    /// may move runs from when the node sent that. `stored` is the last entry of the node's journal that is stored.
+    pub async fn heartbeat(
+        &self,
+        granted: Option<Granted>,
+        stored: Option<u64>,
+    ) -> std::result::Result<Heartbeat, Error> {
+        let answer = self.line.post(HEARTBEAT, &HeartbeatRequest { granted, stored }).await?;
         answer.map_err(|failed| self.line.refused(failed))
     }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis_api::Fingerprint;
 use chassis_node::RemoteRuntime;
@@ -60,5 +61,6 @@ fn options(directory: &Path) -> NodeOptions {
         region: None,
         labels: BTreeMap::new(),
         advertise: None,
+        alone_after: Duration::from_secs(30),
     }
 }

@@ -125,8 +125,10 @@ impl Metrics {
     /// Counts what was noted of instances: each end of a run after which the next begins.
     pub(crate) fn noted(&self, updates: &[InstanceUpdate]) {
         for update in updates {
-            for event in &update.events {
-                if let Some(reason) = restart_reason(event, update.memory.retry_at.is_some()) {
+            let past = update.past.iter().map(|(_, event)| (event, true));
+            let events = update.events.iter().map(|event| (event, update.memory.retry_at.is_some()));
+            for (event, again) in past.chain(events) {
+                if let Some(reason) = restart_reason(event, again) {
                     self.restarts.get_or_create(&[("reason", reason)]).inc();
                 }
             }

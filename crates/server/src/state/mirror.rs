@@ -108,6 +108,7 @@ impl Slot {
         self.home = row.home;
         self.overdue = self.overdue.take().filter(|overdue| **overdue == row.memory);
         self.stored = None;
+        self.journal.stored = row.memory.told;
         self.instance.memory = match self.overdue {
             Some(_) => Memory { failures: 0, retry_at: None, blocked: None, ..row.memory },
             None => row.memory,

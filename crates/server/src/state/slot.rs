@@ -8,11 +8,13 @@ use chassis_spec::{AgentSpec, RestartPolicy};
 use jiff::Timestamp;
 
 use super::Slot;
+use super::journal::Journal;
 use crate::checks::Checks;
 
 impl Slot {
     pub(crate) fn new(row: chassis_store::InstanceRecord) -> Self {
         Slot {
+            journal: Journal::stored(&row.memory),
             instance: Instance {
                 number: row.number,
                 desired: row.desired,

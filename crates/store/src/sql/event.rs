@@ -2,6 +2,7 @@
 
 use chassis_core::{AgentKey, Event, EventKind, InstanceKey};
 use chassis_spec::{AgentName, FleetName};
+use jiff::Timestamp;
 
 use super::column::{Json, Name, Time};
 use super::connection::{Connection, Outcome, Row, ToColumn, params};
@@ -20,25 +21,36 @@ const NO_FLEET: &str = "";
 
 impl Change<'_> {
     pub(crate) fn fleet_event(&self, fleet: &FleetName, kind: EventKind) -> Result<()> {
-        self.event(Some(fleet), None, None, kind)
+        self.event(self.now, Some(fleet), None, None, kind)
     }
 
     pub(crate) fn agent_event(&self, key: &AgentKey, kind: EventKind) -> Result<()> {
-        self.event(Some(&key.fleet), Some(&key.agent), None, kind)
+        self.event(self.now, Some(&key.fleet), Some(&key.agent), None, kind)
     }
 
     pub(crate) fn instance_event(&self, key: &InstanceKey, kind: EventKind) -> Result<()> {
-        self.event(Some(&key.fleet), Some(&key.agent), Some(key.number), kind)
+        self.instance_event_at(self.now, key, kind)
+    }
+
+    /// What happened then, and is known only now.
+    pub(crate) fn instance_event_at(
+        &self,
+        time: Timestamp,
+        key: &InstanceKey,
+        kind: EventKind,
+    ) -> Result<()> {
+        self.event(time, Some(&key.fleet), Some(&key.agent), Some(key.number), kind)
     }
 
     /// Of no fleet.
     pub(crate) fn node_event(&self, kind: EventKind) -> Result<()> {
         self.nodes_touch();
-        self.event(None, None, None, kind)
+        self.event(self.now, None, None, None, kind)
     }
 
     fn event(
         &self,
+        time: Timestamp,
         fleet: Option<&FleetName>,
         agent: Option<&AgentName>,
         number: Option<u32>,
@@ -51,7 +63,7 @@ impl Change<'_> {
         let fleet = fleet.map_or(NO_FLEET, FleetName::as_str);
         let agent = agent.map(AgentName::as_str);
         let id = self.event_id()?;
-        let parameters = params![id, Time(self.now), fleet, agent, number, Json(kind)];
+        let parameters = params![id, Time(time), fleet, agent, number, Json(kind)];
         self.connection.send(sql, parameters)?;
         if id % PRUNED_AT_ONCE == 0 {
             let last = id.saturating_sub(KEPT);

@@ -230,11 +230,14 @@ pub(crate) fn delete(
 pub(crate) fn record(change: &Change<'_>, updates: Vec<InstanceUpdate>) -> Result<()> {
     let sql = "UPDATE instances SET memory = ?4, version = version + 1
                WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
-    for InstanceUpdate { key, memory, events, exits } in updates {
+    for InstanceUpdate { key, memory, past, events, exits } in updates {
         let parameters = params![key.fleet.as_str(), key.agent.as_str(), key.number, Json(memory)];
         let found = change.connection.execute(sql, parameters)?;
         if found > 0 {
             change.touch(&key.fleet, &key.agent);
+            for (time, event) in past {
+                change.instance_event_at(time, &key, event)?;
+            }
             for event in events {
                 change.instance_event(&key, event)?;
             }

@@ -262,7 +262,7 @@ pub(crate) fn settle(path: &Path, expected: Option<&str>) -> Result<()> {
 }
 
 /// The digits in a key file, if there is one.
-fn read(path: &Path) -> Result<Option<Digits>> {
+pub(crate) fn read(path: &Path) -> Result<Option<Digits>> {
     let failed = |source| Error::KeyFile { path: path.to_owned(), source };
     let mut file = match File::open(path) {
         Ok(file) => file,

@@ -19,7 +19,10 @@ pub(crate) fn running() -> Memory {
 pub(crate) async fn note(store: &SqlStore, number: u32, memory: Memory, events: Vec<EventKind>) {
     let key = instance("f", "web", number);
     store
-        .instance_record(term(store), vec![InstanceUpdate { key, memory, events, exits: Vec::new() }])
+        .instance_record(
+            term(store),
+            vec![InstanceUpdate { key, memory, past: Vec::new(), events, exits: Vec::new() }],
+        )
         .await
         .unwrap();
 }
@@ -106,7 +109,13 @@ async fn the_last_exits_are_kept_and_no_more() {
     // The last one is seen twice: a server that was killed notes again what it had not stored.
     for number in (0..30).chain([29]) {
         let exits = vec![ended(number)];
-        let update = InstanceUpdate { key: key.clone(), memory: running(), events: Vec::new(), exits };
+        let update = InstanceUpdate {
+            key: key.clone(),
+            memory: running(),
+            past: Vec::new(),
+            events: Vec::new(),
+            exits,
+        };
         store.instance_record(term(&store), vec![update]).await.unwrap();
     }
     let found = store.instance_exits(&key).await.unwrap();
@@ -130,6 +139,7 @@ async fn what_is_noted_of_an_instance_that_is_gone_is_passed_over() {
     let update = |number| InstanceUpdate {
         key: instance("f", "web", number),
         memory: running(),
+        past: Vec::new(),
         events: vec![EventKind::Started],
         exits: Vec::new(),
     };

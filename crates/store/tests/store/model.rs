@@ -313,6 +313,7 @@ async fn perform(store: &SqlStore, operation: &Operation) -> Result<()> {
             let update = InstanceUpdate {
                 key: one(fleet, name, number),
                 memory,
+                past: Vec::new(),
                 events: Vec::new(),
                 exits: Vec::new(),
             };

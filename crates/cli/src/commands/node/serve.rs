@@ -31,6 +31,7 @@ pub(crate) fn run(context: &Context, node: NodeServe) -> Result<Exit, Failure> {
         region: node.region,
         labels: node.labels.into_iter().collect(),
         advertise: node.advertise.map(|address| address.to_string()),
+        alone_after: node.alone_after.unsigned_abs(),
     };
     let filter = EnvFilter::try_from_env(LOG_FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
