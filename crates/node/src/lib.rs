@@ -5,6 +5,7 @@
 //!   RemoteRuntime ── GET  /node/v1/hello ────────────▶ router ──▶ Arc<dyn Runtime>
 //!                 ── POST /node/v1/term {term} ──────▶   │ Terms: orders of one term only
 //!                 ── POST /node/v1/heartbeat ────────▶   │ Lease: how long what may move goes on without a server
+//!                        ◀── journal ─────────────────   │ Keeper: starts again what ends while no server is heard
 //!                 ── POST /node/v1/call {operation} ─▶   │   ◀── blanks while it takes, then {ok} or {error}
 //!                 ══ GET  /node/v1/stream, WebSocket ═▶  │   ◀══ frames, both ways
 //! ```

@@ -51,7 +51,7 @@ pub struct InstanceConfig {
     pub leased: bool,
 }
 
-/// What only the agent may see. Handed over at each start, kept nowhere.
+/// What only the agent may see. Handed over at each start; a node elsewhere keeps it encrypted, for a start without a server.
 #[derive(Clone, Default)]
 pub struct InstanceSecrets {
     /// Environment variables.
