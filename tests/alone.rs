@@ -39,7 +39,7 @@ impl World {
         let data = place.data_dir().to_owned();
         let machine = Machine::start(place, &["--name", "n1", "--alone-after", ALONE]);
         machine.join(&chassis, &[]).exits(0);
-        World { chassis, server, fleet, machine, data, image: image.to_string(), dockerd }
+        World { chassis, server, fleet, machine, data, image, dockerd }
     }
 
     /// An agent that writes down that it was started, and ends as soon as somebody says how.

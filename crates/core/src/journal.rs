@@ -104,8 +104,8 @@ impl Told {
     }
 
     fn end(&mut self, entry: &Entry, started_at: Timestamp, exit: Exit, policy: RestartPolicy, seed: u64) {
-        let seen = [self.memory.exit, self.memory.last_exit].into_iter().flatten();
-        if seen.into_iter().any(|seen| seen.finished_at == exit.finished_at) {
+        let mut known = [self.memory.exit, self.memory.last_exit].into_iter().flatten();
+        if known.any(|known| known.finished_at == exit.finished_at) {
             return;
         }
         if !self.is_known(entry, started_at) && !self.is_past(started_at) {
