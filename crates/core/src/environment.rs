@@ -35,6 +35,12 @@ pub const MAX_RUNTIME: SignedDuration = SignedDuration::from_hours(2);
 /// After this an environment that does not run yet has failed: whoever waits for it is answered within a minute.
 pub const PROVISIONING_LIMIT: SignedDuration = SignedDuration::from_secs(55);
 
+/// The longest that anybody may wait for a place.
+pub const WAIT_MOST: SignedDuration = SignedDuration::from_hours(1);
+
+/// What the reason begins with of an environment that found no place.
+pub const NO_CAPACITY: &str = "no capacity: ";
+
 /// The longest name of an agent.
 const LONGEST_NAME: usize = 40;
 
@@ -149,6 +155,12 @@ impl Limits {
 /// What is seen of an environment's instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
+    /// It has no place: why. It waits for one.
+    Waiting(String),
+    /// It has no place, and was not to wait any longer: why.
+    Refused(String),
+    /// Its node does not answer, and was never asked to start it.
+    Unbegun,
     /// It is not running yet, and nothing is wrong.
     Coming,
     /// An action on it failed: why. It is tried again.
@@ -169,6 +181,10 @@ pub enum Seen {
 pub struct Life {
     pub state: State,
     pub created_at: Timestamp,
+    /// How long it may wait for a place, and since when it has its first one; of one that was to be placed at once or not at
+    /// all neither.
+    pub wait: Option<SignedDuration>,
+    pub placed_at: Option<Timestamp>,
     /// Since when it runs, from which its age counts.
     pub running_at: Option<Timestamp>,
     /// When somebody last ran a command in it, or still did.
@@ -181,6 +197,8 @@ pub struct Life {
 pub enum Cause {
     /// It never ran.
     ProvisioningFailed,
+    /// No node had room for it in time.
+    NoCapacity,
     /// It is older than it may be.
     StuckTask,
     IdleTimeout,
@@ -192,6 +210,7 @@ impl Cause {
     pub fn word(self) -> &'static str {
         match self {
             Cause::ProvisioningFailed => "provisioning_failed",
+            Cause::NoCapacity => "no_capacity",
             Cause::StuckTask => "stuck_task",
             Cause::IdleTimeout => "idle_timeout",
             Cause::Lost => "lost",
@@ -211,6 +230,8 @@ pub enum Decision {
     Wait(Option<Timestamp>),
     /// It runs: say so.
     Run,
+    /// Have it placed on another node.
+    Elsewhere,
     End {
         cause: Cause,
         reason: String,
@@ -228,15 +249,24 @@ pub fn decide(life: &Life, seen: &Seen, limits: Limits, now: Timestamp) -> Decis
 
 fn decide_provisioning(life: &Life, seen: &Seen, now: Timestamp) -> Decision {
     let failed = |reason: String| Decision::End { cause: Cause::ProvisioningFailed, reason };
-    let deadline = later(life.created_at, PROVISIONING_LIMIT);
+    let full = |why: &str| Decision::End { cause: Cause::NoCapacity, reason: format!("{NO_CAPACITY}{why}") };
+    // Who waits for a place has all the time to start that others have, once it is there.
+    let deadline = match (life.wait, life.placed_at) {
+        (None, _) => later(life.created_at, PROVISIONING_LIMIT),
+        (Some(_), Some(placed_at)) => later(placed_at, PROVISIONING_LIMIT),
+        (Some(wait), None) => later(life.created_at, wait.max(PROVISIONING_LIMIT)),
+    };
     match seen {
         Seen::Running => Decision::Run,
         Seen::Blocked(why) | Seen::Ended(why) => failed(why.clone()),
         Seen::Gone => failed("its instance was deleted before it ran".to_owned()),
-        Seen::Coming | Seen::Stopped | Seen::Unknown if now >= deadline => {
+        Seen::Refused(why) => full(why),
+        Seen::Waiting(why) if now >= deadline => full(why),
+        Seen::Coming | Seen::Stopped | Seen::Unknown | Seen::Unbegun if now >= deadline => {
             failed(format!("it did not run within {} s", PROVISIONING_LIMIT.as_secs()))
         }
-        Seen::Coming | Seen::Stopped | Seen::Unknown => Decision::Wait(Some(deadline)),
+        Seen::Unbegun => Decision::Elsewhere,
+        Seen::Waiting(_) | Seen::Coming | Seen::Stopped | Seen::Unknown => Decision::Wait(Some(deadline)),
     }
 }
 

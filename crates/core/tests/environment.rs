@@ -13,7 +13,7 @@ fn at(seconds: i64) -> Timestamp {
 
 fn life(state: State) -> Life {
     let running_at = (state != State::Provisioning).then(|| at(10));
-    Life { state, created_at: at(0), running_at, used_at: None }
+    Life { state, created_at: at(0), wait: None, placed_at: None, running_at, used_at: None }
 }
 
 const FREE: Limits = Limits { max_runtime: MAX_RUNTIME, idle_timeout: None };
@@ -41,6 +41,31 @@ fn it_runs_with_its_instance_or_fails_with_it() {
     }
     // It ran after all, though late.
     assert_eq!(decide(&new, &Seen::Running, FREE, at(1_000)), Decision::Run);
+}
+
+#[test]
+fn one_that_waits_for_a_place_is_told_why_it_got_none() {
+    let full = || "n1 lacks 1 core".to_owned();
+    let at_once = life(State::Provisioning);
+    let refused = decide(&at_once, &Seen::Refused(full()), FREE, at(0));
+    let reason = "no capacity: n1 lacks 1 core".to_owned();
+    assert_eq!(refused, Decision::End { cause: Cause::NoCapacity, reason });
+    // The book gives it up in time; this is for a server that has just taken over, and has no book yet.
+    let waiting = Life { wait: Some(SignedDuration::from_secs(300)), ..at_once };
+    assert_eq!(decide(&waiting, &Seen::Waiting(full()), FREE, at(299)), Decision::Wait(Some(at(300))));
+    assert_eq!(ended(&decide(&waiting, &Seen::Waiting(full()), FREE, at(300))), Some(Cause::NoCapacity));
+    let placed = Life { placed_at: Some(at(290)), ..waiting };
+    let deadline = at(290) + PROVISIONING_LIMIT;
+    assert_eq!(decide(&placed, &Seen::Coming, FREE, at(300)), Decision::Wait(Some(deadline)));
+    assert_eq!(ended(&decide(&placed, &Seen::Coming, FREE, deadline)), Some(Cause::ProvisioningFailed));
+}
+
+#[test]
+fn one_whose_node_hangs_before_it_began_is_tried_elsewhere() {
+    let new = life(State::Provisioning);
+    assert_eq!(decide(&new, &Seen::Unbegun, FREE, at(12)), Decision::Elsewhere);
+    let late = at(0) + PROVISIONING_LIMIT;
+    assert_eq!(ended(&decide(&new, &Seen::Unbegun, FREE, late)), Some(Cause::ProvisioningFailed));
 }
 
 #[test]

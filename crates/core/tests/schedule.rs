@@ -497,3 +497,55 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_never_began_is_placed_elsewhere_though_its_node_is_silent() {
+    let mut scheduler = with_nodes(Rules::default(), &[("a", 2), ("b", 2)]);
+    let wants_data = |number| asking(number, |demand| demand.data = Data::Unborn);
+    let first = placed(&mut scheduler, wants_data(1), at(1));
+    let other = if first.node == name("a") { "b" } else { "a" };
+    scheduler.node_suspect(&first.node);
+    assert_eq!(scheduler.node(&first.node).unwrap().state(), NodeState::Suspect);
+    assert!(!scheduler.instance_withdraw(&key(1), first.epoch + 1, at(2)), "another placement");
+    assert!(scheduler.instance_withdraw(&key(1), first.epoch, at(2)));
+    scheduler.tick(at(2));
+    let Standing::Placed { node, epoch } = scheduler.instance(&key(1)).unwrap().standing.clone() else {
+        panic!("it has no place")
+    };
+    assert!(node == name(other) && epoch > first.epoch);
+    assert_eq!(scheduler.instance(&key(1)).unwrap().request.demand.home(), Some(&name(other)));
+    assert_eq!(scheduler.node(&first.node).unwrap().used(), Amounts::default());
+    // What its first node still made of it is not its own when it is back, and what it says of it is no news.
+    beat(&mut scheduler, first.node.as_str(), at(3));
+    let term = scheduler.node(&first.node).unwrap().term();
+    let held = Held { instance: key(1), epoch: first.epoch };
+    let orders = scheduler.node_report(&first.node, term, std::slice::from_ref(&held), at(3)).unwrap();
+    assert_eq!(orders.end, [held]);
+    assert!(!scheduler.instance_ended(&key(1), first.epoch, at(3)));
+    assert!(!scheduler.instance_withdraw(&key(1), first.epoch, at(3)));
+}
+
+/// Whoever had the book before may have had it started.
+#[test]
+fn what_another_book_placed_is_not_withdrawn() {
+    let mut scheduler = Scheduler::new(Rules::default(), 7 << 32);
+    for node in ["a", "b"] {
+        scheduler.node_restore(spec(node, 2), Duty::Open, false, at(0));
+    }
+    let epoch = (6 << 32) + 5;
+    scheduler.instance_restore(request(1), Some((name("a"), epoch, None)), at(0));
+    assert!(!scheduler.instance_withdraw(&key(1), epoch, at(1)));
+    assert_eq!(scheduler.instance(&key(1)).unwrap().standing, Standing::Placed { node: name("a"), epoch });
+}
+
+#[test]
+fn who_waits_knows_how_many_are_before_it() {
+    let mut scheduler = with_nodes(Rules::default(), &[("a", 1)]);
+    placed(&mut scheduler, request(1), at(1));
+    for (number, priority) in [(2, 0), (3, 5), (4, 0)] {
+        let waiting = scheduler.submit(Request { priority, ..request(number) }, at(2)).unwrap();
+        assert_eq!(waiting, Submitted::Waiting);
+    }
+    let ahead = [1, 2, 3, 4].map(|number| scheduler.ahead(&key(number)));
+    assert_eq!(ahead, [None, Some(1), Some(0), Some(2)]);
+}

@@ -106,6 +106,8 @@ pub struct Scheduler {
     capacity: Amounts,
     /// The next epoch, term or reservation.
     next: u64,
+    /// No number from this book is as small.
+    first: u64,
     freed: Freed,
     changes: Vec<Change>,
 }
@@ -165,6 +167,7 @@ impl Scheduler {
             tenants: BTreeMap::new(),
             capacity: Amounts::default(),
             next: first,
+            first,
             freed: Freed::default(),
             changes: Vec::new(),
         }
@@ -193,6 +196,12 @@ impl Scheduler {
     /// How many wait for a place.
     pub fn waiting(&self) -> usize {
         self.queue.len()
+    }
+
+    /// How many are before one that waits: those of higher priority, and of the same those who have waited longer. The
+    /// shares of tenants may put it before or behind some of them.
+    pub fn ahead(&self, instance: &InstanceKey) -> Option<usize> {
+        self.queue.ahead(instance)
     }
 
     /// The node that is kept free for one that waits.

@@ -96,6 +96,13 @@ impl Scheduler {
         Ok(Pulse::Alive)
     }
 
+    /// A node gave no answer to what it was asked: it gets nothing new until its next heartbeat.
+    pub fn node_suspect(&mut self, name: &NodeName) {
+        if self.nodes.get(name).is_some_and(|node| node.liveness == Liveness::Alive) {
+            self.node_becomes(name, Liveness::Suspect);
+        }
+    }
+
     /// A node lists all that it has, after it took `term` over.
     pub fn node_report(
         &mut self,

@@ -70,6 +70,24 @@ impl Scheduler {
         true
     }
 
+    /// Whoever carries placements out has never had this one started, and never will: nothing of it runs, or will, whatever
+    /// its node still gets to hear. So it is placed elsewhere at once, even while that node is silent; should a container be
+    /// there when it is back, that is none of the node's own any more, and ended. Nobody can know that of a placement that
+    /// came from another book: such a one stays. Says whether it was given up.
+    pub fn instance_withdraw(&mut self, key: &InstanceKey, epoch: u64, now: Timestamp) -> bool {
+        let Some(tracked) = self.instances.get_mut(key) else { return false };
+        let Standing::Placed { node, epoch: placed } = &tracked.standing else { return false };
+        if *placed != epoch || epoch <= self.first {
+            return false;
+        }
+        if tracked.request.demand.home() == Some(node) {
+            // What never ran has no data.
+            Arc::make_mut(&mut tracked.request.demand).data = Data::Unborn;
+        }
+        self.leave(key, Next::Move { reservation: None }, now);
+        true
+    }
+
     /// True if a node could take the request now. Whoever is first gets it.
     pub fn fits(&self, request: &Request) -> bool {
         self.seek(&request.demand, &request.instance, None).is_some()

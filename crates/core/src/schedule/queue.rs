@@ -104,6 +104,17 @@ impl Queue {
         }
     }
 
+    /// How many of higher priority wait, and of the same for longer.
+    pub(super) fn ahead(&self, instance: &InstanceKey) -> Option<usize> {
+        let (line, number) = self.entries.get(instance)?;
+        let before = self.lines.iter().map(|(other, entries)| match other.priority.cmp(&line.priority) {
+            Ordering::Greater => entries.len(),
+            Ordering::Equal => entries.range(..number).count(),
+            Ordering::Less => 0,
+        });
+        Some(before.sum())
+    }
+
     /// The first of every line, the oldest first.
     pub(super) fn heads(&self) -> Vec<(&Line, &Entry)> {
         let mut heads: Vec<_> = self

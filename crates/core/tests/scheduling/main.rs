@@ -41,6 +41,7 @@ fn a_hundred_thousand_instances_on_a_thousand_nodes() {
         ("confirmed", tally.confirmed),
         ("nodes down", tally.downs),
         ("nodes back from down", tally.returns),
+        ("given up before they began", tally.withdrawn),
         ("nodes drained", tally.drained),
         ("nodes abandoned", tally.abandoned),
         ("servers killed", tally.takeovers),

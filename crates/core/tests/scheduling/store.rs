@@ -45,7 +45,14 @@ impl Store {
                 let place = Some((node.clone(), *epoch, Some(*next)));
                 self.instances.get_mut(instance).unwrap().place = place;
             }
-            Change::Queued { instance } => self.row(instance, request).place = None,
+            Change::Queued { instance } => {
+                let row = self.row(instance, request);
+                row.place = None;
+                if let Some(tracked) = scheduler.instance(instance) {
+                    // What never ran where it was placed has no data there.
+                    Arc::make_mut(&mut row.request.demand).data = tracked.request.demand.data.clone();
+                }
+            }
             Change::Forgotten { instance } => {
                 self.instances.remove(instance);
             }

@@ -41,6 +41,7 @@ pub(crate) struct Tally {
     pub(crate) drained: u64,
     pub(crate) abandoned: u64,
     pub(crate) takeovers: u64,
+    pub(crate) withdrawn: u64,
     /// Instances that had a place at once.
     pub(crate) most: u64,
 }
@@ -53,6 +54,8 @@ pub(crate) struct World {
     pub(crate) scheduler: Scheduler,
     pub(crate) store: Store,
     pub(crate) machines: BTreeMap<NodeName, Machine>,
+    /// Placements that no node was told of, because it hung when it was asked for something else.
+    unbegun: Vec<(InstanceKey, u64)>,
     /// Orders on their way, by the second in which they arrive.
     orders: BTreeMap<i64, Vec<(NodeName, u64, Order)>>,
     /// Heartbeats and reports that the server hears late, and answers to nobody.
@@ -110,6 +113,7 @@ impl World {
             scheduler: Scheduler::new(rules(seed), 1 << 32),
             store: Store::default(),
             machines,
+            unbegun: Vec::new(),
             orders: BTreeMap::new(),
             late: VecDeque::new(),
             running: HashMap::new(),
@@ -162,8 +166,21 @@ impl World {
             let _ = self.scheduler.node_heartbeat(&name, term, self.now);
             let _ = self.scheduler.node_report(&name, term, &held, self.now);
         }
+        self.withdraw();
         self.scheduler.tick(self.now);
         self.commit();
+    }
+
+    /// What was never begun is given up at some time, also by a server that cannot know that of what another one placed.
+    fn withdraw(&mut self) {
+        let due = if self.calm { self.unbegun.len() } else { self.unbegun.len().div_ceil(4) };
+        for (key, epoch) in self.unbegun.drain(..due).collect::<Vec<_>>() {
+            let node = self.scheduler.instance(&key).and_then(|tracked| tracked.standing.place());
+            if let Some(node) = node.map(|(node, _)| node.clone()) {
+                self.scheduler.node_suspect(&node);
+            }
+            self.tally.withdrawn += u64::from(self.scheduler.instance_withdraw(&key, epoch, self.now));
+        }
     }
 
     /// The server writes down what has changed, and only then tells the machines.
@@ -176,7 +193,11 @@ impl World {
                     let node = self.scheduler.node(&placement.node).unwrap();
                     let (used, capacity) = (node.used(), node.spec().capacity);
                     assert!(capacity.covers(used), "{} has {capacity} and is to run {used}", placement.node);
-                    self.send_start(placement);
+                    if !self.calm && self.random.one_in(100) {
+                        self.unbegun.push((placement.instance, placement.epoch));
+                    } else {
+                        self.send_start(placement);
+                    }
                 }
                 Change::Ending { instance, node, epoch, .. } => {
                     self.send(&node, &Order::End(Held { instance, epoch }));
@@ -358,6 +379,8 @@ impl World {
             return;
         };
         self.commit();
+        // From here on it may have been begun.
+        self.unbegun.retain(|(_, epoch)| orders.start.iter().all(|start| start.epoch != *epoch));
         if is_lost {
             return;
         }
