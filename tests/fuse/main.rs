@@ -4,6 +4,7 @@ mod access;
 mod agents;
 mod artifacts;
 mod golden;
+mod hosts;
 mod inside;
 mod life;
 mod published;

@@ -1,5 +1,7 @@
 //! Errors on the wire: RFC 9457 problem details, with a code for programs and a next step for people.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,9 @@ pub struct Problem {
     /// Which request it was: the header `X-Request-Id` of its answer, the server's log and its audit say the same.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub request_id: Box<str>,
+    /// Of several things that were in the way, what each of them was. Only the dialect of Fuse has a field for that.
+    #[serde(skip)]
+    pub details: Option<Box<BTreeMap<String, String>>>,
 }
 
 impl Problem {
@@ -37,6 +42,7 @@ impl Problem {
             code: code.to_owned(),
             hint: hint(code).map(Box::from),
             request_id: Box::default(),
+            details: None,
         }
     }
 

@@ -155,8 +155,8 @@ impl Limits {
 /// What is seen of an environment's instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
-    /// It has no place: why. It waits for one.
-    Waiting(String),
+    /// It has no place, and waits for one.
+    Waiting,
     /// It has no place, and was not to wait any longer: why.
     Refused(String),
     /// Its node does not answer, and was never asked to start it.
@@ -234,6 +234,7 @@ pub enum Decision {
     Elsewhere,
     End {
         cause: Cause,
+        /// Of one that was given up in the queue this is the beginning: what each node lacks comes after it.
         reason: String,
     },
 }
@@ -261,12 +262,12 @@ fn decide_provisioning(life: &Life, seen: &Seen, now: Timestamp) -> Decision {
         Seen::Blocked(why) | Seen::Ended(why) => failed(why.clone()),
         Seen::Gone => failed("its instance was deleted before it ran".to_owned()),
         Seen::Refused(why) => full(why),
-        Seen::Waiting(why) if now >= deadline => full(why),
+        Seen::Waiting if now >= deadline => full(""),
         Seen::Coming | Seen::Stopped | Seen::Unknown | Seen::Unbegun if now >= deadline => {
             failed(format!("it did not run within {} s", PROVISIONING_LIMIT.as_secs()))
         }
         Seen::Unbegun => Decision::Elsewhere,
-        Seen::Waiting(_) | Seen::Coming | Seen::Stopped | Seen::Unknown => Decision::Wait(Some(deadline)),
+        Seen::Waiting | Seen::Coming | Seen::Stopped | Seen::Unknown => Decision::Wait(Some(deadline)),
     }
 }
 

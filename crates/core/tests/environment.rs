@@ -52,8 +52,8 @@ fn one_that_waits_for_a_place_is_told_why_it_got_none() {
     assert_eq!(refused, Decision::End { cause: Cause::NoCapacity, reason });
     // The book gives it up in time; this is for a server that has just taken over, and has no book yet.
     let waiting = Life { wait: Some(SignedDuration::from_secs(300)), ..at_once };
-    assert_eq!(decide(&waiting, &Seen::Waiting(full()), FREE, at(299)), Decision::Wait(Some(at(300))));
-    assert_eq!(ended(&decide(&waiting, &Seen::Waiting(full()), FREE, at(300))), Some(Cause::NoCapacity));
+    assert_eq!(decide(&waiting, &Seen::Waiting, FREE, at(299)), Decision::Wait(Some(at(300))));
+    assert_eq!(ended(&decide(&waiting, &Seen::Waiting, FREE, at(300))), Some(Cause::NoCapacity));
     let placed = Life { placed_at: Some(at(290)), ..waiting };
     let deadline = at(290) + PROVISIONING_LIMIT;
     assert_eq!(decide(&placed, &Seen::Coming, FREE, at(300)), Decision::Wait(Some(deadline)));

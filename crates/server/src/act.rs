@@ -118,6 +118,10 @@ async fn try_act(
             };
             let _slot = slot_take(shared).await?;
             failpoint("start:before");
+            if !environment::begin(agent) {
+                // It is somebody else's to start by now.
+                return Err(NotActing.into());
+            }
             metrics.step("start", hands(*number)?.instance_start(id, secrets)).await?;
             failpoint("start:after");
             inspect(shared, agent, *number, id).await

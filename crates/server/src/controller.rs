@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use chassis_core::AgentKey;
+use chassis_core::schedule::Refused;
 use chassis_store::{AgentRecord, ErrorKind, InstanceUpdate, Term};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -169,6 +170,10 @@ impl AgentController {
             if self.state().gone {
                 return;
             }
+            if !shared.nodes.is_alone() {
+                // How long it may wait for a place.
+                environment::look(&shared, &self).await;
+            }
             if shared.nodes.any_up() {
                 let began = Instant::now();
                 let lag = lock(&self.woken).take().map(|woken| began.duration_since(woken));
@@ -208,11 +213,24 @@ impl AgentController {
     /// Asks for places for those that have none, and says which have left theirs.
     fn places_ask(&self, shared: &Shared, term: Term) {
         let (wanting, left) = self.state().placing(shared.schedule.usual());
-        for request in wanting {
-            shared.schedule.want(term, request);
+        for mut request in wanting {
+            if let Some(tended) = &self.environment {
+                let Some(wait) = tended.waits() else { continue };
+                request.wait = wait;
+            }
+            if let Err(refused) = shared.schedule.want(term, request) {
+                self.refuse(refused);
+            }
         }
         for (key, epoch) in left {
             shared.schedule.left(term, &key, epoch);
+        }
+    }
+
+    /// No node has a place for it, and it is not to wait any longer.
+    pub(crate) fn refuse(&self, refused: Refused) {
+        if let Some(tended) = &self.environment {
+            tended.refuse(refused);
         }
     }
 

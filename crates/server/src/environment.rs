@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chassis_core::environment::{self, Decision, Life, NUMBER, Seen, State, decide};
+use chassis_core::schedule::{Refused, Wait};
 use chassis_core::{AgentKey, Phase, Reason, RunState};
 use chassis_runtime::Owned;
 use chassis_store::{Environment, EnvironmentEnd, Term};
@@ -25,6 +26,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Whether an instance has ended together with a command in it.
 const LOOKS: u32 = 4;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+/// Why an environment has no place, if no server schedules.
+const NOT_ASKED: &str = "the nodes have not been asked yet; ask again";
 
 /// What the controller of an agent knows of its environment.
 #[derive(Debug)]
@@ -34,6 +37,20 @@ pub(crate) struct Tended {
     version: Mutex<Option<u64>>,
     usage: Mutex<Usage>,
     startup: Mutex<Startup>,
+    course: Mutex<Course>,
+}
+
+/// How it came to its place, where there are several nodes; in memory.
+#[derive(Debug, Default)]
+struct Course {
+    /// No node had a place for it, and it does not wait any longer.
+    refused: Option<Refused>,
+    /// Since when it has its first place, as far as this server knows.
+    placed_at: Option<Timestamp>,
+    /// The epoch of the place where it was asked to start.
+    begun: Option<u64>,
+    /// That of one where it never will be.
+    withdrawn: Option<u64>,
 }
 
 /// How far the startup script of its run is.
@@ -116,6 +133,7 @@ impl Tended {
             version: Mutex::default(),
             usage: Mutex::new(Usage { users: 0, last: Timestamp::now() }),
             startup: Mutex::default(),
+            course: Mutex::default(),
         };
         environment::is_fleet(&key.fleet).then(|| Box::new(tended()))
     }
@@ -133,6 +151,32 @@ impl Tended {
         self.known.send_replace(Known::Gone);
     }
 
+    /// How long its instance waits for a place; none if it does not ask for one.
+    pub(crate) fn waits(&self) -> Option<Wait> {
+        let known = self.known.borrow();
+        let found = match &*known {
+            Known::Nothing => return None,
+            Known::Is(found) if found.state == State::Provisioning => found,
+            Known::Is(_) | Known::Gone => return Some(Wait::Always),
+        };
+        let course = lock(&self.course);
+        match fuse::wait(&found.request) {
+            _ if course.refused.is_some() => None,
+            _ if course.placed_at.is_some() => Some(Wait::Always),
+            None => Some(Wait::No),
+            Some(wait) => Some(Wait::Until(found.created_at.saturating_add(wait).unwrap_or(Timestamp::MAX))),
+        }
+    }
+
+    pub(crate) fn refuse(&self, refused: Refused) {
+        lock(&self.course).refused = Some(refused);
+    }
+
+    /// Why no node had a place for it, each for itself.
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        lock(&self.course).refused.clone()
+    }
+
     /// The environment as the store has it, read again if the agent is another than it was.
     async fn read(&self, shared: &Shared, agent: &AgentController) -> chassis_store::Result<Known> {
         let version = agent.state().version;
@@ -147,6 +191,42 @@ impl Tended {
     }
 }
 
+/// Reads what is to be known of the environment of an agent, if it is one.
+pub(crate) async fn look(shared: &Shared, agent: &AgentController) {
+    if let Some(tended) = agent.environment.as_deref() {
+        // What cannot be read is read again by `tend`, which then says so.
+        let _ = tended.read(shared, agent).await;
+    }
+}
+
+/// Notes that the instance of an agent is about to be asked to start where it is. False if that is not to be: its place was
+/// given up.
+pub(crate) fn begin(agent: &AgentController) -> bool {
+    let Some(tended) = agent.environment.as_deref() else { return true };
+    let Some(epoch) = agent.state().placed(NUMBER).map(|placed| placed.epoch) else { return true };
+    let mut course = lock(&tended.course);
+    if course.withdrawn == Some(epoch) {
+        return false;
+    }
+    course.begun = Some(epoch);
+    true
+}
+
+/// Has an instance placed elsewhere that was never asked to start where it is. False if that cannot be.
+fn withdraw(shared: &Shared, agent: &AgentController, tended: &Tended, term: Term) -> bool {
+    let Some(placed) = agent.state().placed(NUMBER) else { return false };
+    let mut course = lock(&tended.course);
+    if course.begun == Some(placed.epoch) {
+        return false;
+    }
+    let withdrawn = shared.schedule.withdraw(term, &agent.key().instance(NUMBER), &placed);
+    if withdrawn {
+        tracing::info!(agent = %agent.key(), node = %placed.node, "the node does not answer; it is placed elsewhere");
+        course.withdrawn = Some(placed.epoch);
+    }
+    withdrawn
+}
+
 /// Looks after the environment of an agent, if it is one. Returns when to look again.
 pub(crate) async fn tend(shared: &Arc<Shared>, agent: &Arc<AgentController>) -> Option<Timestamp> {
     let tended = agent.environment.as_deref()?;
@@ -159,14 +239,16 @@ pub(crate) async fn tend(shared: &Arc<Shared>, agent: &Arc<AgentController>) -> 
     let (Known::Is(environment), Some(term)) = (known, term) else { return None };
     let limits = fuse::limits(&environment.request);
     let now = Timestamp::now();
+    let mut seen = seen(shared, agent, tended);
     let life = Life {
         state: environment.state,
         created_at: environment.created_at,
+        wait: fuse::wait(&environment.request),
+        placed_at: lock(&tended.course).placed_at,
         running_at: environment.running_at,
         used_at: Some(tended.used_at(now)),
     };
     let id = environment.id.as_str();
-    let mut seen = seen(shared, agent);
     if life.state == State::Provisioning && seen == Seen::Running && !has_started(shared, agent, tended) {
         seen = Seen::Coming;
     }
@@ -176,9 +258,16 @@ pub(crate) async fn tend(shared: &Arc<Shared>, agent: &Arc<AgentController>) -> 
             failpoint("environment_run:before");
             shared.store.environment_run(term, id).await.map(drop)
         }
+        Decision::Elsewhere if withdraw(shared, agent, tended, term) => return None,
+        Decision::Elsewhere => return Some(now + PAUSE),
         Decision::End { cause, mut reason } => {
-            if let Seen::Ended(_) = seen {
-                reason += &last_words(shared, agent).await;
+            match seen {
+                Seen::Ended(_) => reason += &last_words(shared, agent).await,
+                Seen::Waiting => {
+                    let waiting = shared.schedule.waiting(&agent.key().instance(NUMBER));
+                    reason += &waiting.map_or_else(|| NOT_ASKED.to_owned(), |(_, why)| why.to_string());
+                }
+                _ => {}
             }
             tracing::info!(environment = id, cause = cause.word(), reason, "the environment ends");
             failpoint("environment_end:before");
@@ -269,13 +358,29 @@ fn again(agent: &AgentController, what: &str, error: &chassis_store::Error) -> T
 }
 
 /// What its instance is like just now.
-fn seen(shared: &Shared, agent: &AgentController) -> Seen {
+fn seen(shared: &Shared, agent: &AgentController, tended: &Tended) -> Seen {
     let state = agent.state();
     let Some(slot) = state.slots.get(&NUMBER).filter(|_| !state.deleting) else { return Seen::Gone };
+    let phase = slot.phase(&state.spec);
+    if !shared.nodes.is_alone() {
+        let mut course = lock(&tended.course);
+        let Some(placed) = &slot.placed else {
+            let refused = course.refused.as_ref().filter(|_| course.placed_at.is_none());
+            return refused.map_or(Seen::Waiting, |refused| Seen::Refused(refused.to_string()));
+        };
+        course.placed_at.get_or_insert_with(Timestamp::now);
+        let blocked = slot.instance.memory.blocked.as_ref().map(|blocked| blocked.reason);
+        let is_away = blocked == Some(Reason::RuntimeUnavailable)
+            || shared.nodes.unknown(Some(placed)).is_some() && !shared.nodes.is_unheard(Some(placed));
+        let is_idle = !slot.instance.busy && placed.ending.is_none() && phase != Phase::Running;
+        if is_away && is_idle && course.begun != Some(placed.epoch) {
+            return Seen::Unbegun;
+        }
+    }
     if shared.nodes.unknown(slot.placed.as_ref()).is_some() {
         return Seen::Unknown;
     }
-    match slot.phase(&state.spec) {
+    match phase {
         Phase::Running => Seen::Running,
         Phase::Pending | Phase::Starting => Seen::Coming,
         Phase::Blocked => match &slot.instance.memory.blocked {

@@ -36,6 +36,8 @@ use crate::state::{AgentState, Slot};
 const PAUSE: Duration = Duration::from_secs(1);
 /// An instance that is no more leaves its place, then the one that it was moving to, or the queue.
 const PLACES_AFTER_ANOTHER: usize = 3;
+/// The label of an environment that says whose share it counts to.
+pub(crate) const TENANT: &str = "tenant";
 /// Of each book's numbers this many bits count within it.
 const BOOK_BITS: u32 = 32;
 
@@ -86,21 +88,35 @@ impl Schedule {
         lock(&self.book).is_some()
     }
 
-    /// An instance that should exist and has no place asks for one, unless it waits already.
-    pub(crate) fn want(&self, term: Term, request: Request) {
+    /// An instance that should exist and has no place asks for one, unless it waits already. Fails if it is not to wait, and
+    /// there is none.
+    pub(crate) fn want(&self, term: Term, request: Request) -> Result<(), Refused> {
         let key = request.instance.clone();
-        self.with(term, |scheduler| {
+        let asked = self.with(term, |scheduler| {
             if let Some(tracked) = scheduler.instance(&key) {
                 if tracked.standing != Standing::Waiting || tracked.request.demand == request.demand {
-                    return;
+                    return Ok(());
                 }
                 // It asks for something else than when it began to wait.
                 drop(scheduler.instance_end(&key));
             }
-            if let Err(error) = scheduler.submit(request, Timestamp::now()) {
-                tracing::warn!(instance = %key, %error, "cannot wait for a place");
+            match scheduler.submit(request, Timestamp::now()) {
+                Err(Error::NoPlace(refused)) => return Err(refused),
+                Err(error) => tracing::warn!(instance = %key, %error, "cannot wait for a place"),
+                Ok(_) => {}
             }
+            Ok(())
         });
+        asked.unwrap_or(Ok(()))
+    }
+
+    /// The node of a placement does not answer, and was never asked to start it. True if it is placed elsewhere.
+    pub(crate) fn withdraw(&self, term: Term, key: &InstanceKey, placed: &Placed) -> bool {
+        let withdrawn = self.with(term, |scheduler| {
+            scheduler.node_suspect(&placed.node);
+            scheduler.instance_withdraw(key, placed.epoch, Timestamp::now())
+        });
+        withdrawn.unwrap_or(false)
     }
 
     /// An instance has left the place that it had. It may have another by now, of which its agent has yet to hear.
@@ -149,12 +165,12 @@ impl Schedule {
         Some(Live { liveness: node.liveness(), used: node.used(), heard_at: node.heard_at() })
     }
 
-    /// What each node lacks for an instance that waits.
-    pub(crate) fn refused(&self, key: &InstanceKey) -> Option<Refused> {
+    /// How many are before an instance that waits, and what each node lacks for it.
+    pub(crate) fn waiting(&self, key: &InstanceKey) -> Option<(usize, Refused)> {
         let book = lock(&self.book);
         let scheduler = &book.as_ref()?.scheduler;
         let tracked = scheduler.instance(key).filter(|tracked| tracked.standing == Standing::Waiting)?;
-        Some(scheduler.refused(&tracked.request))
+        Some((scheduler.ahead(key).unwrap_or_default(), scheduler.refused(&tracked.request)))
     }
 
     /// What each other node lacks for an instance of a node that is drained.
@@ -208,8 +224,11 @@ pub(crate) fn request(
         data,
         strategy: placement.strategy,
     };
+    // Environments are made for many in one fleet: each has a share of its own.
+    let maker = spec.labels.0.get(TENANT).filter(|_| environment::is_fleet(&key.fleet));
+    let tenant = maker.map_or_else(|| key.fleet.as_str().into(), |maker| format!("{}/{maker}", key.fleet));
     Request {
-        tenant: key.fleet.as_str().into(),
+        tenant: tenant.into(),
         instance: key,
         priority: placement.priority,
         demand: Arc::new(demand),
@@ -339,9 +358,19 @@ async fn keep(shared: &Arc<Shared>, term: Term) {
             scheduler.tick(now);
             let changes = scheduler.take_changes();
             let writes = Writes::of(scheduler, &changes);
-            (writes, scheduler.wake_at(now))
+            let gave_up = changes.into_iter().filter_map(|change| match change {
+                Change::GaveUp(refused) => Some(refused),
+                _ => None,
+            });
+            (writes, gave_up.collect::<Vec<_>>(), scheduler.wake_at(now))
         });
-        let Some((writes, wake_at)) = asked else { return };
+        let Some((writes, gave_up, wake_at)) = asked else { return };
+        for refused in gave_up {
+            if let Some(agent) = shared.agent(&refused.instance.agent_key()) {
+                agent.refuse(refused);
+                agent.wake();
+            }
+        }
         if !writes.is_empty() {
             if !carry_out(shared, term, writes).await {
                 return;
@@ -444,7 +473,11 @@ async fn store(shared: &Shared, term: Term, writes: &Writes) -> chassis_store::R
 fn apply(shared: &Arc<Shared>, places: Vec<PlacementUpdate>) {
     for PlacementUpdate { instance, placed, home } in places {
         if let Some(agent) = shared.agent(&instance.agent_key()) {
-            agent.state().place(instance.number, placed, home);
+            let mut state = agent.state();
+            state.place(instance.number, placed, home);
+            // What kept it from running where it was says nothing of where it is now.
+            state.unblock(Timestamp::now());
+            drop(state);
             agent.wake();
         }
     }

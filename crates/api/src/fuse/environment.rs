@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chassis_core::environment::State;
-use chassis_spec::AgentProfile;
+use chassis_spec::{AgentProfile, Seconds};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -79,6 +79,12 @@ pub struct EnvironmentCreate {
     /// What runs in it, beside what is asked for; not of Fuse.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentProfile>,
+    /// How long it may wait for a place where all hosts are full; without it that is refused at once. Not of Fuse.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Seconds>,
+    /// Of those that wait, who has more is served first; not of Fuse.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_zero")]
+    pub priority: u8,
 }
 
 /// A port that is reached from outside.
@@ -149,6 +155,18 @@ pub struct Environment {
     /// The profile of the agent that was chosen; not of Fuse.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub agent: String,
+    /// There while it waits for a place; not of Fuse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+}
+
+/// How an environment stands that has no place yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// So many are before it. The shares of those who asked may put it before or behind some of them.
+    pub ahead: u64,
+    /// What each host lacks for it.
+    pub reasons: BTreeMap<String, String>,
 }
 
 /// Where an exposed port is reached.

@@ -48,7 +48,7 @@ pub use access::{Key, KeyCreate, KeyCreated, KeyList, Login};
 pub use dead_letter::{DeadLetter, DeadLetterList};
 pub use environment::{
     Desktop, Endpoint, Environment, EnvironmentCreate, EnvironmentHealth, EnvironmentList, Expose,
-    GuestCheck, GuestHttp, ResourceSpec,
+    GuestCheck, GuestHttp, ResourceSpec, Waiting,
 };
 
 pub use event::StateEvent;

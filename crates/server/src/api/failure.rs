@@ -1,5 +1,7 @@
 //! From errors to problems on the wire, in one place.
 
+use std::collections::BTreeMap;
+
 use axum::Extension;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -32,6 +34,12 @@ impl Failure {
     /// The same in other words.
     pub(crate) fn map_detail(mut self, words: impl FnOnce(&str) -> String) -> Self {
         self.0.detail = words(&self.0.detail);
+        self
+    }
+
+    /// With what each of several things lacked.
+    pub(crate) fn with_details(mut self, details: BTreeMap<String, String>) -> Self {
+        self.0.details = Some(details).filter(|details| !details.is_empty()).map(Box::new);
         self
     }
 

@@ -192,7 +192,8 @@ pub(crate) fn wire(shared: &Shared, state: &AgentState, slot: &Slot) -> Instance
         message = Some(down);
     }
     if message.is_none() && phase == Phase::Pending {
-        message = shared.schedule.refused(&state.instance_key(instance.number)).map(|why| why.to_string());
+        let waiting = shared.schedule.waiting(&state.instance_key(instance.number));
+        message = waiting.map(|(ahead, why)| format!("waits for a place, with {ahead} before it: {why}"));
     }
     if message.is_none() && phase == Phase::Running {
         message = slot.checks.error().map(str::to_owned);

@@ -122,6 +122,9 @@ pub(super) fn spec(task_id: &str, kept: &Kept, image: &ImageName) -> Result<Agen
     if !asked.labels.is_empty() {
         spec["placement"]["labels"] = json!(asked.labels);
     }
+    if kept.priority > 0 {
+        spec["placement"]["priority"] = json!(kept.priority);
+    }
     if let Some(seconds) = kept.startup_timeout {
         spec["startup"] = json!({ "script": SCRIPT, "timeout": format!("{seconds}s") });
     }

@@ -18,7 +18,7 @@ pub(crate) fn envelope(problem: &Problem) -> (StatusCode, Envelope) {
     let error = EnvelopeError {
         code: code.to_owned(),
         message: problem.detail.clone(),
-        details: std::collections::BTreeMap::new(),
+        details: problem.details.as_deref().cloned().unwrap_or_default(),
     };
     (status, Envelope { error })
 }

@@ -77,6 +77,7 @@ pub(crate) async fn redrive(
     let damaged = |_| chassis_store::Error::EnvironmentDamaged(id.clone());
     let private = Private::from_json(&private).map_err(damaged)?;
     let (task_id, mut kept) = (letter.task_id, Kept::from_json(&letter.payload));
+    kept.wait = None;
     agent::ports_choose(&shared, &mut kept)?;
     let making = Making { caller, task_id, kept, private, seed: None, redrives: Some((kind, id)) };
     to_end(async move { environments::make(&shared, making).await }).await

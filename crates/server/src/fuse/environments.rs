@@ -1,7 +1,7 @@
 //! Environments: made, listed, shown, destroyed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -12,6 +12,7 @@ use chassis_store::{EnvironmentFilter, EnvironmentNew};
 use serde::Deserialize;
 
 use super::actions::no_snapshots;
+use super::api_keys::scope;
 use super::body::{Body, LARGE};
 use super::kept::{Kept, Private};
 use super::request::{self, Asked, redacted};
@@ -24,10 +25,13 @@ use crate::auth::Caller;
 use crate::controller::agents_changed;
 use crate::environment::Known;
 use crate::failpoint::failpoint;
+use crate::schedule::TENANT;
 use crate::shared::Shared;
 
 /// Longer than the acting server takes to give one up.
 const PATIENCE: Duration = Duration::from_secs(58);
+/// Whether the only host is cordoned still.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// What init says of a startup script that it killed: whoever sent it asked for too little time.
 const STARTUP_TOO_LONG: &str = "the startup script took longer";
 /// How long one that failed may take to be cleaned up before that is told.
@@ -90,15 +94,17 @@ pub(super) struct Making {
 /// Makes an environment, and waits until it runs.
 pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environment> {
     let Making { caller, task_id, kept, mut private, seed, redrives } = making;
+    let wait = kept.wait.map(|seconds| Duration::from_secs(seconds.into()));
     let is_alone = shared.nodes.is_alone();
     if is_alone {
         request::check_placement(&kept.spec)?;
-        if shared.store.node_is_cordoned().await? {
-            return Err(request::no_capacity("no capacity: every host is cordoned"));
-        }
+        opened(shared, wait.unwrap_or_default()).await?;
     }
     let image = agent::image(shared, &kept.spec.image)?;
     let mut spec = agent::spec(&task_id, &kept, &image)?;
+    if let Some(key) = scope(&caller) {
+        spec.labels.0.insert(TENANT.to_owned(), key);
+    }
     if seed.is_some() {
         // Snapshots are of the own node.
         spec.placement.node = Some(shared.own().name.clone());
@@ -106,9 +112,13 @@ pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environ
     check_specs(shared, &caller, &environment::fleet(), std::slice::from_ref(&spec))
         .await
         .map_err(|failure| not_allowed(failure, kept.spec.storage_gb > 0))?;
-    // Whoever else asks at the same moment may still be first; then it waits for a place, for as long as anybody does here.
-    if !is_alone && let Some(refused) = shared.schedule.would_refuse(&spec) {
-        return Err(request::no_capacity(format!("no capacity: {refused}")));
+    // So that nothing is made in vain. Whoever else asks at the same moment may still be first: the book decides, once it is
+    // to book.
+    if !is_alone
+        && wait.is_none()
+        && let Some(refused) = shared.schedule.would_refuse(&spec)
+    {
+        return Err(request::refused(&refused));
     }
     if let Some(agent) = &private.agent {
         chosen::fetch(shared, agent).await?;
@@ -131,16 +141,30 @@ pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environ
     let made = shared.store.environment_create(new).await?;
     failpoint("environment_create:stored");
     agents_changed(shared, vec![made.key.clone()]).await;
-    let made = running(shared, &made)
+    let made = running(shared, &made, PATIENCE + wait.unwrap_or_default())
         .await
         .map_err(|failure| failure.map_detail(|detail| redacted(detail, &private)))?;
     Ok(view::environment(shared, made))
+}
+
+/// Waits until the only host takes something new.
+async fn opened(shared: &Shared, patience: Duration) -> Result<()> {
+    let began = Instant::now();
+    while shared.store.node_is_cordoned().await? {
+        let left = patience.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Err(request::no_capacity(format!("{}every host is cordoned", environment::NO_CAPACITY)));
+        }
+        tokio::time::sleep(left.min(BETWEEN_LOOKS)).await;
+    }
+    Ok(())
 }
 
 /// Waits until it runs, or says why it does not.
 async fn running(
     shared: &Arc<Shared>,
     made: &chassis_store::Environment,
+    patience: Duration,
 ) -> Result<chassis_store::Environment> {
     let internal = |message: String| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message);
     let gone = || internal(format!("environment {} was destroyed before it ran", made.id));
@@ -148,7 +172,7 @@ async fn running(
     let Some(tended) = &agent.environment else { return Err(gone()) };
     let mut known = tended.subscribe();
     let is_decided = |known: &Known| !known.is_coming();
-    let decided = tokio::time::timeout(PATIENCE, known.wait_for(is_decided)).await;
+    let decided = tokio::time::timeout(patience, known.wait_for(is_decided)).await;
     let decided = decided.ok().and_then(|known| Some(known.ok()?.environment()));
     let Some(found) = decided else {
         return Err(internal(format!("environment {} did not run in time; it is destroyed", made.id)));
@@ -159,8 +183,13 @@ async fn running(
     }
     let reason = found.error.clone().unwrap_or_else(|| "it was destroyed".to_owned());
     let took_too_long = reason.contains(STARTUP_TOO_LONG);
+    let refused = tended.refused();
     // Its task may be given again at once.
     let _ = tokio::time::timeout(CLEANING, known.wait_for(Known::is_gone)).await;
+    if reason.starts_with(environment::NO_CAPACITY) {
+        let reasons = refused.as_ref().map(request::reasons).unwrap_or_default();
+        return Err(request::no_capacity(reason).with_details(reasons));
+    }
     let message = format!("environment {} did not start: {reason}", made.id);
     Err(if took_too_long { super::body::invalid(message) } else { internal(message) })
 }

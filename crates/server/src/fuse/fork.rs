@@ -41,6 +41,7 @@ pub(super) async fn fork(
         private.files.clear();
         private.startup_script.clear();
         kept.startup_timeout = None;
+        kept.wait = None;
         kept.seed = Some(seed.data.clone());
         agent::ports_choose(&shared, &mut kept)?;
         let task_id = format!("fork-{}", random_id().map_err(environments::no_randomness)?);

@@ -24,6 +24,10 @@ pub(crate) struct Kept {
     pub(crate) seed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) agent: Option<KeptAgent>,
+    /// Seconds that it may wait for a place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) wait: Option<u32>,
+    pub(crate) priority: u8,
 }
 
 /// What the definition of an environment's instance has of the agent that was chosen.

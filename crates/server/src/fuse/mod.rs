@@ -35,6 +35,7 @@ use axum::Router;
 use axum::routing::{delete, get, post};
 
 use chassis_core::environment::Limits;
+use jiff::SignedDuration;
 
 pub(crate) use dead_letters::redrive;
 
@@ -44,6 +45,11 @@ use crate::shared::Shared;
 pub(crate) fn limits(request: &str) -> Limits {
     let spec = kept::Kept::from_json(request).spec;
     Limits::from_seconds(spec.max_runtime_seconds, spec.idle_timeout_seconds)
+}
+
+/// How long an environment may wait for a place, if it may.
+pub(crate) fn wait(request: &str) -> Option<SignedDuration> {
+    kept::Kept::from_json(request).wait.map(|seconds| SignedDuration::from_secs(seconds.into()))
 }
 
 /// All routes of the dialect.

@@ -6,6 +6,8 @@ use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chassis_api::fuse::{EnvironmentCreate, GuestCheck, ResourceSpec};
+use chassis_core::environment::{NO_CAPACITY, WAIT_MOST};
+use chassis_core::schedule::Refused;
 use serde::Deserialize;
 
 use super::body::{invalid, too_large};
@@ -91,6 +93,10 @@ pub(super) fn check(
     {
         return Err(invalid("desktop width and height are required, each 320 to 3840"));
     }
+    let longest = WAIT_MOST.as_secs();
+    if create.wait.is_some_and(|wait| i64::from(wait.0) > longest) {
+        return Err(invalid(format!("wait is at most {longest} s")));
+    }
     let startup_timeout = check_startup(create.startup_script_timeout_seconds, options)?;
     check_files(&create.files)?;
     let ports = check_ports(&create)?;
@@ -112,6 +118,8 @@ pub(super) fn check(
             startup_timeout: has_script.then_some(startup_timeout),
             seed: None,
             agent: None,
+            wait: create.wait.map(|wait| wait.0),
+            priority: create.priority,
         },
         seed: Some(create.seed_snapshot_id).filter(|id| !id.is_empty()),
         private: Private {
@@ -348,6 +356,16 @@ pub(super) fn check_placement(spec: &ResourceSpec) -> Result<()> {
         return Ok(());
     };
     Err(no_capacity(missing))
+}
+
+/// No node can take it now, each for a reason of its own.
+pub(super) fn refused(refused: &Refused) -> Failure {
+    no_capacity(format!("{NO_CAPACITY}{refused}")).with_details(reasons(refused))
+}
+
+/// What each node lacks.
+pub(super) fn reasons(refused: &Refused) -> BTreeMap<String, String> {
+    refused.nodes.iter().map(|(name, unfit)| (name.to_string(), unfit.to_string())).collect()
 }
 
 /// No node can take it now.

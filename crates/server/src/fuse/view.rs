@@ -1,10 +1,11 @@
 //! Environments as they are shown: what the store keeps, with what is seen of the instance.
 
-use chassis_api::fuse::{Endpoint, Environment, EnvironmentHealth};
+use chassis_api::fuse::{Endpoint, Environment, EnvironmentHealth, Waiting};
 use chassis_core::environment::{NUMBER, State};
 use chassis_core::{CheckKind, Probe, Verdict};
 
 use super::kept::Kept;
+use super::request;
 use crate::shared::Shared;
 use crate::state::AgentState;
 
@@ -32,9 +33,17 @@ pub(super) fn environment(shared: &Shared, found: chassis_store::Environment) ->
         endpoints: endpoints.collect(),
         health: state.as_deref().and_then(health),
         agent: kept.agent.map(|agent| agent.name).unwrap_or_default(),
+        waiting: state.as_deref().and_then(|state| waiting(shared, state)),
         id: found.id,
         spec: kept.spec,
     }
+}
+
+/// How it stands, if it has no place yet.
+fn waiting(shared: &Shared, state: &AgentState) -> Option<Waiting> {
+    let slot = state.slots.get(&NUMBER).filter(|slot| slot.placed.is_none())?;
+    let (ahead, refused) = shared.schedule.waiting(&state.instance_key(slot.instance.number))?;
+    Some(Waiting { ahead: ahead as u64, reasons: request::reasons(&refused) })
 }
 
 /// What its check says, once it says anything.
