@@ -19,6 +19,8 @@ const WORKERS: usize = 50;
 const EACH_TIME: usize = 500;
 /// An environment that does not come to run is given up after less.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// A host that gives no answer is waited for at least so long, and no other one takes it.
+const NOTICED: Duration = Duration::from_secs(4);
 
 /// What became of a request.
 struct Made {
@@ -132,18 +134,24 @@ fn hosts_that_hang_err_and_vanish_hold_up_no_other() {
         *erring = Machine::start(Chassis::new(BINARY), &["--runtime", "sim", "--listen", &address]);
     });
     let healthy: BTreeSet<&str> = ["h4", "h5", "h6"].into();
-    let well: Vec<&Made> =
-        after.iter().filter(|made| made.status == 201 && healthy.contains(made.host.as_str())).collect();
+    // What began on a host that hangs took as long as that was waited for, and says nothing of those that are well.
+    let (moved, well): (Vec<&Made>, Vec<&Made>) = after
+        .iter()
+        .filter(|made| made.status == 201 && healthy.contains(made.host.as_str()))
+        .partition(|made| made.took > NOTICED);
     let failed: Vec<&Made> = after.iter().filter(|made| made.status != 201).collect();
     let upset = p99(&well);
     println!(
         "create, 99 of 100 within: {calm:.0} ms without faults; {upset:.0} ms on the hosts without, while others have \
-         ({:.2} times); {} of {EACH_TIME} were made there, {} failed",
+         ({:.2} times); {} of {EACH_TIME} were made there, of which {} had begun elsewhere; {} failed",
         upset / calm,
         well.len(),
+        moved.len(),
         failed.len()
     );
-    assert!(well.len() > EACH_TIME / 2, "the hosts that are well serve the rest: {}", well.len());
+    assert!(moved.len() <= 2 * WORKERS, "{} took longer than {NOTICED:?}", moved.len());
+    // Only what may run on a host that does not say so is not tried elsewhere.
+    assert!(failed.len() <= WORKERS / 5, "{} failed", failed.len());
     for made in &failed {
         assert!([500, 503].contains(&made.status), "told as {}", made.status);
     }

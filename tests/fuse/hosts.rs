@@ -157,3 +157,163 @@ fn a_chassis_that_is_alone_waits_until_its_host_is_open_again() {
         assert_eq!(asked.join().expect("no panic").status, 201);
     });
 }
+
+#[test]
+fn one_host_that_is_away_stalls_nobody_and_what_was_asked_of_it_is_done_when_it_is_back() {
+    let (world, machines) = hosts(&[("h1", 9), ("h2", 9)]);
+    let on = |host: &str| json!({ "spec": { "host_id": host } });
+    for (task, host) in [("a", "h1"), ("b", "h2")] {
+        assert_eq!(world.made(task, on(host))["host_id"], host);
+    }
+    machines[0].freeze();
+    // It has not been noticed yet: what is asked for meanwhile is placed on it at first, and then where somebody answers.
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let world = &world;
+        let ask = |number| scope.spawn(move || world.made(&format!("new{number}"), json!({})));
+        let asked: Vec<_> = (0..6).map(ask).collect();
+        for made in asked {
+            assert_eq!(made.join().expect("no panic")["host_id"], "h2");
+        }
+    });
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
+    until_node_is(&world, "h1", "suspect");
+    let began = Instant::now();
+    let told = error(&world.ask("DELETE", "/v1/environments/fuse-a"), 503, "unavailable");
+    assert!(
+        told.contains("host h1 does not answer") && told.contains("gone when the host is back"),
+        "{told}"
+    );
+    assert_eq!(state(&world, "fuse-a")["state"], "destroying");
+    assert_eq!(world.ask("DELETE", "/v1/environments/fuse-b").status, 204);
+    assert_eq!(world.made("c", json!({}))["host_id"], "h2");
+    assert!(full(&world.create("d", on("h1")))["h1"].as_str().is_some_and(|said| said.contains("suspect")));
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    machines[0].thaw();
+    eventually(Duration::from_secs(60), || {
+        let status = world.ask("GET", "/v1/environments/fuse-a").status;
+        expect(status == 404, || format!("answered {status}"))?;
+        let held = world.chassis.ok(&["node", "describe", "h1", "-o", "json"]).stdout;
+        let held: Value = serde_json::from_str(&held).expect("JSON");
+        expect(held["held"].as_array().is_none_or(Vec::is_empty), || held.to_string())
+    });
+}
+
+#[test]
+fn who_registers_a_host_again_loses_nothing_of_what_it_has() {
+    let (world, machines) = hosts(&[("h1", 2)]);
+    world.made("a", json!({ "spec": { "cpus": 2, "ram_mb": 100 } }));
+    let before = parse(&world.ask("GET", "/v1/hosts/h1"));
+    world.ask("POST", "/v1/hosts/h1?action=cordon");
+    let request = json!({
+        "id": "h1", "url": machines[0].url, "token": machines[0].token, "fingerprint": machines[0].fingerprint(),
+        "capacity": { "vm_count": 2 }
+    });
+    let again = world.post("/v1/hosts", &request);
+    assert_eq!(again.status, 201, "{}", again.body);
+    let again = parse(&again);
+    let allocated = &again["allocated"];
+    assert_eq!(
+        (&allocated["vm_count"], &allocated["cpus"], &allocated["ram_mb"]),
+        (&json!(1), &json!(2), &json!(100)),
+        "{again}"
+    );
+    assert_eq!(
+        (&again["state"], &again["created_at"]),
+        (&json!("cordoned"), &before["created_at"]),
+        "{again}"
+    );
+    world.ask("POST", "/v1/hosts/h1?action=uncordon");
+    until_node_is(&world, "h1", "active");
+    world.made("b", json!({}));
+    assert_eq!(full(&world.create("c", json!({})))["h1"], "lacks 1 slot", "nothing is given away twice");
+    let refused = error(&world.ask("DELETE", "/v1/hosts/h1"), 409, "conflict");
+    assert_eq!(refused, "host h1 still has vm fuse-a assigned");
+}
+
+/// An environment has a workspace, which is on its host: nothing takes it elsewhere.
+#[test]
+fn the_drain_of_a_host_keeps_its_promise() {
+    let (world, _machines) = hosts(&[("h1", 9), ("h2", 9)]);
+    world.made("a", json!({ "spec": { "host_id": "h1" } }));
+    world.made("b", json!({ "spec": { "host_id": "h2" } }));
+    assert_eq!(world.ask("POST", "/v1/hosts/h1?action=drain").status, 204);
+    assert_eq!(parse(&world.ask("GET", "/v1/hosts/h1"))["state"], "draining");
+    assert_eq!(world.made("c", json!({}))["host_id"], "h2", "nothing new is put there");
+    assert!(full(&world.create("d", json!({ "spec": { "host_id": "h1" } })))["h1"].is_string());
+    let stays = world.chassis.ok(&["node", "describe", "h1"]).stdout;
+    assert!(stays.contains("fuse-a-1"), "{stays}");
+    let found = state(&world, "fuse-a");
+    assert_eq!((&found["state"], &found["host_id"]), (&json!("running"), &json!("h1")), "{found}");
+    // With a deadline it is stopped then, and is there again with its host.
+    assert_eq!(world.post("/v1/hosts/h1?action=drain", &json!({ "deadline": 1 })).status, 204);
+    let found = eventually(SOON, || {
+        let found = state(&world, "fuse-a");
+        expect(found["waiting"].is_object(), || found.to_string())?;
+        Ok::<_, String>(found)
+    });
+    assert!(found["waiting"]["reasons"]["h2"].is_string(), "{found}");
+    assert_eq!(world.ask("POST", "/v1/hosts/h1?action=uncordon").status, 204);
+    eventually(SOON, || {
+        let found = state(&world, "fuse-a");
+        expect(found.get("waiting").is_none() && found["host_id"] == "h1", || found.to_string())?;
+        let shown = world.chassis.ok(&["ps", "environments"]).stdout;
+        expect(shown.to_lowercase().matches("running").count() == 3, || shown)
+    });
+}
+
+/// A snapshot is on the host where it was taken, and so is what begins from it.
+#[test]
+fn snapshots_live_on_their_host() {
+    let (world, machines) = hosts(&[("h1", 9), ("h2", 9)]);
+    world.made("a", json!({ "spec": { "host_id": "h1" } }));
+    world.made("b", json!({ "spec": { "host_id": "h2" } }));
+    let taken = |of: &str| {
+        let answer = world.post(&format!("/v1/environments/{of}/snapshots"), &json!({}));
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        parse(&answer)["id"].as_str().expect("an id").to_owned()
+    };
+    let (one, two) = (taken("fuse-a"), taken("fuse-b"));
+    for (task, seed, host) in [("c", &one, "h1"), ("d", &two, "h2"), ("e", &two, "h2")] {
+        let seeded = world.post("/v1/environments", &json!({ "task_id": task, "seed_snapshot_id": seed }));
+        assert_eq!((seeded.status, &parse(&seeded)["host_id"]), (201, &json!(host)), "{}", seeded.body);
+    }
+    let fork = |of: &str, from: &str| {
+        world.post(&format!("/v1/environments/{of}?action=fork"), &json!({ "reuse_snapshot_id": from }))
+    };
+    let forked = fork("fuse-a", &one);
+    assert_eq!((forked.status, &parse(&forked)["host_id"]), (201, &json!("h1")), "{}", forked.body);
+    for id in [&one, &two] {
+        let restored = world.ask("POST", &format!("/v1/snapshots/{id}?action=restore"));
+        assert_eq!(restored.status, 204, "{}", restored.body);
+    }
+
+    // Its host is away: what needs it is told so at once, and what does not goes on.
+    machines[0].freeze();
+    until_node_is(&world, "h1", "suspect");
+    let began = Instant::now();
+    error(&fork("fuse-a", &one), 503, "unavailable");
+    let seeded = json!({ "task_id": "f", "seed_snapshot_id": one });
+    error(&world.post("/v1/environments", &seeded), 503, "unavailable");
+    error(&world.ask("POST", &format!("/v1/snapshots/{one}?action=restore")), 503, "unavailable");
+    assert_eq!(fork("fuse-b", &two).status, 201);
+    let third = taken("fuse-b");
+    assert_eq!(world.ask("DELETE", &format!("/v1/snapshots/{third}")).status, 204);
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    machines[0].thaw();
+    until_node_is(&world, "h1", "active");
+
+    // Both are where they were, and keep their host from being removed.
+    let left = parse(&world.ask("GET", "/v1/environments"))["environments"].clone();
+    for left in left.as_array().expect("a list") {
+        let id = left["id"].as_str().expect("an id");
+        assert_eq!(world.ask("DELETE", &format!("/v1/environments/{id}")).status, 204);
+    }
+    for id in [&one, &two] {
+        assert_eq!(parse(&world.ask("GET", &format!("/v1/snapshots/{id}")))["state"], "ready");
+    }
+    let refused = error(&world.ask("DELETE", "/v1/hosts/h1"), 409, "conflict");
+    assert!(refused.contains("keeps 1 snapshots"), "{refused}");
+    assert_eq!(world.ask("DELETE", &format!("/v1/snapshots/{one}")).status, 204);
+    assert_eq!(world.ask("DELETE", "/v1/hosts/h1").status, 204);
+}

@@ -66,6 +66,11 @@ fn its_instance_is_chassis_own_to_stop_and_delete() {
         expect(status == 404, || format!("answered {status}"))
     });
     world.made("b", json!({}));
+    // Their fleet is none to choose from: whoever has one fleet need not name it for the environments' sake.
+    world.chassis.ok(&["create", "fleet", "own"]);
+    let deployed = world.chassis.deploy("name: mine\nimage: busybox\n");
+    assert_eq!(deployed.code, 0, "{}", deployed.stderr);
+    assert!(world.chassis.ok(&["ps", "own", "-o", "name"]).stdout.contains("own/mine-1"));
     for refused in [
         world.chassis.run(&["scale", "fleet", "environments", "2"]),
         world.chassis.deploy("name: mine\nfleet: environments\nimage: busybox\n"),

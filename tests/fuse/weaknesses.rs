@@ -9,14 +9,15 @@
 //! | events are not replayed | `inside::events_are_replayed_to_whoever_comes_back` |
 //! | a rotated token works on until the agent is restarted | [`a_rotated_token_takes_the_place_of_the_old_one_at_once`] |
 //! | a fork that cannot be is answered with 500 | `snapshots::what_cannot_be_now_is_a_conflict` |
-//! | hosts cannot be drained | several nodes: `core/tests/schedule`, `a_drain_holds_a_place_first_…` |
-//! | who registers a host again loses what it has allocated | `core/tests/schedule`, `a_node_that_registers_again_keeps_its_instances_and_its_duty` |
+//! | hosts cannot be drained | `hosts::the_drain_of_a_host_keeps_its_promise`; `core/tests/schedule`, `a_drain_holds_a_place_first_…` |
+//! | who registers a host again loses what it has allocated | `hosts::who_registers_a_host_again_loses_nothing_of_what_it_has` |
 //! | keys have no scopes | `access::keys_have_scopes` |
 //! | nothing to back up with | `store/tests/postgres/copy`, and "Backups" in docs/operations.md |
 //! | no requests from pages of another origin | the same here, on purpose: a page elsewhere has no business with a session, and a program needs no leave |
 //! | deleting a snapshot leaves it on the disk | `runtime/tests/suite`, `a_snapshot_keeps_what_an_instance_is`; `survival_kill::snapshots` |
 //! | what cannot be removed is tried in every round, for ever | `core::snapshot`, `a_removal_that_keeps_failing_ends`; `store/tests/store/snapshots` |
-//! | one host that is away stops all healing, and nobody notices that it is | several nodes: `core/tests/scheduling` |
+//! | one host that is away stops all healing, and nobody notices that it is | `hosts::one_host_that_is_away_stalls_nobody_…`; `faulty_hosts`; `core/tests/scheduling` |
+//! | no room is an error at once, and no queue | `hosts::who_waits_gets_what_comes_free_…` |
 //! | one host makes one environment at a time | [`one_that_is_slow_to_start_holds_up_no_other`] |
 //! | a long command holds up snapshots and deletion | [`a_long_command_holds_up_neither_drain_nor_deletion`] |
 //! | no command can take more than 300 s | [`a_command_may_take_longer_than_five_minutes`], by hand |

@@ -95,6 +95,7 @@ pub use api_key::{ApiKey, ApiKeyCreate, ApiKeyCreated};
 pub use audit::{AuditQuery, InstanceAudit};
 pub use audit_log::{AuditBroken, AuditLogQuery, AuditRecord, AuditVerified, AuditVerifyQuery};
 pub use chassis_core::audit::{AuditVerdict, Finding};
+pub use chassis_core::environment::FLEET as ENVIRONMENTS;
 pub use chassis_core::{
     Amounts, Architecture, AuditEntry, AuditStep, CheckKind, Drain, Duty, Event, EventKind, Exit, ExitLine,
     ExitReason, ExitRecord, HealthState, InstanceKey, NodeName, NodeState, Phase, Pin, Probe, Reason, Role,

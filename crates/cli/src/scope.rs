@@ -1,6 +1,6 @@
 //! What the names on a command line mean: fleets, agents, instances.
 
-use chassis_api::{InstanceKey, LogQuery, Scope};
+use chassis_api::{ENVIRONMENTS, InstanceKey, LogQuery, Scope};
 use chassis_client::Client;
 use chassis_spec::{FleetName, SecretName, SecretRef};
 
@@ -169,9 +169,10 @@ async fn resolve_kind(client: &Client, kind: &str, name: &str) -> Result<Scope, 
     }
 }
 
-/// The only fleet there is, for commands that were given none.
+/// The only fleet there is, for commands that were given none. That of environments is nobody's to choose.
 pub(crate) async fn only_fleet(client: &Client, how_to_choose: &str) -> Result<FleetName, Failure> {
-    let fleets = client.fleet_list().await?;
+    let mut fleets = client.fleet_list().await?;
+    fleets.retain(|fleet| fleet.name.as_str() != ENVIRONMENTS);
     match fleets.as_slice() {
         [fleet] => Ok(fleet.name.clone()),
         [] => Err(Failure::Failed(

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::fmt;
 use std::time::Duration;
 
-use chassis_core::{InstanceKey, NodeName, Site};
+use chassis_core::{InstanceKey, Liveness, NodeName, Site};
 use chassis_node::RemoteRuntime;
 use chassis_runtime::Runtime;
 use chassis_spec::RuntimeKind;
@@ -135,6 +135,11 @@ impl NodeLink {
         self.health.borrow().is_up()
     }
 
+    /// What runs its instances, in a word.
+    pub(crate) fn runtime_word(&self) -> &'static str {
+        self.runtimes.first().map_or("", |kind| kind.word())
+    }
+
     /// Why nothing is known of what runs there, if that is so.
     pub(crate) fn down_message(&self) -> Option<String> {
         let health = self.health.borrow();
@@ -257,6 +262,12 @@ impl Shared {
     /// The server's own node.
     pub(crate) fn own(&self) -> &NodeLink {
         self.nodes.own()
+    }
+
+    /// True of a node that does not answer, or has not for long enough to get nothing new.
+    pub(crate) fn is_silent(&self, node: &NodeLink) -> bool {
+        let live = self.schedule.standing(&node.name);
+        !node.is_up() || live.is_some_and(|live| live.liveness != Liveness::Alive)
     }
 
     /// The node that has the instance; the own one for what is nowhere. Not to be asked while an agent's state is held.

@@ -4,24 +4,27 @@
 //! runtime has without a row is removed. `chassis_core::snapshot` decides; each step runs by itself, so that one that is slow
 //! holds up no other.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chassis_core::environment::{NUMBER, State};
 use chassis_core::snapshot::State::{Ready, Restoring};
 use chassis_core::snapshot::{Decision, Origin, decide, removal_retry};
-use chassis_core::{AgentKey, RunState};
+use chassis_core::{AgentKey, NodeName, Reason, RunState};
 use chassis_store::{Error, Snapshot, SnapshotFilter, SnapshotStep, Term};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::error::chain;
 use crate::failpoint::failpoint;
+use crate::nodes::NodeLink;
 use crate::shared::{Shared, lock};
 
 /// Rows and runtime are held against each other this often, even if nothing seems to happen.
 const SWEEP: Duration = Duration::from_mins(5);
+/// Whether a node that is away is back.
+const AWAY: Duration = Duration::from_secs(2);
 /// Before an instance that should be running is looked at again.
 const COMING: Duration = Duration::from_millis(200);
 /// News that come together are looked at together.
@@ -55,28 +58,37 @@ pub(crate) fn container(shared: &Shared, key: &AgentKey) -> Option<Box<str>> {
 /// Runs for as long as the server does.
 pub(crate) async fn look_after(shared: Arc<Shared>) {
     let mut terms = shared.lead.subscribe();
-    let mut health = shared.own().health.subscribe();
     let mut events = shared.store.event_watch();
-    let mut swept: Option<(Term, Instant)> = None;
+    let mut swept: HashMap<NodeName, (Term, Instant)> = HashMap::new();
     loop {
-        let Some(term) = shared.lead.term().filter(|_| shared.own().is_up()) else {
-            tokio::select! {
-                changed = terms.changed() => if changed.is_err() { return },
-                changed = health.changed() => if changed.is_err() { return },
+        let Some(term) = shared.lead.term() else {
+            if terms.changed().await.is_err() {
+                return;
             }
             continue;
         };
-        let is_due = swept.is_none_or(|(of, at)| of != term || at.elapsed() >= SWEEP);
-        if is_due && sweep(&shared, term).await {
-            swept = Some((term, Instant::now()));
+        let mut wait = SWEEP;
+        for node in shared.nodes.all() {
+            let is_swept = swept.get(&node.name).is_some_and(|(of, at)| *of == term && at.elapsed() < SWEEP);
+            if is_swept || !node.is_up() {
+                continue;
+            }
+            if sweep(&shared, term, &node).await {
+                swept.insert(node.name.clone(), (term, Instant::now()));
+            } else {
+                wait = PAUSE;
+            }
         }
-        let (wait, rests) = round(&shared, term).await.unwrap_or_else(|error| {
+        let (due, rests) = round(&shared, term).await.unwrap_or_else(|error| {
             if !shared.is_fenced(term, &error) {
                 tracing::warn!(error = chain(&error), "cannot see what is to be done about snapshots");
             }
             (PAUSE, false)
         });
-        let wait = if is_due && swept.is_none() { wait.min(PAUSE) } else { wait };
+        let wait = wait.min(due);
+        // A node that is away is swept as soon as it is there.
+        let is_complete = shared.nodes.all().iter().all(|node| node.is_up());
+        let wait = if is_complete { wait } else { wait.min(AWAY) };
         tokio::select! {
             () = shared.snapshots.wake.notified() => {}
             // Only events tell of other servers, and of the end of what one must not go before.
@@ -103,6 +115,12 @@ async fn round(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<(Durat
     let mut rests = false;
     for found in due {
         let snapshot = found.snapshot;
+        let node = shared.snapshot_node(&snapshot);
+        if node.as_ref().is_some_and(|node| !node.is_up()) {
+            // There is nothing to be done about it before that answers.
+            wait = wait.min(AWAY);
+            continue;
+        }
         let (origin, container) = origin(shared, &snapshot).await?;
         let decision = decide(&snapshot.life(found.may_expire), origin, now);
         if let Decision::Wait(at) = decision {
@@ -116,7 +134,7 @@ async fn round(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<(Durat
         }
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
-            let stored = carry_out(&shared, term, &snapshot, decision, container).await;
+            let stored = carry_out(&shared, term, &snapshot, node, decision, container).await;
             if let Err(error) = stored
                 && !shared.is_fenced(term, &error)
             {
@@ -149,12 +167,18 @@ async fn carry_out(
     shared: &Shared,
     term: Term,
     of: &Snapshot,
+    node: Option<Arc<NodeLink>>,
     decision: Decision,
     container: Option<Box<str>>,
 ) -> chassis_store::Result<()> {
     let Ok(_slot) = shared.work.acquire().await else { return Ok(()) };
     let container = container.unwrap_or_default();
-    let Ok(hands) = shared.hands_at(term, shared.own()) else { return Ok(()) };
+    let Some(node) = node else {
+        // With its node is gone what it kept.
+        let step = if decision == Decision::Remove { SnapshotStep::Removed } else { SnapshotStep::Lost };
+        return shared.store.snapshot_step(term, &of.id, step).await;
+    };
+    let Ok(hands) = shared.hands_at(term, &node) else { return Ok(()) };
     let step = match decision {
         Decision::Wait(_) => return Ok(()),
         Decision::Take => {
@@ -178,6 +202,12 @@ async fn carry_out(
             failpoint("snapshot_remove:after");
             match removed {
                 Ok(()) => SnapshotStep::Removed,
+                Err(error) if error.reason() == Reason::RuntimeUnavailable => {
+                    // It goes when its node is back, however often that is asked meanwhile.
+                    node.suspect.notify_one();
+                    tokio::time::sleep(PAUSE).await;
+                    return Ok(());
+                }
                 Err(error) => {
                     let retry_at = removal_retry(of.removals + 1, Timestamp::now());
                     SnapshotStep::NotRemoved { why: chain(&error), retry_at }
@@ -190,38 +220,56 @@ async fn carry_out(
     shared.store.snapshot_step(term, &of.id, step).await
 }
 
-/// Removes what the runtime has and no row tells of, and marks rows whose snapshot it does not have. True if that was done.
-async fn sweep(shared: &Shared, term: Term) -> bool {
-    match try_sweep(shared, term).await {
+/// Removes what a node has and no row tells of, and marks rows whose snapshot it does not have. True if that was done.
+async fn sweep(shared: &Shared, term: Term, node: &NodeLink) -> bool {
+    match try_sweep(shared, term, node).await {
         Ok(()) => true,
         Err(error) => {
-            tracing::warn!(error, "cannot hold the snapshots against those of the runtime, will try again");
+            let node = node.name.as_str();
+            tracing::warn!(
+                node,
+                error,
+                "cannot hold the snapshots against those of the runtime, will try again"
+            );
             false
         }
     }
 }
 
-async fn try_sweep(shared: &Shared, term: Term) -> Result<(), String> {
-    if !shared.own().runtime.takes_snapshots().await.map_err(|error| chain(&error))? {
+async fn try_sweep(shared: &Shared, term: Term, node: &NodeLink) -> Result<(), String> {
+    if !node.runtime.takes_snapshots().await.map_err(|error| chain(&error))? {
         return Ok(());
     }
     let all = SnapshotFilter { limit: u32::MAX, ..SnapshotFilter::default() };
+    let is_here = |row: &Snapshot| shared.snapshot_node(row).is_none_or(|home| home.name == node.name);
     // Rows from before the list must be in it, and what is in the list must have a row after it.
     let before = shared.store.snapshot_list(&all).await.map_err(|error| chain(&error))?;
     let names: HashSet<String> =
-        shared.own().runtime.snapshot_list().await.map_err(|error| chain(&error))?.into_iter().collect();
+        node.runtime.snapshot_list().await.map_err(|error| chain(&error))?.into_iter().collect();
     let after = shared.store.snapshot_list(&all).await.map_err(|error| chain(&error))?;
-    let known: HashSet<&str> = after.iter().map(|snapshot| snapshot.data.as_str()).collect();
+    let known: HashSet<&str> =
+        after.iter().filter(|row| is_here(row)).map(|snapshot| snapshot.data.as_str()).collect();
     for name in names.iter().filter(|name| !known.contains(name.as_str())) {
-        tracing::info!(snapshot = name, "removing a snapshot that nobody knows");
-        let hands = shared.hands_at(term, shared.own()).map_err(|error| error.to_string())?;
+        tracing::info!(snapshot = name, node = %node.name, "removing a snapshot that nobody knows");
+        let hands = shared.hands_at(term, node).map_err(|error| error.to_string())?;
         hands.snapshot_remove(name).await.map_err(|error| chain(&error))?;
     }
     let is_there = |row: &Snapshot| matches!(row.state, Ready | Restoring);
-    let is_lost = |row: &&Snapshot| is_there(row) && !names.contains(&row.data);
+    // Those of a node that is none any more are lost with it.
+    let is_lost = |row: &&Snapshot| is_there(row) && is_here(row) && !names.contains(&row.data);
     for lost in before.iter().filter(is_lost) {
         let stored = shared.store.snapshot_step(term, &lost.id, SnapshotStep::Lost).await;
         stored.map_err(|error| chain(&error))?;
     }
     Ok(())
+}
+
+impl Shared {
+    /// The node that has what a snapshot keeps; none if that is gone for good. Alone, that is the only one.
+    pub(crate) fn snapshot_node(&self, of: &Snapshot) -> Option<Arc<NodeLink>> {
+        if self.nodes.is_alone() {
+            return Some(Arc::clone(self.nodes.own()));
+        }
+        self.nodes.get(&of.node.parse().ok()?)
+    }
 }

@@ -110,6 +110,8 @@ pub enum Error {
          elsewhere what it has, and then `chassis node remove {0}` forgets it"
     )]
     NodeNotDown(NodeName),
+    #[error("node `{node}` still keeps {count} snapshots; delete them first, `GET /v1/snapshots` lists them")]
+    NodeHasSnapshots { node: NodeName, count: u64 },
     #[error("the token of node `{0}` cannot be decrypted: its record was altered or damaged; join it again")]
     NodeDamaged(NodeName),
     #[error("there is no snapshot `{0}`")]
@@ -273,6 +275,7 @@ impl Error {
             Error::NodeTaken { .. } => ("node_taken", Conflict),
             Error::NodeInUse { .. } => ("node_in_use", Conflict),
             Error::NodeNotDown(_) => ("node_not_down", Conflict),
+            Error::NodeHasSnapshots { .. } => ("node_has_snapshots", Conflict),
             Error::NodeDamaged(_) => ("node_damaged", Internal),
             Error::SnapshotNotFound(_) => ("snapshot_not_found", NotFound),
             Error::SnapshotState { .. } => ("snapshot_state", Conflict),

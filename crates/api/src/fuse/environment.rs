@@ -178,6 +178,9 @@ pub struct Endpoint {
     pub url: String,
     /// The port inside.
     pub port: u16,
+    /// The host on whose loopback that is, if it is not the server's own; not of Fuse.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
 }
 
 /// What the environment's check says; not there before its first verdict.

@@ -22,6 +22,8 @@ const SCRIPT: &str = ": given at each start";
 /// Memory of tier 2, if the environment has so little that the usual would be most of it.
 const TMPFS_SHARE: i32 = 8;
 const TMPFS_USUAL: i32 = 64;
+/// What the runtime says then.
+const PORT_TAKEN: &str = "choose another `hostPort`";
 /// Tries to find a port of the host that is nobody's.
 const PORT_TRIES: usize = 32;
 
@@ -50,7 +52,8 @@ pub(super) fn ports_choose(shared: &Shared, kept: &mut Kept) -> Result<()> {
     if kept.ports.is_empty() {
         return Ok(());
     }
-    let mut taken: BTreeSet<u16> = BTreeSet::new();
+    // One that was chosen before turned out not to be free.
+    let mut taken: BTreeSet<u16> = kept.ports.iter().map(|port| port.host_port).collect();
     for agent in shared.agents() {
         taken.extend(agent.state().spec.ports.iter().filter_map(|port| port.host_port));
     }
@@ -63,6 +66,18 @@ pub(super) fn ports_choose(shared: &Shared, kept: &mut Kept) -> Result<()> {
         port.host_port = free;
     }
     Ok(())
+}
+
+/// Has the definition publish the ports that were chosen.
+pub(super) fn ports_set(spec: &mut AgentSpec, kept: &Kept) {
+    for (port, chosen) in spec.ports.iter_mut().zip(&kept.ports) {
+        port.host_port = Some(chosen.host_port);
+    }
+}
+
+/// True of what is said of an environment that did not start because a port that it publishes is somebody else's.
+pub(super) fn port_is_taken(message: &str) -> bool {
+    message.contains(PORT_TAKEN)
 }
 
 /// One that the kernel gives just now.

@@ -11,20 +11,20 @@ use chassis_core::environment;
 use chassis_store::{EnvironmentFilter, EnvironmentNew};
 use serde::Deserialize;
 
-use super::actions::no_snapshots;
 use super::api_keys::scope;
 use super::body::{Body, LARGE};
 use super::kept::{Kept, Private};
 use super::request::{self, Asked, redacted};
-use super::{agent, chosen, cursor, exec, snapshots, view};
+use super::{agent, chosen, cursor, snapshots, view};
 use crate::api::admission::check_specs;
 use crate::api::extract::{Path, Query};
 use crate::api::failure::{Failure, Result};
 use crate::api::{SharedState, to_end};
 use crate::auth::Caller;
-use crate::controller::agents_changed;
+use crate::controller::{AgentController, agents_changed};
 use crate::environment::Known;
 use crate::failpoint::failpoint;
+use crate::nodes::NodeLink;
 use crate::schedule::TENANT;
 use crate::shared::Shared;
 
@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(58);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// What init says of a startup script that it killed: whoever sent it asked for too little time.
 const STARTUP_TOO_LONG: &str = "the startup script took longer";
+/// How often ports are chosen, if those that were are somebody's on the machine where it came to be.
+const PORT_TRIES: usize = 5;
 /// How long one that failed may take to be cleaned up before that is told.
 const CLEANING: Duration = Duration::from_secs(5);
 
@@ -57,9 +59,11 @@ pub(super) async fn create(
     let Asked { task_id, mut kept, mut private, seed } =
         request::check(create, |id| shared.nodes.is_host(id), &shared.environments)?;
     caller.tell(task_id.as_str());
-    if let Some(id) = &seed {
-        kept.seed = Some(seed_check(&shared, &caller, id).await?);
-    }
+    let seed = match &seed {
+        Some(id) => Some(snapshots::seed(&shared, &caller, id).await?),
+        None => None,
+    };
+    kept.seed = seed.as_ref().map(|seed| seed.data.clone());
     if let Some(agent) = agent {
         let agent = chosen::resolve(&shared, agent).await?;
         chosen::keep(agent, &mut kept, &mut private);
@@ -70,15 +74,6 @@ pub(super) async fn create(
     to_end(async move { Ok((StatusCode::CREATED, Json(make(&shared, making).await?))) }).await
 }
 
-/// What the runtime calls a snapshot from which an environment can begin.
-async fn seed_check(shared: &Shared, caller: &Caller, id: &str) -> Result<String> {
-    let found = snapshots::find(shared, caller, id).await?;
-    if !shared.own().runtime.takes_snapshots().await.map_err(|error| exec::refused(&error))? {
-        return Err(no_snapshots(shared.runtime_name));
-    }
-    Ok(found.data)
-}
-
 /// An environment that is to be made.
 pub(super) struct Making {
     /// Who asked for it.
@@ -86,14 +81,14 @@ pub(super) struct Making {
     pub(super) task_id: String,
     pub(super) kept: Kept,
     pub(super) private: Private,
-    pub(super) seed: Option<String>,
+    pub(super) seed: Option<chassis_store::Snapshot>,
     /// The kind and the environment of the dead letter that is tried again.
     pub(super) redrives: Option<(String, String)>,
 }
 
 /// Makes an environment, and waits until it runs.
 pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environment> {
-    let Making { caller, task_id, kept, mut private, seed, redrives } = making;
+    let Making { caller, task_id, mut kept, mut private, seed, redrives } = making;
     let wait = kept.wait.map(|seconds| Duration::from_secs(seconds.into()));
     let is_alone = shared.nodes.is_alone();
     if is_alone {
@@ -105,9 +100,9 @@ pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environ
     if let Some(key) = scope(&caller) {
         spec.labels.0.insert(TENANT.to_owned(), key);
     }
-    if seed.is_some() {
-        // Snapshots are of the own node.
-        spec.placement.node = Some(shared.own().name.clone());
+    if let Some(seed) = &seed {
+        // What it begins from is there, and nowhere else.
+        spec.placement.node = Some(snapshots::home(shared, seed)?.name.clone());
     }
     check_specs(shared, &caller, &environment::fleet(), std::slice::from_ref(&spec))
         .await
@@ -125,26 +120,37 @@ pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environ
     }
     chosen::credentials(&kept.spec, &mut private, false)?;
     let (kind, id) = redrives.unzip();
-    let new = EnvironmentNew {
-        placed: None,
-        // The prefix may have been another then.
-        id: id.unwrap_or_else(|| format!("{}{task_id}", shared.environments.prefix)),
-        task_id,
-        node: shared.node.clone(),
-        request: kept.to_json(),
-        private: private.to_json(),
-        spec,
-        seed,
-        redrives: kind,
-    };
-    failpoint("environment_create:before");
-    let made = shared.store.environment_create(new).await?;
-    failpoint("environment_create:stored");
-    agents_changed(shared, vec![made.key.clone()]).await;
-    let made = running(shared, &made, PATIENCE + wait.unwrap_or_default())
-        .await
-        .map_err(|failure| failure.map_detail(|detail| redacted(detail, &private)))?;
-    Ok(view::environment(shared, made))
+    // The prefix may have been another then.
+    let id = id.unwrap_or_else(|| format!("{}{task_id}", shared.environments.prefix));
+    let mut tries = PORT_TRIES;
+    loop {
+        let new = EnvironmentNew {
+            placed: None,
+            id: id.clone(),
+            task_id: task_id.clone(),
+            node: shared.node.clone(),
+            request: kept.to_json(),
+            private: private.to_json(),
+            spec: spec.clone(),
+            seed: seed.as_ref().map(|seed| seed.id.clone()),
+            redrives: kind.clone(),
+        };
+        failpoint("environment_create:before");
+        let made = shared.store.environment_create(new).await?;
+        failpoint("environment_create:stored");
+        agents_changed(shared, vec![made.key.clone()]).await;
+        let failure = match running(shared, &made, PATIENCE + wait.unwrap_or_default()).await {
+            Ok(made) => return Ok(view::environment(shared, made)),
+            Err(failure) => failure,
+        };
+        tries -= 1;
+        if tries == 0 || !agent::port_is_taken(failure.detail()) {
+            return Err(failure.map_detail(|detail| redacted(detail, &private)));
+        }
+        // Free is what nobody has on the machine where it came to be, and only that machine knows.
+        agent::ports_choose(shared, &mut kept)?;
+        agent::ports_set(&mut spec, &kept);
+    }
 }
 
 /// Waits until the only host takes something new.
@@ -254,12 +260,44 @@ pub(super) async fn destroy(State(shared): SharedState, Path(id): Path<String>) 
         let agent = shared.agent(&ending.key);
         let known = agent.as_ref().and_then(|agent| Some(agent.environment.as_ref()?.subscribe()));
         agents_changed(&shared, vec![ending.key.clone()]).await;
-        let Some(mut known) = known else { return Ok(StatusCode::NO_CONTENT) };
-        if tokio::time::timeout(PATIENCE, known.wait_for(Known::is_gone)).await.is_ok() {
-            return Ok(StatusCode::NO_CONTENT);
+        let Some((agent, mut known)) = agent.zip(known) else { return Ok(StatusCode::NO_CONTENT) };
+        let gone = known.wait_for(Known::is_gone);
+        let ended = tokio::time::timeout(PATIENCE, async {
+            tokio::select! {
+                _ = gone => None,
+                host = host_is_away(&shared, &agent) => Some(host),
+            }
+        });
+        match ended.await {
+            Ok(None) => return Ok(StatusCode::NO_CONTENT),
+            Ok(Some(host)) => {
+                let message = format!(
+                    "host {host} does not answer; environment {id} is {}, and gone when the host is back",
+                    environment::State::Destroying
+                );
+                return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message));
+            }
+            Err(_) => {}
         }
         let message = format!("environment {id} is still being destroyed; it goes on by itself");
         Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message))
     })
     .await
+}
+
+/// Waits until the host of an environment is known not to answer.
+async fn host_is_away(shared: &Shared, agent: &AgentController) -> String {
+    let mut changed = shared.changed.subscribe();
+    loop {
+        let placed = agent.state().placed(environment::NUMBER);
+        let node = shared.nodes.of(placed.as_ref()).filter(|node| !node.is_own);
+        let is_away =
+            |node: &NodeLink| shared.is_silent(node) || agent.state().is_unanswered(environment::NUMBER);
+        if let Some(node) = node.filter(|node| is_away(node)) {
+            return node.name.to_string();
+        }
+        if changed.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
 }

@@ -47,7 +47,7 @@ pub(super) async fn fork(
         let task_id = format!("fork-{}", random_id().map_err(environments::no_randomness)?);
         environments::make(
             &shared,
-            Making { caller, task_id, kept, private, seed: Some(seed.id), redrives: None },
+            Making { caller, task_id, kept, private, seed: Some(seed), redrives: None },
         )
         .await
     })
@@ -57,8 +57,8 @@ pub(super) async fn fork(
 /// The snapshot that it begins from: the one that was named, or a new one.
 async fn seed(shared: &Arc<Shared>, id: &str, request: ForkRequest) -> Result<chassis_store::Snapshot> {
     if request.reuse_snapshot_id.is_empty() {
-        return snapshots::take(shared, snapshots::for_fork(shared, id.to_owned(), request.comment, KEPT)?)
-            .await;
+        let new = snapshots::for_fork(shared, id.to_owned(), request.comment, KEPT).await?;
+        return snapshots::take(shared, new).await;
     }
     let found = shared.store.snapshot_get(&request.reuse_snapshot_id).await?;
     if found.environment != id {

@@ -15,7 +15,6 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::body::{Body, Bytes, SMALL, invalid, parse_or_default};
-use super::kept::Kept;
 use super::{actions::ActionQuery, cursor};
 use crate::api::extract::{Path, Query};
 use crate::api::failure::{Failure, Result};
@@ -46,16 +45,13 @@ pub(super) async fn list(
     let has_more = nodes.len() > limit;
     nodes.truncate(limit);
     let next_cursor = nodes.last().filter(|_| has_more).map(|last| cursor::write(last.name().as_str()));
-    let mut hosts = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        hosts.push(host(&shared, node, Vec::new()).await?);
-    }
+    let hosts = nodes.into_iter().map(|node| host(&shared, node, Vec::new())).collect();
     Ok(Json(HostList { hosts, next_cursor }))
 }
 
 pub(super) async fn show(State(shared): SharedState, Path(id): Path<String>) -> Result<Json<Host>> {
     let node = find(&shared, &id).await?;
-    Ok(Json(host(&shared, node, Vec::new()).await?))
+    Ok(Json(host(&shared, node, Vec::new())))
 }
 
 pub(super) async fn register(
@@ -106,7 +102,7 @@ pub(super) async fn register(
             }
         };
         let node = shared.node_known(&joined.name).await?;
-        Ok((StatusCode::CREATED, Json(host(&shared, node, joined.warnings).await?)))
+        Ok((StatusCode::CREATED, Json(host(&shared, node, joined.warnings))))
     })
     .await
 }
@@ -171,27 +167,23 @@ async fn find(shared: &Shared, id: &str) -> Result<KnownNode> {
     found.ok_or_else(|| Failure::not_found("not_found", format!("host not found: {id}")))
 }
 
-async fn host(shared: &Shared, node: KnownNode, mut warnings: Vec<String>) -> Result<Host> {
+fn host(shared: &Shared, node: KnownNode, mut warnings: Vec<String>) -> Host {
     let (record, spec) = (&node.record, &node.record.spec);
-    let filter = EnvironmentFilter {
-        node: Some(spec.name.to_string()),
-        limit: u32::MAX,
-        ..EnvironmentFilter::default()
+    // Of all that is there: what runs for fleets takes room too.
+    let used = node.live.used;
+    let allocated = HostCapacity {
+        cpus: whole(used.cpu_millis.div_ceil(1000)),
+        ram_mb: whole(used.memory_bytes.div_ceil(MIB)),
+        storage_gb: whole(used.disk_bytes.div_ceil(GIB)),
+        vm_count: whole(used.slots),
+        arch: String::new(),
     };
-    let mut allocated = HostCapacity::default();
-    for found in shared.store.environment_list(&filter).await? {
-        let spec = Kept::from_json(&found.request).spec;
-        allocated.cpus += i64::from(spec.cpus);
-        allocated.ram_mb += i64::from(spec.ram_mb);
-        allocated.storage_gb += i64::from(spec.storage_gb);
-        allocated.vm_count += 1;
-    }
     if node.live.liveness != Liveness::Alive {
         warnings.push(format!("the host is {}: it gets nothing new", node.state()));
     }
     let backend = spec.runtimes.first().map(|runtime| runtime.word().to_owned()).unwrap_or_default();
     let url = record.url.clone().unwrap_or_else(|| format!("{}://{}", shared.runtime_name, spec.name));
-    Ok(Host {
+    Host {
         id: spec.name.to_string(),
         url,
         state: match record.duty {
@@ -214,7 +206,7 @@ async fn host(shared: &Shared, node: KnownNode, mut warnings: Vec<String>) -> Re
         region: spec.region.as_deref().unwrap_or_default().to_owned(),
         labels: spec.labels.clone(),
         warnings,
-    })
+    }
 }
 
 fn whole(number: u64) -> i64 {

@@ -24,6 +24,7 @@ use crate::api::failure::{Failure, Result};
 use crate::api::{SharedState, to_end};
 use crate::auth::{Caller, random_id};
 use crate::failpoint::failpoint;
+use crate::nodes::NodeLink;
 use crate::shared::Shared;
 
 /// Longer than what a snapshot waits for may take.
@@ -73,27 +74,56 @@ pub(super) async fn create(
     let request: SnapshotRequest = parse_or_default(&body)?;
     check_able(&shared, &id).await?;
     if request.live {
-        let message = format!("{} takes no live snapshots; ask again without `live`", shared.runtime_name);
+        let found = shared.store.environment_get(&id).await?;
+        let node = shared.node_of(&found.key.instance(environment::NUMBER));
+        let message = format!("{} takes no live snapshots; ask again without `live`", node.runtime_word());
         return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "unimplemented", message));
     }
-    let new = asked(&shared, &caller, id, request)?;
+    let new = asked(&shared, &caller, id, request).await?;
     to_end(async move { Ok((StatusCode::CREATED, Json(wire(take(&shared, new).await?)))) }).await
 }
 
-/// Refuses what a runtime without snapshots cannot do, and what only an environment that runs can.
+/// Refuses what a runtime without snapshots cannot do, what only an environment that runs can, and what a host that does not
+/// answer can not now.
 pub(super) async fn check_able(shared: &Shared, id: &str) -> Result<()> {
     let found = shared.store.environment_get(id).await?;
-    if !shared.own().runtime.takes_snapshots().await.map_err(|error| exec::refused(&error))? {
-        return Err(no_snapshots(shared.runtime_name));
-    }
-    if !shared.node_of(&found.key.instance(environment::NUMBER)).is_own {
-        let message = format!("{id} is on host {}; snapshots are taken on the server's own only", found.node);
-        return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "unimplemented", message));
-    }
+    takes_snapshots(shared, &shared.node_of(&found.key.instance(environment::NUMBER))).await?;
     exec::check_running(shared, &found).map(drop)
 }
 
-fn asked(shared: &Shared, caller: &Caller, of: String, request: SnapshotRequest) -> Result<SnapshotNew> {
+async fn takes_snapshots(shared: &Shared, node: &NodeLink) -> Result<()> {
+    if shared.is_silent(node) {
+        return Err(away(&node.name));
+    }
+    if node.runtime.takes_snapshots().await.map_err(|error| exec::refused(&error))? {
+        return Ok(());
+    }
+    Err(no_snapshots(node.runtime_word()))
+}
+
+fn away(host: impl std::fmt::Display) -> Failure {
+    let message = format!("host {host}, which has it, does not answer; ask again when it does");
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+}
+
+/// The node that has what a snapshot keeps.
+pub(super) fn home(shared: &Shared, of: &chassis_store::Snapshot) -> Result<Arc<NodeLink>> {
+    shared.snapshot_node(of).ok_or_else(|| away(&of.node))
+}
+
+/// A snapshot from which an environment can begin.
+pub(super) async fn seed(shared: &Shared, caller: &Caller, id: &str) -> Result<chassis_store::Snapshot> {
+    let found = find(shared, caller, id).await?;
+    takes_snapshots(shared, &*home(shared, &found)?).await?;
+    Ok(found)
+}
+
+async fn asked(
+    shared: &Shared,
+    caller: &Caller,
+    of: String,
+    request: SnapshotRequest,
+) -> Result<SnapshotNew> {
     if request.retention_seconds < 0 {
         return Err(invalid("retention_seconds cannot be negative"));
     }
@@ -117,12 +147,12 @@ fn asked(shared: &Shared, caller: &Caller, of: String, request: SnapshotRequest)
     };
     Ok(SnapshotNew {
         id: new_id()?,
+        arch: arch(shared, &of).await?,
         environment: of,
         tenant,
         mode: or(request.mode, MANUAL),
         name,
         layer_key: request.layer_key,
-        arch: own_arch().to_owned(),
         details: serde_json::to_string(&details).unwrap_or_default(),
         retention_until: (request.retention_seconds > 0).then_some(until),
         quota: shared.snapshot_quota,
@@ -130,7 +160,7 @@ fn asked(shared: &Shared, caller: &Caller, of: String, request: SnapshotRequest)
 }
 
 /// One for a fork, which keeps it for as long as it needs it.
-pub(super) fn for_fork(
+pub(super) async fn for_fork(
     shared: &Shared,
     of: String,
     comment: String,
@@ -139,14 +169,22 @@ pub(super) fn for_fork(
     let details = Details { comment, ..Details::default() };
     Ok(SnapshotNew {
         id: new_id()?,
+        arch: arch(shared, &of).await?,
         environment: of,
         mode: "auto".to_owned(),
-        arch: own_arch().to_owned(),
         details: serde_json::to_string(&details).unwrap_or_default(),
         retention_until: Some(Timestamp::now().saturating_add(kept).unwrap_or(Timestamp::MAX)),
         quota: shared.snapshot_quota,
         ..SnapshotNew::default()
     })
+}
+
+/// That of the machine on which an environment is.
+async fn arch(shared: &Shared, of: &str) -> Result<String> {
+    let found = shared.store.environment_get(of).await?;
+    let nodes = shared.nodes_known().await?;
+    let node = nodes.iter().find(|node| node.name().as_str() == found.node);
+    Ok(node.map_or(own_arch(), |node| node.record.spec.architecture.word()).to_owned())
 }
 
 fn new_id() -> Result<String> {
@@ -344,6 +382,12 @@ pub(super) async fn remove(
         };
         failpoint("snapshot_delete:stored");
         shared.snapshots.wake();
+        let node = shared.snapshot_node(&deleting);
+        if node.is_some_and(|node| shared.is_silent(&node)) {
+            let message =
+                format!("host {} does not answer; snapshot {id} is gone when it is back", deleting.node);
+            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message));
+        }
         match settled(&shared, &deleting.id, |found| found.removals > 0).await? {
             None => Ok(StatusCode::NO_CONTENT),
             Some(left) => {

@@ -14,13 +14,17 @@ pub(super) fn environment(shared: &Shared, found: chassis_store::Environment) ->
     let agent = shared.agent(&found.key);
     let state = agent.as_ref().map(|agent| agent.state());
     let container = state.as_ref().and_then(|state| {
-        let observed = state.slots.get(&NUMBER)?.instance.observed.as_ref()?;
-        Some(format!("{}://{}", shared.runtime_name, observed.id))
+        let slot = state.slots.get(&NUMBER)?;
+        let node = shared.nodes.of(slot.placed.as_ref())?;
+        Some(format!("{}://{}", node.runtime_word(), slot.instance.observed.as_ref()?.id))
     });
+    let host =
+        Some(found.node.clone()).filter(|host| *host != shared.own().name.as_str()).unwrap_or_default();
     let endpoints = kept.ports.iter().map(|port| Endpoint {
         name: port.name.clone(),
         url: format!("127.0.0.1:{}", port.host_port),
         port: port.port,
+        host: host.clone(),
     });
     Environment {
         state: found.state,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use chassis_core::rollout::EXTRA_FIRST;
-use chassis_core::{NodeName, Observed};
+use chassis_core::{NodeName, Observed, Reason};
 use chassis_runtime::Owned;
 use chassis_store::Placed;
 use jiff::Timestamp;
@@ -72,6 +72,12 @@ impl AgentState {
     pub(crate) fn place_of(&self, number: u32) -> (Option<Placed>, Option<NodeName>) {
         let slot = self.slots.get(&number);
         slot.map(|slot| (slot.placed.clone(), slot.home.clone())).unwrap_or_default()
+    }
+
+    /// True if what was to be done about it last got no answer.
+    pub(crate) fn is_unanswered(&self, number: u32) -> bool {
+        let blocked = self.slots.get(&number).and_then(|slot| slot.instance.memory.blocked.as_ref());
+        blocked.is_some_and(|blocked| blocked.reason == Reason::RuntimeUnavailable)
     }
 
     /// Takes over where an instance is to be from now on. What another node showed of it is not believed of this one.

@@ -7,7 +7,7 @@ use super::column::{Json, Time};
 use super::connection::{Connection, Outcome, Row, params};
 use super::key::Key;
 use super::worker::Change;
-use super::{claim, owed, place};
+use super::{claim, owed, place, snapshot};
 use crate::error::{Error, Result};
 use crate::node::{NodeRecord, NodeRegistration};
 
@@ -169,6 +169,10 @@ pub(crate) fn remove(change: &Change<'_>, name: &NodeName, expected: Option<u64>
     let count = place::count(change.connection, name)?;
     if count > 0 {
         return Err(Error::NodeInUse { node: name.clone(), count });
+    }
+    let count = snapshot::count_on(change.connection, name)?;
+    if count > 0 {
+        return Err(Error::NodeHasSnapshots { node: name.clone(), count });
     }
     place::node_forgotten(change, name)?;
     owed::node_forgotten(change, name)?;

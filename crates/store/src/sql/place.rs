@@ -132,6 +132,7 @@ pub(super) fn settle(change: &Change<'_>, own: &NodeName, kept: &[InstanceKey]) 
     let sql = "UPDATE instances SET node = ?1, epoch = 0, version = version + 1 WHERE node IS NULL";
     connection.execute(sql, params![own.as_str()])?;
     connection.execute("UPDATE environments SET node = ?1", params![own.as_str()])?;
+    connection.execute("UPDATE snapshots SET node = ?1", params![own.as_str()])?;
     Ok(())
 }
 

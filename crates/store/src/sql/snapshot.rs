@@ -2,7 +2,7 @@
 
 use chassis_core::environment::{self, State as EnvironmentState};
 use chassis_core::snapshot::{BUILD, State, Told};
-use chassis_core::{AgentKey, EventKind};
+use chassis_core::{AgentKey, EventKind, NodeName};
 use jiff::{SignedDuration, Timestamp};
 
 use super::column::{Name, Time};
@@ -67,7 +67,6 @@ pub(crate) fn seed(change: &Change<'_>, id: &str, new: &Environment) -> Result<(
         environment: new.id.clone(),
         task_id: new.task_id.clone(),
         tenant: new.task_id.clone(),
-        node: new.node.clone(),
         parent: Some(seed.id.clone()),
         mode: "auto".to_owned(),
         name: String::new(),
@@ -100,6 +99,12 @@ pub(crate) fn get(connection: &dyn Connection, id: &str) -> Result<Snapshot> {
     let sql = format!("SELECT {COLUMNS} FROM snapshots WHERE id = ?1");
     let found = connection.find(&sql, params![id], from_row)?;
     found.ok_or_else(|| Error::SnapshotNotFound(id.to_owned()))
+}
+
+/// How many a node keeps.
+pub(super) fn count_on(connection: &dyn Connection, node: &NodeName) -> Result<u64> {
+    let sql = "SELECT count(*) FROM snapshots WHERE node = ?1 AND data = id";
+    Ok(connection.value(sql, params![node.as_str()])?)
 }
 
 /// The newest first.
