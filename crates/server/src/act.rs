@@ -171,7 +171,7 @@ async fn try_act(
                         agent: Some(key.agent.clone()),
                         number: Some(*number),
                     };
-                    owed::owe(shared, term, &of).await?;
+                    owed::owe(shared, term, &of, &shared.nodes_answering()).await?;
                 } else {
                     hands(*number)?.data_remove(&key).await?;
                 }

@@ -11,7 +11,7 @@ use chassis_core::environment::{self, Decision, Life, NUMBER, Seen, State, decid
 use chassis_core::schedule::{Refused, Wait};
 use chassis_core::{AgentKey, Phase, Reason, RunState};
 use chassis_runtime::Owned;
-use chassis_store::{Environment, EnvironmentEnd, Term};
+use chassis_store::{Environment, EnvironmentEnd, Scope, Term};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -213,13 +213,22 @@ pub(crate) fn begin(agent: &AgentController) -> bool {
 }
 
 /// Has an instance placed elsewhere that was never asked to start where it is. False if that cannot be.
-fn withdraw(shared: &Shared, agent: &AgentController, tended: &Tended, term: Term) -> bool {
+async fn withdraw(shared: &Shared, agent: &AgentController, tended: &Tended, term: Term) -> bool {
     let Some(placed) = agent.state().placed(NUMBER) else { return false };
+    // Its directory may have been made there.
+    let AgentKey { fleet, agent: name } = agent.key().clone();
+    let of = Scope { fleet, agent: Some(name), number: Some(NUMBER) };
+    let key = agent.key().instance(NUMBER);
+    let can =
+        shared.schedule.can_withdraw(term, &key, &placed) && lock(&tended.course).begun != Some(placed.epoch);
+    if !can || shared.store.data_owe(term, &placed.node, of).await.is_err() {
+        return false;
+    }
     let mut course = lock(&tended.course);
     if course.begun == Some(placed.epoch) {
         return false;
     }
-    let withdrawn = shared.schedule.withdraw(term, &agent.key().instance(NUMBER), &placed);
+    let withdrawn = shared.schedule.withdraw(term, &key, &placed);
     if withdrawn {
         tracing::info!(agent = %agent.key(), node = %placed.node, "the node does not answer; it is placed elsewhere");
         course.withdrawn = Some(placed.epoch);
@@ -258,7 +267,7 @@ pub(crate) async fn tend(shared: &Arc<Shared>, agent: &Arc<AgentController>) -> 
             failpoint("environment_run:before");
             shared.store.environment_run(term, id).await.map(drop)
         }
-        Decision::Elsewhere if withdraw(shared, agent, tended, term) => return None,
+        Decision::Elsewhere if withdraw(shared, agent, tended, term).await => return None,
         Decision::Elsewhere => return Some(now + PAUSE),
         Decision::End { cause, mut reason } => {
             match seen {

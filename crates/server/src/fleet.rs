@@ -108,8 +108,9 @@ pub(crate) async fn data_remove(
 ) -> Result<(), String> {
     let matches = |key: &InstanceKey| agent.is_none_or(|agent| key.agent == *agent);
     let of = Scope { fleet: fleet.clone(), agent: agent.cloned(), number: None };
-    owed::owe(shared, term, &of).await.map_err(|error| chain(&error))?;
-    for node in shared.nodes.there() {
+    let answering = shared.nodes_answering();
+    owed::owe(shared, term, &of, &answering).await.map_err(|error| chain(&error))?;
+    for node in answering {
         let hands = || shared.hands_at(term, &node).map_err(|error| error.to_string());
         let found = hands()?.data_list(fleet).await.map_err(|error| chain(&error))?;
         for key in found.iter().filter(|key| matches(key)) {

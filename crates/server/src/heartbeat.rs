@@ -20,6 +20,7 @@ use tokio::time::MissedTickBehavior;
 use crate::error::chain;
 use crate::journal;
 use crate::nodes::NodeLink;
+use crate::owed;
 use crate::shared::Shared;
 use crate::watch;
 
@@ -62,8 +63,14 @@ pub(crate) async fn keep_in_touch(shared: Arc<Shared>, node: Arc<NodeLink>) {
         };
         let Some((node_term, next)) = heard else { continue };
         let node_term = if node_term == joined_term { node_term } else { 0 };
+        let was_silent = shared.is_silent(&node);
         match shared.schedule.heard(term, &node.name, node_term) {
-            Some(Ok(Pulse::Alive)) => granted = next,
+            Some(Ok(Pulse::Alive)) => {
+                granted = next;
+                if was_silent {
+                    owed::pay(&shared, &node).await;
+                }
+            }
             Some(Ok(Pulse::Report { term: wanted })) => {
                 if join(&shared, term, &node, wanted).await {
                     joined_term = wanted;

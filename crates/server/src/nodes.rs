@@ -270,6 +270,11 @@ impl Shared {
         !node.is_up() || live.is_some_and(|live| live.liveness != Liveness::Alive)
     }
 
+    /// The own node, and those of the others that are worth asking: one that is silent would hold up whoever asks it.
+    pub(crate) fn nodes_answering(&self) -> Vec<Arc<NodeLink>> {
+        self.nodes.all().into_iter().filter(|node| node.is_own || !self.is_silent(node)).collect()
+    }
+
     /// The node that has the instance; the own one for what is nowhere. Not to be asked while an agent's state is held.
     pub(crate) fn node_of(&self, key: &InstanceKey) -> Arc<NodeLink> {
         let agent = self.agent(&key.agent_key());

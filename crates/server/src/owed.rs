@@ -1,6 +1,8 @@
 //! Data that was to be removed while its node did not answer: the store keeps what is owed, and it is removed as soon as the
 //! node is back, before an instance of the same name can find it.
 
+use std::sync::Arc;
+
 use chassis_core::InstanceKey;
 use chassis_store::{DataOwed, Scope, Term};
 
@@ -9,9 +11,15 @@ use crate::failpoint::failpoint;
 use crate::nodes::NodeLink;
 use crate::shared::Shared;
 
-/// Notes of every node that does not answer that this data is to go from there too.
-pub(crate) async fn owe(shared: &Shared, term: Term, of: &Scope) -> chassis_store::Result<()> {
-    for node in shared.nodes.others().into_values().filter(|node| !node.is_up()) {
+/// Notes of every node but those that are asked at once that this data is to go from there too.
+pub(crate) async fn owe(
+    shared: &Shared,
+    term: Term,
+    of: &Scope,
+    asked: &[Arc<NodeLink>],
+) -> chassis_store::Result<()> {
+    let is_asked = |node: &NodeLink| asked.iter().any(|asked| asked.name == node.name);
+    for node in shared.nodes.others().into_values().filter(|node| !is_asked(node)) {
         shared.store.data_owe(term, &node.name, of.clone()).await?;
     }
     failpoint("owe:after");

@@ -110,6 +110,11 @@ impl Schedule {
         asked.unwrap_or(Ok(()))
     }
 
+    /// True if [`Schedule::withdraw`] would do so.
+    pub(crate) fn can_withdraw(&self, term: Term, key: &InstanceKey, placed: &Placed) -> bool {
+        self.look(term, |scheduler| scheduler.can_withdraw(key, placed.epoch)).unwrap_or(false)
+    }
+
     /// The node of a placement does not answer, and was never asked to start it. True if it is placed elsewhere.
     pub(crate) fn withdraw(&self, term: Term, key: &InstanceKey, placed: &Placed) -> bool {
         let withdrawn = self.with(term, |scheduler| {

@@ -75,17 +75,25 @@ impl Scheduler {
     /// there when it is back, that is none of the node's own any more, and ended. Nobody can know that of a placement that
     /// came from another book: such a one stays. Says whether it was given up.
     pub fn instance_withdraw(&mut self, key: &InstanceKey, epoch: u64, now: Timestamp) -> bool {
-        let Some(tracked) = self.instances.get_mut(key) else { return false };
-        let Standing::Placed { node, epoch: placed } = &tracked.standing else { return false };
-        if *placed != epoch || epoch <= self.first {
+        if !self.can_withdraw(key, epoch) {
             return false;
         }
-        if tracked.request.demand.home() == Some(node) {
+        if let Some(Tracked { request, standing: Standing::Placed { node, .. } }) =
+            self.instances.get_mut(key)
+            && request.demand.home() == Some(node)
+        {
             // What never ran has no data.
-            Arc::make_mut(&mut tracked.request.demand).data = Data::Unborn;
+            Arc::make_mut(&mut request.demand).data = Data::Unborn;
         }
         self.leave(key, Next::Move { reservation: None }, now);
         true
+    }
+
+    /// True of a placement of this book.
+    pub fn can_withdraw(&self, key: &InstanceKey, epoch: u64) -> bool {
+        let standing = self.instances.get(key).map(|tracked| &tracked.standing);
+        epoch > self.first
+            && matches!(standing, Some(Standing::Placed { epoch: placed, .. }) if *placed == epoch)
     }
 
     /// True if a node could take the request now. Whoever is first gets it.
