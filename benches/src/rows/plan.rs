@@ -49,7 +49,7 @@ fn instance(number: u32, now: Timestamp) -> Instance {
     let before = now - SignedDuration::from_mins(10);
     let soon = now + SignedDuration::from_secs(30);
     let running = RunState::Running { started_at: before };
-    let exit = Exit { code: 1, out_of_memory: false, unhealthy: false, finished_at: before };
+    let exit = Exit { code: 1, out_of_memory: false, unhealthy: false, unleased: false, finished_at: before };
     let exited = RunState::Exited { started_at: before, exit };
     let mut memory = Memory::default();
     let (wanted, revision, state) = match number % 16 {

@@ -87,6 +87,9 @@ pub struct NodeInstance {
     /// Its volumes are there, and nowhere else.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub data: bool,
+    /// It runs elsewhere when this node is down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moves: bool,
     /// Why no other node can take it, of a node that is drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stays: Option<String>,

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Told;
+use crate::exit_record::LEASE_ENDED;
 use crate::instance::{Exit, Reason};
 use crate::node::NodeName;
 use crate::snapshot;
@@ -60,6 +61,8 @@ pub enum EventKind {
     Exited(Exit),
     /// The container went without an exit being seen.
     Lost,
+    /// Its node does not answer, and has ended it by now, so that it can run elsewhere.
+    LeaseEnded,
     /// Its health check succeeds, for the first time in this run or again.
     Healthy,
     /// Its health check has failed as often as it may.
@@ -138,6 +141,13 @@ pub enum EventKind {
     /// An instance has a place, for the first time or another one.
     InstancePlaced {
         node: NodeName,
+    },
+    /// An instance has no place on this node any more.
+    InstanceLeft {
+        node: NodeName,
+        /// It was not asked to: the node does not answer.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        down: bool,
     },
     /// A machine runs instances from now on, or is asked in another way.
     NodeRegistered {
@@ -238,6 +248,10 @@ impl fmt::Display for EventKind {
             EventKind::Exited(exit) if exit.unhealthy => {
                 write!(formatter, "stopped because it was unhealthy (exit code {})", exit.code)
             }
+            EventKind::Exited(exit) if exit.unleased => {
+                write!(formatter, "ended: {LEASE_ENDED} (exit code {})", exit.code)
+            }
+            EventKind::LeaseEnded => write!(formatter, "ended: {LEASE_ENDED}"),
             EventKind::Exited(exit) => match (exit.out_of_memory, exit.signal()) {
                 (true, _) => write!(formatter, "ran out of memory (exit code {})", exit.code),
                 (false, Some(signal)) => {
@@ -289,6 +303,10 @@ impl fmt::Display for EventKind {
             }
             EventKind::TokenRotated => write!(formatter, "token rotated"),
             EventKind::InstancePlaced { node } => write!(formatter, "placed on node {node}"),
+            EventKind::InstanceLeft { node, down: true } => {
+                write!(formatter, "taken from node {node}, which does not answer, to run elsewhere")
+            }
+            EventKind::InstanceLeft { node, down: false } => write!(formatter, "moves away from node {node}"),
             EventKind::NodeRegistered { url, .. } => write!(formatter, "node registered, at {url}"),
             EventKind::NodeCordoned { .. } => write!(formatter, "node cordoned: it gets nothing new"),
             EventKind::NodeDraining { deadline: None, .. } => {
@@ -299,7 +317,10 @@ impl fmt::Display for EventKind {
             }
             EventKind::NodeOpened { .. } => write!(formatter, "node open: it takes instances again"),
             EventKind::NodeDown { .. } => {
-                write!(formatter, "node down: it does not answer; what it has stays its own")
+                write!(
+                    formatter,
+                    "node down: it does not answer; what may move is placed elsewhere, all else stays its own"
+                )
             }
             EventKind::NodeDrained { .. } => write!(formatter, "node drained: it has nothing any more"),
             EventKind::NodeSuspect { .. } => {

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::instance::Exit;
 
+/// Why what may move has ended: the lease of [`crate::schedule::Rules`] was over.
+pub(crate) const LEASE_ENDED: &str = "no server answered for its node for 60 s, and it may run elsewhere";
+
 /// A run that is over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +44,8 @@ pub enum ExitReason {
     Signal,
     OutOfMemory,
     Unhealthy,
+    /// No server had answered for its node for so long that it might run elsewhere.
+    LeaseEnded,
     /// The container went without an exit being seen.
     Lost,
 }
@@ -60,6 +65,7 @@ impl ExitReason {
     pub fn of(exit: Exit, asked: bool) -> ExitReason {
         match exit {
             _ if asked => ExitReason::Asked,
+            Exit { unleased: true, .. } => ExitReason::LeaseEnded,
             Exit { unhealthy: true, .. } => ExitReason::Unhealthy,
             Exit { out_of_memory: true, .. } => ExitReason::OutOfMemory,
             exit if exit.signal().is_some() => ExitReason::Signal,
@@ -89,6 +95,12 @@ impl ExitRecord {
         }
     }
 
+    /// The record of a run that was to end by itself on a node that does not answer.
+    pub fn lease_ended(container: &str, started_at: Timestamp, noticed_at: Timestamp) -> ExitRecord {
+        let reason = ExitReason::LeaseEnded;
+        ExitRecord { reason, ..ExitRecord::lost(container, started_at, noticed_at) }
+    }
+
     /// The record of a run whose container is gone.
     pub fn lost(container: &str, started_at: Timestamp, noticed_at: Timestamp) -> ExitRecord {
         ExitRecord {
@@ -109,6 +121,7 @@ impl fmt::Display for ExitRecord {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let signal = self.code.filter(|code| (129..=192).contains(code)).map(|code| code - 128);
         match (self.reason, signal) {
+            (ExitReason::LeaseEnded, _) => formatter.write_str(LEASE_ENDED)?,
             (ExitReason::Lost, _) => return formatter.write_str("its container went, and nobody saw how"),
             (ExitReason::OutOfMemory, _) => formatter.write_str("out of memory")?,
             (ExitReason::Unhealthy, _) => formatter.write_str("stopped because it was unhealthy")?,
@@ -121,7 +134,7 @@ impl fmt::Display for ExitRecord {
                 return write!(formatter, "exit code {}", self.code.unwrap_or_default());
             }
         }
-        write!(formatter, " (exit code {})", self.code.unwrap_or_default())
+        self.code.map_or(Ok(()), |code| write!(formatter, " (exit code {code})"))
     }
 }
 

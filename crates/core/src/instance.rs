@@ -68,6 +68,9 @@ pub struct Exit {
     /// It was stopped because it was unhealthy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unhealthy: bool,
+    /// It ended because no server had answered for its node, so that it might run elsewhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unleased: bool,
     pub finished_at: Timestamp,
 }
 
@@ -412,6 +415,11 @@ impl Memory {
         if !restarts(policy, exit) {
             return None;
         }
+        if exit.unleased {
+            // It did not fail, and is wanted as soon as its node may run it.
+            self.restarts = self.restarts.saturating_add(1);
+            return Some(exit.finished_at);
+        }
         let good_run = match &self.condemned {
             Some(condemned) if exit.unhealthy => condemned.was_good,
             _ => exit.finished_at.duration_since(started_at) >= backoff::GOOD_RUN,
@@ -504,6 +512,8 @@ impl Instance {
 /// Whether an agent that ended so is started again.
 pub fn restarts(policy: RestartPolicy, exit: Exit) -> bool {
     match policy {
+        // It did not end by itself.
+        _ if exit.unleased => true,
         RestartPolicy::Always => true,
         RestartPolicy::OnFailure => exit.code != 0 || exit.out_of_memory || exit.unhealthy,
         RestartPolicy::Never => false,

@@ -41,7 +41,7 @@ fn began(run: i64) -> Timestamp {
 
 fn exit(run: i64) -> Exit {
     let code = i32::try_from(run).unwrap() + 1;
-    Exit { code, out_of_memory: false, unhealthy: false, finished_at: at(run * 100 + 10) }
+    Exit { code, out_of_memory: false, unhealthy: false, unleased: false, finished_at: at(run * 100 + 10) }
 }
 
 /// Every end of a run but the last one's, and each start by the node.

@@ -50,7 +50,7 @@ fn any_policy() -> impl Strategy<Value = RestartPolicy> {
 
 fn any_exit() -> impl Strategy<Value = Exit> {
     (prop_oneof![Just(0), Just(1), Just(137)], any::<bool>(), 50..100i64).prop_map(|(code, oom, second)| {
-        Exit { code, out_of_memory: oom, unhealthy: false, finished_at: at(second) }
+        Exit { code, out_of_memory: oom, unhealthy: false, unleased: false, finished_at: at(second) }
     })
 }
 
@@ -303,7 +303,7 @@ fn a_crash_is_restarted_at_once_then_after_one_second_doubling_and_a_good_run_fo
     let mut waits = Vec::new();
     for length in [1, 1, 1, 1, 601, 1] {
         let finished_at = started.checked_add(SignedDuration::from_secs(length)).unwrap();
-        let exit = Exit { code: 1, out_of_memory: false, unhealthy: false, finished_at };
+        let exit = Exit { code: 1, out_of_memory: false, unhealthy: false, unleased: false, finished_at };
         let observed = Observed {
             id: "a".into(),
             revision: 3,
@@ -373,7 +373,13 @@ fn an_unhealthy_run_counts_as_a_failure_whatever_its_code() {
             None => RunState::Running { started_at: at(started) },
             Some(finished) => RunState::Exited {
                 started_at: at(started),
-                exit: Exit { code: 0, out_of_memory: false, unhealthy: false, finished_at: at(finished) },
+                exit: Exit {
+                    code: 0,
+                    out_of_memory: false,
+                    unhealthy: false,
+                    unleased: false,
+                    finished_at: at(finished),
+                },
             },
         },
     };

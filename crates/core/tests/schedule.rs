@@ -8,11 +8,11 @@ use std::sync::Arc;
 use chassis_core::InstanceKey;
 use chassis_core::node::{Amounts, Architecture, Drain, Duty, NodeName, NodeSpec, NodeState};
 use chassis_core::schedule::{
-    Change, Data, Demand, Error, Held, Next, Placement, Pulse, Request, Rules, Scheduler, Standing, Strategy,
-    Submitted, Unfit, Wait, WhenDown,
+    Change, Data, Demand, Error, Held, Next, Place, Placement, Pulse, Request, Rules, Scheduler, Standing,
+    Strategy, Submitted, Unfit, Wait, WhenDown,
 };
 use chassis_spec::RuntimeKind;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 fn at(second: i64) -> Timestamp {
@@ -234,6 +234,61 @@ fn a_node_that_falls_silent_is_suspect_then_down_and_only_what_moves_leaves_it()
     assert!(orders.joined && orders.start.is_empty() && orders.end.is_empty());
     assert_eq!(state(&scheduler, "a"), NodeState::Active);
     assert_eq!(node_of(&scheduler, 2).unwrap(), "b", "it does not move back");
+}
+
+#[test]
+fn only_what_is_made_to_end_is_moved() {
+    let rules = Rules::default();
+    let down =
+        |scheduler: &mut Scheduler, since: i64| scheduler.tick(at(since + rules.down_after().as_secs()));
+    let moving = |number| Request { when_down: WhenDown::Move, ..request(number) };
+
+    // The server's own node gives itself no lease.
+    let mut scheduler = with_nodes(rules, &[("own", 8)]);
+    scheduler.own_set(name("own"));
+    let here = placed(&mut scheduler, moving(1), at(0));
+    assert!(!here.leased);
+    scheduler.lease_set(&key(1), here.epoch, true);
+    assert!(scheduler.take_changes().iter().all(|change| !matches!(change, Change::Leased(_))));
+    down(&mut scheduler, 0);
+    assert_eq!(state(&scheduler, "own"), NodeState::Down);
+    assert_eq!(node_of(&scheduler, 1).unwrap(), "own");
+
+    // What is wanted of one that has its place already is told when its container is made anew.
+    let mut scheduler = with_nodes(rules, &[("a", 8)]);
+    let [stays, moves] = [request(1), moving(2)].map(|request| placed(&mut scheduler, request, at(0)));
+    scheduler.take_changes();
+    scheduler.lease_set(&key(1), stays.epoch, true);
+    scheduler.lease_set(&key(2), moves.epoch + 9, false);
+    let changes = scheduler.take_changes();
+    assert_eq!(
+        changes,
+        [Change::Leased(Placement { leased: true, ..stays })],
+        "of another epoch nothing is said"
+    );
+    add(&mut scheduler, spec("b", 8), at(0));
+
+    // A clock that is set makes no node silent.
+    scheduler.clock_set(SignedDuration::from_hours(1));
+    down(&mut scheduler, 3599);
+    assert_eq!(state(&scheduler, "a"), NodeState::Suspect);
+    beat(&mut scheduler, "b", at(3600 + 90));
+    down(&mut scheduler, 3600);
+    assert_eq!([1, 2].map(|number| node_of(&scheduler, number).unwrap()), ["b", "b"]);
+
+    // A server that takes over believes of no node that it is down, if something is leased there.
+    let (term, moved) = (1 << 40, Place { node: name("a"), epoch: 7, leased: true, ending: None });
+    let mut next = Scheduler::new(rules, term);
+    next.node_restore(spec("a", 8), Duty::Open, true, at(0));
+    next.node_restore(spec("b", 8), Duty::Open, false, at(0));
+    next.instance_restore(moving(1), Some(moved), at(0));
+    next.tick(at(1));
+    assert_eq!((state(&next, "a"), node_of(&next, 1).unwrap()), (NodeState::Suspect, "a".to_owned()));
+    let b = next.node(&name("b")).unwrap().term();
+    let after = rules.down_after().as_secs();
+    assert!(next.node_report(&name("b"), b, &[], at(after - 1)).unwrap().joined);
+    next.tick(at(after));
+    assert_eq!(node_of(&next, 1).unwrap(), "b");
 }
 
 #[test]
@@ -533,7 +588,11 @@ fn what_another_book_placed_is_not_withdrawn() {
         scheduler.node_restore(spec(node, 2), Duty::Open, false, at(0));
     }
     let epoch = (6 << 32) + 5;
-    scheduler.instance_restore(request(1), Some((name("a"), epoch, None)), at(0));
+    scheduler.instance_restore(
+        request(1),
+        Some(Place { node: name("a"), epoch, leased: false, ending: None }),
+        at(0),
+    );
     assert!(!scheduler.instance_withdraw(&key(1), epoch, at(1)));
     assert_eq!(scheduler.instance(&key(1)).unwrap().standing, Standing::Placed { node: name("a"), epoch });
 }

@@ -304,7 +304,8 @@ impl World {
     fn exit(&mut self, id: &str, code: i32) {
         let container = self.node.get_mut(id).unwrap();
         if let RunState::Running { started_at } = container.state {
-            let exit = Exit { code, out_of_memory: false, unhealthy: false, finished_at: self.now };
+            let exit =
+                Exit { code, out_of_memory: false, unhealthy: false, unleased: false, finished_at: self.now };
             container.state = RunState::Exited { started_at, exit };
         }
     }

@@ -1,6 +1,6 @@
 //! The command line, which only chassis writes:
 //! `chassis-init --instance <fleet>/<agent>-<number> --files <count> [--volume <name>=<path>]… [--secrets]
-//! -- <program> [<argument>]…`
+//! [--leased] -- <program> [<argument>]…`
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +14,8 @@ pub(crate) struct Arguments {
     pub(crate) volumes: Vec<Volume>,
     /// Whether secrets, files or a script come on standard input: `--secrets`, as containers of earlier versions say.
     pub(crate) given: bool,
+    /// Whether it runs no longer than its node's lease: `--leased`.
+    pub(crate) leased: bool,
     pub(crate) program: OsString,
     /// What the program is given.
     pub(crate) operands: Vec<OsString>,
@@ -38,6 +40,7 @@ impl Arguments {
         let mut files = None;
         let mut volumes = Vec::new();
         let mut given_more = false;
+        let mut leased = false;
         loop {
             let flag = given.next().ok_or("there is no `--` and program to run")?;
             match flag.to_str() {
@@ -47,6 +50,7 @@ impl Arguments {
                 }
                 Some("--volume") => volumes.push(Volume::parse(&value(&flag, given.next())?)?),
                 Some("--secrets") => given_more = true,
+                Some("--leased") => leased = true,
                 Some("--") => break,
                 _ => return Err(format!("unknown argument {}", flag.display())),
             }
@@ -56,6 +60,7 @@ impl Arguments {
             files: files.ok_or("--files is missing, or not a number")?,
             volumes,
             given: given_more,
+            leased,
             program: given.next().ok_or("there is no program to run; set `command:`")?,
             operands: given.collect(),
         })

@@ -1,7 +1,7 @@
 //! chassis-init: PID 1 of every instance, in any image.
 //!
-//! It makes sure that the sandbox is the instance's own, that no other run of it is alive ([`chassis_init::turn`]) and
-//! that its volumes can be written, takes secrets, files and a startup script from its standard input, starts the agent,
+//! It makes sure that the sandbox is the instance's own, that no other run of it is alive ([`chassis_init::turn`]), that one
+//! which may run elsewhere may run here ([`chassis_init::lease`]), and that its volumes can be written, takes secrets, files and a startup script from its standard input, starts the agent,
 //! forwards signals, reaps orphans, and ends as the agent ended. It needs nothing of the image: no shell (but for a startup
 //! script), no libc, no `/etc`, no `/tmp`. Called with a helper's name instead ([`helper`]) it does that work beside the agent.
 
@@ -11,6 +11,7 @@ mod check;
 mod given;
 mod helper;
 mod prepare;
+mod right;
 mod signals;
 
 use std::io::Write;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::arguments::Arguments;
+use crate::right::Right;
 use crate::signals::Ended;
 
 /// Why init ends without the agent having run.
@@ -54,7 +56,7 @@ fn run() -> Result<ExitCode, Failure> {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     limit_files(arguments.files);
     check::identity(&arguments.instance)?;
-    let turn = check::turn()?;
+    let mut right = Right::take(check::turn()?, arguments.leased)?;
     for volume in &arguments.volumes {
         check::writable(volume)?;
     }
@@ -65,14 +67,15 @@ fn run() -> Result<ExitCode, Failure> {
     let variables = agent::variables_all(&arguments.instance, given.as_ref());
     if let Some(given) = &given {
         prepare::files_write(given)?;
-        prepare::startup_run(given, &variables, signals, &turn)?;
+        prepare::startup_run(given, &variables, signals, &mut right)?;
     }
     drop(given);
     prepare::end();
     let agent = agent::spawn(&arguments, &variables, signals)?;
     drop(variables);
-    Ok(ExitCode::from(match signals.supervise(&agent, &turn, None) {
+    Ok(ExitCode::from(match signals.supervise(&agent, &mut right, None) {
         Ended::Itself(code) => code,
+        Ended::Unleased => chassis_init::EXIT_UNLEASED,
         Ended::GaveWay | Ended::TooLate => chassis_init::EXIT_KILLED,
     }))
 }

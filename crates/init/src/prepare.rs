@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use chassis_init::PREPARING;
 use chassis_init::frame::{Entry, Kind};
-use chassis_init::turn::Turn;
 
 use crate::Failure;
 use crate::agent::{self, Variables};
 use crate::given::Given;
+use crate::right::Right;
 use crate::signals::{Blocked, Ended};
 
 /// The agent is not started yet, and perhaps never will be.
@@ -63,14 +63,14 @@ pub(crate) fn startup_run(
     given: &Given,
     variables: &Variables,
     signals: Blocked,
-    turn: &Turn,
+    right: &mut Right,
 ) -> Result<(), Failure> {
     let Some(entry) = given.entries(Kind::Startup).next() else { return Ok(()) };
     let patience = Duration::from_secs(entry.number.into());
     let script: OsString = OsStr::from_bytes(entry.value).into();
     let script = agent::spawn_in_group("sh".as_ref(), &["-lc".into(), script], variables, signals)
         .map_err(|failure| failure.prefixed("startup script: "))?;
-    match signals.supervise(&script, turn, Some(patience)) {
+    match signals.supervise(&script, right, Some(patience)) {
         Ended::Itself(0) => Ok(()),
         Ended::Itself(code) => Err(Failure {
             code: chassis_init::EXIT_STARTUP,
@@ -83,8 +83,11 @@ pub(crate) fn startup_run(
                 patience.as_secs()
             ),
         }),
-        Ended::GaveWay => {
-            Err(Failure { code: chassis_init::EXIT_KILLED, message: "the agent was not started".to_owned() })
-        }
+        Ended::Unleased => Err(not_started(chassis_init::EXIT_UNLEASED)),
+        Ended::GaveWay => Err(not_started(chassis_init::EXIT_KILLED)),
     }
+}
+
+fn not_started(code: u8) -> Failure {
+    Failure { code, message: "the agent was not started".to_owned() }
 }

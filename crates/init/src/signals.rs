@@ -11,10 +11,10 @@ use std::process::{Child, Command};
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use chassis_init::turn::{self, Turn};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 use crate::report;
+use crate::right::{Left, Right};
 
 /// Why a child is no longer supervised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(crate) enum Ended {
     TooLate,
     /// The next run of the instance waits for its turn.
     GaveWay,
+    /// It may run elsewhere by now.
+    Unleased,
 }
 
 /// These mean a fault of init's own, or concern a terminal that it does not have.
@@ -74,33 +76,55 @@ impl Blocked {
 
     /// Forwards signals to a child and reaps whatever ends, until the child ends, or all is to end: the caller then ends
     /// init, and with it whatever still runs.
-    pub(crate) fn supervise(&self, child: &Child, turn: &Turn, patience: Option<Duration>) -> Ended {
+    pub(crate) fn supervise(&self, child: &Child, right: &mut Right, patience: Option<Duration>) -> Ended {
         let child = Pid::from_child(child);
         let deadline = patience.map(|patience| Instant::now() + patience);
+        let mut is_asked = false;
         loop {
             if let Some(code) = reap(child) {
-                return Ended::Itself(code);
+                // Whoever asked it to end: it was to, and is to be told so.
+                return if is_asked || right.is_over() { Ended::Unleased } else { Ended::Itself(code) };
             }
-            if turn.is_wanted() {
-                report("the next run of this instance has begun: this one, which the engine forgot, ends");
-                return Ended::GaveWay;
+            let mut look = right.look();
+            match right.left() {
+                Left::All => {}
+                Left::Wanted => {
+                    report(
+                        "the next run of this instance has begun: this one, which the engine forgot, ends",
+                    );
+                    return Ended::GaveWay;
+                }
+                Left::Ending(grace) => {
+                    if !std::mem::replace(&mut is_asked, true) {
+                        report(
+                            "no server has answered for this node for 60 s, and this instance may run elsewhere: it ends",
+                        );
+                        send(child, libc::SIGTERM);
+                    }
+                    look = look.min(grace);
+                }
+                Left::Nothing => return Ended::Unleased,
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Ended::TooLate;
             }
-            let look = left.map_or(turn::LOOK, |left| left.min(turn::LOOK));
+            let look = left.map_or(look, |left| left.min(look));
             let look =
                 libc::timespec { tv_sec: look.as_secs().cast_signed(), tv_nsec: look.subsec_nanos().into() };
             // SAFETY: the set and the time are initialised, and a null pointer says that the details of the signal are
             // not wanted.
             let signal = unsafe { libc::sigtimedwait(&raw const self.0, ptr::null_mut(), &raw const look) };
             if signal > 0 && signal != libc::SIGCHLD {
-                // SAFETY: kill touches no memory. The child was not reaped yet, so the id is still its own.
-                unsafe { libc::kill(child.as_raw_nonzero().get(), signal) };
+                send(child, signal);
             }
         }
     }
+}
+
+fn send(child: Pid, signal: i32) {
+    // SAFETY: kill touches no memory. The child was not reaped yet, so the id is still its own.
+    unsafe { libc::kill(child.as_raw_nonzero().get(), signal) };
 }
 
 /// Reaps every child that has ended. Returns the exit code of this one if it is among them.

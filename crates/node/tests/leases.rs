@@ -7,8 +7,10 @@ mod common;
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis_core::RunState;
+use chassis_init::lease::{self, Writer};
 use chassis_runtime::{Error, InstanceSecrets, Runtime, SimOptions, SimRuntime};
 use common::Served;
 use serde_json::json;
@@ -38,10 +40,11 @@ async fn what_may_move_ends_with_the_lease_and_nothing_else_does() {
     // The next process of the node has the lease that this one had.
     let served = served.again(Arc::clone(&runtime)).await;
     assert!(served.remote.heartbeat(None, None).await.unwrap().lease > 40_000);
-    let file = served.directory().join(".server/lease");
-    let kept = std::fs::read_to_string(&file).unwrap();
+    let directory = served.directory().join(".lease");
+    let boot = lease::boot_id().unwrap();
+    assert!(lease::read(&directory.join(lease::FILE), &boot).unwrap() > lease::since_boot());
     // As if it had ended a second after the machine was booted.
-    std::fs::write(&file, format!("{} 1000\n", kept.split_once(' ').unwrap().0)).unwrap();
+    Writer::open(&directory).unwrap().write(&boot, Duration::from_secs(1)).unwrap();
     let served = served.again(Arc::clone(&runtime)).await;
     wait_for(&*runtime, &moves, |state| matches!(state, RunState::Exited { .. })).await;
     assert!(start(&served, &moves).await.is_err());

@@ -19,6 +19,7 @@ pub use exec::{
     Exec, ExecChunk, ExecControl, ExecInput, ExecOptions, ExecRun, PortStream, TerminalSize, exec_run,
 };
 pub use sim::{SimHandle, SimOperation, SimOptions, SimRuntime};
+pub use tier1::lease_directory;
 pub use types::{
     Image, InstanceConfig, InstanceSecrets, LogChunk, LogOptions, LogStream, Owned, PlacedFile, PullProgress,
     RuntimeEvent, RuntimeInfo, SecretFile, SnapshotTaken,

@@ -10,8 +10,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chassis_core::RunState;
+use chassis_init::lease::{self, Writer};
 use chassis_runtime::{
     DockerOptions, DockerRuntime, Error, InstanceConfig, InstanceSecrets, LogOptions, Runtime, SecretFile,
+    lease_directory,
 };
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -328,6 +330,57 @@ async fn secrets_reach_the_agent_and_nobody_else() {
     assert_eq!(exit_code(&*node.runtime, &id).await, 78);
     let text = output(&*node.runtime, &id).await;
     assert!(text.contains("no secrets arrived: was this container started by hand?"), "{text}");
+}
+
+#[tokio::test]
+async fn what_may_run_elsewhere_ends_with_the_lease_of_its_node() {
+    let image = LocalImage::busybox(&[], &[]);
+    let node = Docker::new();
+    // One that listens to nobody.
+    let mut config = node.config(sh(&image, "trap '' TERM; echo ran; while :; do sleep 1; done")).await;
+    config.leased = true;
+    let id = node.runtime.instance_create(&config).await.unwrap().id;
+    node.runtime.instance_start(&id, no_secrets()).await.unwrap();
+    assert_eq!(exit_code(&*node.runtime, &id).await, 80, "it runs without a lease");
+    let text = output(&*node.runtime, &id).await;
+    assert!(text.contains("may run elsewhere: it is not started") && !text.contains("ran"), "{text}");
+
+    let writer = Writer::open(&lease_directory(&node.data_dir)).unwrap();
+    let boot = lease::boot_id().unwrap();
+    let until = |seconds| lease::since_boot() + Duration::from_secs(seconds);
+    writer.write("another boot", until(3600)).unwrap();
+    docker(&["start", &id]);
+    assert_eq!(exit_code(&*node.runtime, &id).await, 80, "it runs on a lease of another boot");
+
+    writer.write(&boot, until(3)).unwrap();
+    node.runtime.instance_start(&id, no_secrets()).await.unwrap();
+    wait_for_output(&*node.runtime, &id, "ran").await;
+    let prolonged = until(5);
+    writer.write(&boot, prolonged).unwrap();
+    let ended = wait_for(&*node.runtime, &id, |state| matches!(state, RunState::Exited { .. })).await;
+    let over = lease::since_boot();
+    assert!(over > prolonged, "it ended before its lease");
+    assert!(
+        over < prolonged + lease::GRACE + Duration::from_secs(8),
+        "{:?} after its lease",
+        over - prolonged
+    );
+    let RunState::Exited { exit, .. } = ended.observed.state else { unreachable!() };
+    assert!((exit.code, exit.unleased) == (80, true), "{exit:?}");
+    let mounts = docker(&["inspect", "--format", "{{json .Mounts}}", &id]);
+    assert!(
+        mounts.contains("\"Destination\":\"/.chassis/lease\"") && !mounts.contains("\"RW\":true"),
+        "{mounts}"
+    );
+    let posture = node.runtime.posture(&id, &config.spec).await.unwrap().unwrap();
+    assert!(posture.mounts.is_empty(), "{posture:?}");
+
+    // Where it need not end, it is another container.
+    config.leased = false;
+    let other = node.runtime.instance_create(&config).await.unwrap().id;
+    assert_ne!(other, id);
+    node.runtime.instance_start(&other, no_secrets()).await.unwrap();
+    wait_for_output(&*node.runtime, &other, "ran").await;
 }
 
 #[tokio::test]

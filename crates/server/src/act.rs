@@ -1,14 +1,16 @@
 //! Carries out one step on one instance, and says what the node shows afterwards.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chassis_api::Pull;
+use chassis_core::rollout::is_extra;
 use chassis_core::{Action, EventKind, InstanceKey, Pin, Reason, RunState, Wanted};
 use chassis_runtime::{Image, InstanceConfig, InstanceSecrets, PlacedFile, PullProgress, SecretFile};
-use chassis_spec::{AgentSpec, ImageName, SecretRef};
+use chassis_spec::{AgentSpec, ImageName, SecretRef, WhenDown};
 use chassis_store::{Scope, Term};
 use tokio::sync::{AcquireError, SemaphorePermit};
+use tokio::time::timeout;
 use tracing::{Instrument, Span};
 use zeroize::Zeroizing;
 
@@ -19,12 +21,16 @@ use crate::failpoint::failpoint;
 use crate::fuse::given::{GivenError, given};
 use crate::kept_logs;
 use crate::lead::NotActing;
+use crate::nodes::NodeLink;
 use crate::owed;
 use crate::policy::spec_refused;
 use crate::probe;
 use crate::shared::Shared;
 use crate::state::{Outcome, Slot, Step};
 use crate::traces::TRACE_TARGET;
+
+/// Before it is looked again whether a place says what is wanted of it.
+const LEASE_POLL: Duration = Duration::from_secs(1);
 
 /// Why a step failed, for the instance's state.
 #[derive(Debug, thiserror::Error)]
@@ -100,10 +106,8 @@ async fn try_act(
             let _slot = slot_take(shared).await?;
             failpoint("create:before");
             // The place and its epoch belong together, whatever is decided meanwhile.
-            let placed = agent.state().placed(*number);
-            let node = shared.nodes.of(placed.as_ref()).ok_or(NotActing)?;
-            let epoch = placed.map_or(0, |placed| placed.epoch);
-            let config = InstanceConfig { key, revision, spec, image, epoch, leased: false };
+            let (node, epoch, leased) = place_lease(shared, agent, term, *number, &spec).await?;
+            let config = InstanceConfig { key, revision, spec, image, epoch, leased };
             let runtime = shared.hands_at(term, &node)?;
             let observed = metrics.step("create", runtime.instance_create(&config)).await?;
             failpoint("create:after");
@@ -189,6 +193,35 @@ async fn try_act(
             failpoint("forget:after");
             Ok(Outcome::Forgotten)
         }
+    }
+}
+
+/// The place for a new container, which says of it what the definition wants: that it ends with the lease of its node, or does
+/// not. Before it is made that is in the store, so that nothing is ever placed elsewhere that does not end.
+async fn place_lease(
+    shared: &Shared,
+    agent: &AgentController,
+    term: Term,
+    number: u32,
+    spec: &AgentSpec,
+) -> Result<(Arc<NodeLink>, u64, bool), Failure> {
+    let key = agent.key().instance(number);
+    let mut changed = shared.changed.subscribe();
+    loop {
+        changed.mark_unchanged();
+        let placed = agent.state().placed(number);
+        let node = shared.nodes.of(placed.as_ref()).ok_or(NotActing)?;
+        // An extra instance of a rollout is in no book.
+        let wanted = !node.is_own && !is_extra(number) && spec.placement.when_node_down == WhenDown::Move;
+        let (epoch, leased) = placed.as_ref().map_or((0, false), |placed| (placed.epoch, placed.leased));
+        if leased == wanted {
+            return Ok((node, epoch, leased));
+        }
+        if placed.is_some_and(|placed| placed.ending.is_some()) || shared.lead.term() != Some(term) {
+            return Err(NotActing.into());
+        }
+        shared.schedule.lease_set(term, &key, epoch, wanted).ok_or(NotActing)?;
+        let _ = timeout(LEASE_POLL, changed.changed()).await;
     }
 }
 

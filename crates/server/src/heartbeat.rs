@@ -38,6 +38,7 @@ pub(crate) async fn keep_in_touch(shared: Arc<Shared>, node: Arc<NodeLink>) {
     let mut told = Vec::new();
     // In which it was made to count through this link: another one, with another address or token, begins anew.
     let mut joined_term = 0;
+    let mut had_lease = false;
     loop {
         tokio::select! {
             _ = beats.tick() => {}
@@ -47,26 +48,36 @@ pub(crate) async fn keep_in_touch(shared: Arc<Shared>, node: Arc<NodeLink>) {
             granted = None;
             continue;
         };
+        let was_granted = granted.is_some();
         let heard = match &node.remote {
-            None if node.is_up() => Some((joined_term, None)),
+            None if node.is_up() => Some(Heard { term: joined_term, next: None, has_lease: false }),
             None => None,
             Some(remote) => {
                 let stored = journal::stored(&shared, &node, &told);
                 let beat = beat(&node, remote, granted.take(), stored).await;
                 beat.map(|beat| {
                     journal::hand_over(&shared, &node, &beat.journal);
-                    let (term, granted) = (beat.term, beat.granted());
+                    let heard =
+                        Heard { term: beat.term, next: Some(beat.granted()), has_lease: beat.lease > 0 };
                     told = beat.journal;
-                    (term, Some(granted))
+                    heard
                 })
             }
         };
-        let Some((node_term, next)) = heard else { continue };
+        let Some(Heard { term: node_term, next, has_lease }) = heard else { continue };
+        if has_lease && !had_lease {
+            // What it could not start without one.
+            watch::unblock(&shared);
+        }
+        had_lease = has_lease;
         let node_term = if node_term == joined_term { node_term } else { 0 };
         let was_silent = shared.is_silent(&node);
         match shared.schedule.heard(term, &node.name, node_term) {
             Some(Ok(Pulse::Alive)) => {
                 granted = next;
+                if granted.is_some() && !has_lease && !was_granted {
+                    node.touch.notify_one();
+                }
                 if was_silent {
                     owed::pay(&shared, &node).await;
                 }
@@ -74,6 +85,7 @@ pub(crate) async fn keep_in_touch(shared: Arc<Shared>, node: Arc<NodeLink>) {
             Some(Ok(Pulse::Report { term: wanted })) => {
                 if join(&shared, term, &node, wanted).await {
                     joined_term = wanted;
+                    node.touch.notify_one();
                     node.relist.notify_one();
                     watch::look_after(&shared, &node).await;
                     watch::unblock(&shared);
@@ -84,6 +96,15 @@ pub(crate) async fn keep_in_touch(shared: Arc<Shared>, node: Arc<NodeLink>) {
             Some(Err(_)) | None => {}
         }
     }
+}
+
+/// What a node answers to a heartbeat.
+struct Heard {
+    term: u64,
+    /// What its lease goes on from, if the answer counts.
+    next: Option<Granted>,
+    /// It may run what may move.
+    has_lease: bool,
 }
 
 /// Asks whether it is there, and in which term. Nothing if it or what runs its instances does not answer.

@@ -32,8 +32,7 @@ pub(crate) async fn fill(shared: &Shared, updates: &mut [InstanceUpdate]) {
     let deadline = Instant::now() + LIMIT;
     let wanting = updates.iter_mut().filter_map(|update| {
         let InstanceUpdate { key, memory, exits, .. } = update;
-        let exit =
-            exits.iter_mut().rfind(|exit| !matches!(exit.reason, ExitReason::Asked | ExitReason::Lost))?;
+        let exit = exits.iter_mut().rfind(|exit| exit.reason != ExitReason::Asked && exit.code.is_some())?;
         // Of what a node tells of earlier runs, the output lies before that of the present one.
         memory.exit.filter(|last| last.finished_at == exit.finished_at)?;
         Some((shared.runtime_of(key), &*memory, exit))

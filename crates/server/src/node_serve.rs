@@ -151,8 +151,9 @@ impl NodeServer {
         let address = doors.first_address().ok_or(Error::NoAddress)?;
         let certificates = plates.certificates().cloned();
         let directory = data_dir.server_dir().to_owned();
-        let host =
-            chassis_node::Options { spec, id: id.to_owned(), directory, alone_after: options.alone_after };
+        let lease = chassis_runtime::lease_directory(data_dir.root());
+        let alone_after = options.alone_after;
+        let host = chassis_node::Options { spec, id: id.to_owned(), directory, lease, alone_after };
         let host = Host::open(runtime, host, &token)
             .map_err(|source| Error::DataDir { path: data_dir.root().to_owned(), source })?;
         let serving = Serving::start(doors, &chassis_node::router(Arc::clone(&host)), Counter::default())?;

@@ -239,7 +239,7 @@ impl Nodes {
 
     /// The place of what was found on this node and is in no record.
     pub(crate) fn placed(&self, node: &NodeLink) -> Option<Placed> {
-        let placed = Placed { node: node.name.clone(), epoch: 0, ending: None };
+        let placed = Placed { node: node.name.clone(), epoch: 0, leased: false, ending: None };
         Some(placed).filter(|_| !self.is_alone())
     }
 

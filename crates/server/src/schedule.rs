@@ -14,17 +14,18 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chassis_core::environment;
 use chassis_core::rollout::is_extra;
 use chassis_core::schedule::{
-    Change, Data, Demand, Error, Held, Orders, Pulse, Refused, Request, Rules, Standing, Wait, WhenDown,
+    Change, Data, Demand, Error, Held, Orders, Place, Placement, Pulse, Refused, Request, Rules, Standing,
+    Wait,
 };
 use chassis_core::{AgentKey, Amounts, InstanceKey, Liveness, NodeName, NodeState, Scheduler, Site};
 use chassis_spec::{AgentSpec, Backend, RuntimeKind};
 use chassis_store::{NodeRecord, Placed, PlacementUpdate, Term};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 use crate::error::chain;
@@ -40,6 +41,8 @@ const PLACES_AFTER_ANOTHER: usize = 3;
 pub(crate) const TENANT: &str = "tenant";
 /// Of each book's numbers this many bits count within it.
 const BOOK_BITS: u32 = 32;
+/// A clock that is off by more than this from one question to the next was set.
+const CLOCK_STEP: SignedDuration = SignedDuration::from_secs(1);
 
 /// The book of the server that acts, where there are several nodes.
 #[derive(Debug)]
@@ -57,6 +60,22 @@ pub(crate) struct Schedule {
 struct Book {
     term: Term,
     scheduler: Scheduler,
+    /// When it was asked last, by the time of day and by a clock that nobody sets.
+    asked: (Timestamp, Instant),
+}
+
+impl Book {
+    /// A clock that is set, and a machine that has slept, make no node silent: what may move runs on there.
+    fn clock_follow(&mut self) {
+        let asked = (Timestamp::now(), Instant::now());
+        let passed = asked.1.duration_since(self.asked.1).try_into().unwrap_or(SignedDuration::MAX);
+        let set = asked.0.duration_since(self.asked.0).saturating_sub(passed);
+        if set.abs() > CLOCK_STEP {
+            tracing::info!(seconds = set.as_secs(), "the clock was set; nodes are waited for as before");
+            self.scheduler.clock_set(set);
+        }
+        self.asked = asked;
+    }
 }
 
 impl Schedule {
@@ -80,6 +99,7 @@ impl Schedule {
     fn look<T>(&self, term: Term, ask: impl FnOnce(&mut Scheduler) -> T) -> Option<T> {
         let mut book = lock(&self.book);
         let book = book.as_mut().filter(|book| book.term == term)?;
+        book.clock_follow();
         Some(ask(&mut book.scheduler))
     }
 
@@ -141,6 +161,12 @@ impl Schedule {
                 }
             }
         });
+    }
+
+    /// An instance without a container is to get one that ends with its node's lease, or one that does not. None if there is no
+    /// book in this term.
+    pub(crate) fn lease_set(&self, term: Term, key: &InstanceKey, epoch: u64, leased: bool) -> Option<()> {
+        self.with(term, |scheduler| scheduler.lease_set(key, epoch, leased))
     }
 
     pub(crate) fn heard(&self, term: Term, node: &NodeName, node_term: u64) -> Option<Result<Pulse, Error>> {
@@ -237,7 +263,7 @@ pub(crate) fn request(
         instance: key,
         priority: placement.priority,
         demand: Arc::new(demand),
-        when_down: WhenDown::Stay,
+        when_down: placement.when_node_down,
         ends: false,
         wait: Wait::Always,
     }
@@ -305,6 +331,7 @@ async fn open(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<()> {
     let now = Timestamp::now();
     let rules = Rules { strategy: shared.placement, ..Rules::default() };
     let mut scheduler = Scheduler::new(rules, u64::from(number) << BOOK_BITS);
+    scheduler.own_set(shared.own().name.clone());
     for node in nodes {
         scheduler.node_restore(node.spec, node.duty, node.is_down, now);
     }
@@ -326,8 +353,8 @@ async fn open(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<()> {
                         let home = request.demand.home().cloned();
                         found.push(PlacementUpdate { instance: key, placed: Some(placed.clone()), home });
                     }
-                    let Placed { node, epoch, ending } = placed;
-                    scheduler.instance_restore(request, Some((node, epoch, ending)), now);
+                    let Placed { node, epoch, leased, ending } = placed;
+                    scheduler.instance_restore(request, Some(Place { node, epoch, leased, ending }), now);
                 }
             }
         }
@@ -336,14 +363,14 @@ async fn open(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<()> {
         shared.store.placements_record(term, found.clone()).await?;
         apply(shared, found);
     }
-    *lock(&shared.schedule.book) = Some(Book { term, scheduler });
+    *lock(&shared.schedule.book) = Some(Book { term, scheduler, asked: (now, Instant::now()) });
     shared.nodes.all().iter().for_each(|node| node.touch.notify_one());
     shared.agents().iter().for_each(|agent| agent.wake());
     Ok(())
 }
 
 fn own_place(shared: &Shared) -> Placed {
-    Placed { node: shared.own().name.clone(), epoch: 0, ending: None }
+    Placed { node: shared.own().name.clone(), epoch: 0, leased: false, ending: None }
 }
 
 /// Keeps the book until the term is over, or the chassis is alone again.
@@ -412,13 +439,14 @@ impl Writes {
                     }
                 }
                 Change::Drained { node } => writes.drained.push(node.clone()),
-                Change::Placed(placement) => {
-                    let placed =
-                        Placed { node: placement.node.clone(), epoch: placement.epoch, ending: None };
-                    writes.place(&placement.instance, Some(placed), home(&placement.instance));
+                Change::Placed(placement) | Change::Leased(placement) => {
+                    let Placement { instance, node, epoch, leased } = placement.clone();
+                    let placed = Placed { node, epoch, leased, ending: None };
+                    writes.place(&instance, Some(placed), home(&instance));
                 }
-                Change::Ending { instance, node, epoch, next } => {
-                    let placed = Placed { node: node.clone(), epoch: *epoch, ending: Some(*next) };
+                Change::Ending { instance, node, epoch, leased, next } => {
+                    let (node, epoch, leased) = (node.clone(), *epoch, *leased);
+                    let placed = Placed { node, epoch, leased, ending: Some(*next) };
                     writes.place(instance, Some(placed), home(instance));
                 }
                 Change::Queued { instance } => writes.place(instance, None, home(instance)),

@@ -85,6 +85,8 @@ pub(crate) struct Slot {
     /// What happened and is not stored yet.
     events: Vec<EventKind>,
     journal: Journal,
+    /// It was taken from a node that does not answer, where its run has ended with the lease.
+    lease_ended: bool,
 }
 
 /// What a controller does next.
@@ -256,7 +258,11 @@ impl AgentState {
             );
             // Of a node that does not answer nothing is known, and so nothing is news.
             let is_known = !slot.instance.busy && slot.instance.site != Site::Silent;
-            if let Some((memory, noted)) = noted.filter(|_| is_known) {
+            if let Some((memory, mut noted)) = noted.filter(|_| is_known) {
+                if std::mem::take(&mut slot.lease_ended) {
+                    let lost = noted.iter_mut().filter(|event| **event == EventKind::Lost);
+                    lost.for_each(|event| *event = EventKind::LeaseEnded);
+                }
                 exits.extend(ended(&slot.instance, &memory, &noted, now));
                 let before = std::mem::replace(&mut slot.instance.memory, memory);
                 if !acts {

@@ -6,8 +6,8 @@ use std::fmt;
 use crate::text::quoted;
 use crate::yaml::Step::{self, Field, Index};
 use crate::{
-    AgentSpec, Bytes, EnvVar, ExecProbe, FleetSpec, HealthCheck, HttpProbe, LogsSpec, MountPath, Port,
-    Resources, Seconds, StopSpec, Volume, files, grammar, network, storage,
+    AgentSpec, Backend, Bytes, EnvVar, ExecProbe, FleetSpec, HealthCheck, HttpProbe, LogsSpec, MountPath,
+    Port, Resources, Seconds, StopSpec, Volume, WhenDown, files, grammar, network, storage,
 };
 
 /// A spec whose fields contradict each other, or one whose value cannot be.
@@ -107,6 +107,7 @@ impl AgentSpec {
         check_resources(&self.resources).map_err(|e| e.under(&[Field("resources")]))?;
         check_ports(&self.ports, self.replicas)?;
         check_rollout(self)?;
+        check_placement(self).map_err(|invalid| invalid.under(&[Field("placement")]))?;
         check_security(self)?;
         network::check(self)?;
         check_day(self.stop.grace, "grace").map_err(|invalid| invalid.under(&[Field("stop")]))?;
@@ -119,6 +120,29 @@ impl AgentSpec {
             }
         }
         Ok(())
+    }
+}
+
+/// What moves leaves nothing behind: its volumes are where every node reaches them.
+fn check_placement(agent: &AgentSpec) -> Checked {
+    if agent.placement.when_node_down == WhenDown::Stay {
+        return Ok(());
+    }
+    if let Some(node) = &agent.placement.node {
+        let message = format!("it runs on `{node}` and no other; leave `node` out, or write `stay`");
+        return Err(wrong("whenNodeDown", message));
+    }
+    let stays = |volume: &&Volume| matches!(volume.backend(), Some(Backend::Local | Backend::Docker(_)));
+    match agent.volumes.iter().find(stays) {
+        Some(volume) => Err(wrong(
+            "whenNodeDown",
+            format!(
+                "volume `{}` is on the node, so that an instance that moves would begin without its data; keep it on an \
+                 NFS server (`nfs`), use the memory at /tmpfs, or write `stay`",
+                volume.name
+            ),
+        )),
+        None => Ok(()),
     }
 }
 

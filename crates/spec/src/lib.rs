@@ -46,7 +46,7 @@ pub use logs::LogsSpec;
 pub use network::{Network, Reach};
 pub use node_name::{Architecture, InvalidNodeName, NodeName, UnknownArchitecture};
 pub use parse::{Document, ParseError, parse, parse_profiles};
-pub use placement::{PlacementSpec, Strategy, UnknownStrategy};
+pub use placement::{PlacementSpec, Strategy, UnknownStrategy, WhenDown};
 pub use profile::{AGENT_DIRECTORY, AgentProfile, ProfileFile};
 pub use quantity::{Bytes, Cpu, Seconds};
 pub use rollout::{Amount, RolloutSpec};

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Architecture, Labels, NodeName};
 
-/// What a node must be like, and which of those that would do is taken. A change of it moves nothing that has a place.
+/// What a node must be like, which of those that would do is taken, and what follows when it is away. A change of it moves
+/// nothing that has a place.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PlacementSpec {
@@ -29,6 +30,9 @@ pub struct PlacementSpec {
     /// Who waits for a place is served in this order, the highest first.
     #[serde(skip_serializing_if = "is_usual")]
     pub priority: u8,
+    /// What becomes of the instances of a node that does not answer for 99 s.
+    #[serde(alias = "when_node_down", skip_serializing_if = "is_usual")]
+    pub when_node_down: WhenDown,
 }
 
 /// Which of the nodes that would do is chosen.
@@ -42,6 +46,19 @@ pub enum Strategy {
     Spread,
     /// The one that has the least room left: others stay empty for what is large.
     Binpack,
+}
+
+/// What becomes of an instance when its node is down.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenDown {
+    /// It stays the node's, runs on there for as long as the machine does, and is there when the node is.
+    #[default]
+    Stay,
+    /// It runs on another node. Where no server has answered for its node for 60 s it ends, so that it never runs twice.
+    Move,
 }
 
 /// A word that is no [`Strategy`].
@@ -67,7 +84,6 @@ impl FromStr for Strategy {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-fn is_usual(priority: &u8) -> bool {
-    *priority == 0
+fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

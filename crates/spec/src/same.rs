@@ -59,8 +59,12 @@ impl AgentSpec {
             health_check: None,
             readiness_check: None,
             rollout: RolloutSpec::default(),
-            // For instances that have no place yet.
-            placement: PlacementSpec::default(),
+            placement: PlacementSpec {
+                // What may move ends with its node's lease, which its container is made for.
+                when_node_down: self.placement.when_node_down,
+                // The rest is for instances that have no place yet.
+                ..PlacementSpec::default()
+            },
         }
     }
 }

@@ -47,6 +47,7 @@ fn made_anew() -> Vec<(&'static str, Value)> {
         ("network", json!("none")),
         ("stop", json!({"grace": "3s"})),
         ("stop", json!({"signal": "SIGINT"})),
+        ("placement", json!({"whenNodeDown": "move"})),
         ("security", json!({"writableRoot": true})),
     ]
 }

@@ -44,6 +44,8 @@ pub struct Placed {
     pub node: NodeName,
     /// 0 for what ran on the server's own node before there were others.
     pub epoch: u64,
+    /// It may be placed elsewhere when the node is down: every container of this epoch ends with the node's lease.
+    pub leased: bool,
     /// It is to end there, and then this comes.
     pub ending: Option<Next>,
 }

@@ -32,6 +32,9 @@ pub(crate) fn reason(instance: &Instance, now: Timestamp, longest: usize) -> Opt
 
 /// `exit 1`, `out of memory`, `signal 9`.
 pub(crate) fn exit_text(exit: Exit) -> String {
+    if exit.unleased {
+        return "node silent".to_owned();
+    }
     if exit.unhealthy {
         return "unhealthy".to_owned();
     }

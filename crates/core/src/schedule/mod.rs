@@ -24,6 +24,7 @@ mod claims;
 mod drain;
 mod error;
 mod gates;
+mod lend;
 mod nodes;
 mod placing;
 mod queue;
@@ -42,12 +43,12 @@ use crate::key::InstanceKey;
 use crate::node::{Amounts, Node, NodeName, NodeState};
 use queue::Queue;
 
-pub use chassis_spec::Strategy;
+pub use chassis_spec::{Strategy, WhenDown};
 pub use error::Error;
 pub use gates::{Refused, Unfit};
 pub use nodes::{Held, Orders, Pulse, Registered};
 pub use request::{
-    Data, Demand, Next, Placement, Request, Reservation, Standing, Submitted, Tracked, Wait, WhenDown,
+    Data, Demand, Next, Place, Placement, Request, Reservation, Standing, Submitted, Tracked, Wait,
 };
 
 /// The times and limits by which a scheduler goes.
@@ -78,8 +79,10 @@ pub enum Change {
     Drained { node: NodeName },
     /// The node is to run it. If it has data that was nowhere yet, this node is its home from now on.
     Placed(Placement),
+    /// Containers of this placement that are made from now on end with the lease, or do not.
+    Leased(Placement),
     /// The node is to end it.
-    Ending { instance: InstanceKey, node: NodeName, epoch: u64, next: Next },
+    Ending { instance: InstanceKey, node: NodeName, epoch: u64, leased: bool, next: Next },
     /// It waits, and has no place.
     Queued { instance: InstanceKey },
     /// It has no place and is not to have one.
@@ -95,6 +98,8 @@ pub enum Change {
 pub struct Scheduler {
     rules: Rules,
     nodes: BTreeMap<NodeName, Node>,
+    /// The server's own, which hands no lease to itself: what it has stays there.
+    own: Option<NodeName>,
     instances: BTreeMap<InstanceKey, Tracked>,
     /// In the order in which they expire, which is that in which they were made.
     reservations: BTreeMap<u64, Reservation>,
@@ -160,6 +165,7 @@ impl Scheduler {
         Scheduler {
             rules,
             nodes: BTreeMap::new(),
+            own: None,
             instances: BTreeMap::new(),
             reservations: BTreeMap::new(),
             queue: Queue::default(),

@@ -137,7 +137,7 @@ impl Scheduler {
         }
         let mut gone = Vec::new();
         for key in node.instances.iter().filter(|key| !has.contains_key(key)) {
-            match self.instances.get(key).map(|tracked| (&tracked.standing, tracked.request.moves())) {
+            match self.instances.get(key).map(|tracked| (&tracked.standing, tracked.leased)) {
                 Some((Standing::Placed { node, epoch }, leased)) if node == name => {
                     let (instance, node) = (key.clone(), node.clone());
                     orders.start.push(Placement { instance, node, epoch: *epoch, leased });
@@ -277,7 +277,7 @@ impl Scheduler {
                     continue;
                 }
             };
-            if all || tracked.request.moves() {
+            if all || tracked.leased {
                 self.leave(&key, next, now);
             }
         }

@@ -31,7 +31,7 @@ impl Scheduler {
                 }
             };
         };
-        self.instances.insert(key.clone(), Tracked { request, standing: Standing::Waiting });
+        self.instances.insert(key.clone(), Tracked::waiting(request));
         self.book(&key, &node);
         Ok(Submitted::Placed(self.place(&key, node)))
     }
@@ -78,7 +78,7 @@ impl Scheduler {
         if !self.can_withdraw(key, epoch) {
             return false;
         }
-        if let Some(Tracked { request, standing: Standing::Placed { node, .. } }) =
+        if let Some(Tracked { request, standing: Standing::Placed { node, .. }, .. }) =
             self.instances.get_mut(key)
             && request.demand.home() == Some(node)
         {
@@ -178,7 +178,7 @@ impl Scheduler {
         self.queue.add(&request, now);
         let instance = request.instance.clone();
         self.changes.push(Change::Queued { instance: instance.clone() });
-        self.instances.insert(instance, Tracked { request, standing: Standing::Waiting });
+        self.instances.insert(instance, Tracked::waiting(request));
     }
 
     pub(super) fn waiting_give_up(&mut self, now: Timestamp) {
@@ -228,9 +228,11 @@ impl Scheduler {
     /// Gives an instance the place that is booked for it.
     pub(super) fn place(&mut self, key: &InstanceKey, node: NodeName) -> Placement {
         let epoch = self.draw();
+        let lends = self.lends(&node);
         let mut placement = Placement { instance: key.clone(), node, epoch, leased: false };
         if let Some(tracked) = self.instances.get_mut(key) {
-            placement.leased = tracked.request.moves();
+            placement.leased = lends && tracked.request.moves();
+            tracked.leased = placement.leased;
             tracked.standing = Standing::Placed { node: placement.node.clone(), epoch };
             if tracked.request.demand.data == Data::Unborn {
                 Arc::make_mut(&mut tracked.request.demand).data = Data::On(placement.node.clone());
@@ -246,7 +248,8 @@ impl Scheduler {
             return;
         };
         tracked.standing = Standing::Ending { node: node.clone(), epoch, next };
-        self.changes.push(Change::Ending { instance: key.clone(), node, epoch, next });
+        let leased = tracked.leased;
+        self.changes.push(Change::Ending { instance: key.clone(), node, epoch, leased, next });
     }
 
     /// An instance has ended, or its node is down: its room is free, and it goes its way.

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chassis_spec::{RuntimeKind, Strategy};
+use chassis_spec::{RuntimeKind, Strategy, WhenDown};
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::key::InstanceKey;
@@ -21,6 +20,7 @@ pub struct Request {
     pub priority: u8,
     /// Shared by all that ask for the same, which is what the queue knows them by.
     pub demand: Arc<Demand>,
+    /// What is wanted. Whether it holds is said of each placement: see [`Placement::leased`].
     pub when_down: WhenDown,
     /// It ends by itself or by a time limit, so that the room that it takes comes back.
     pub ends: bool,
@@ -58,21 +58,6 @@ pub enum Data {
     On(NodeName),
 }
 
-/// What becomes of an instance when its node is down.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum WhenDown {
-    /// It stays the node's, runs on there as long as the machine does, and is there when the node is.
-    #[default]
-    Stay,
-    /// It is placed elsewhere. Its node ends it before that, when it is cut off for [`Rules::lease`].
-    ///
-    /// [`Rules::lease`]: crate::schedule::Rules::lease
-    Move,
-}
-
 /// What to do with a request that no node can take now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Wait {
@@ -92,8 +77,20 @@ pub struct Placement {
     pub node: NodeName,
     /// No other placement, of whatever instance, has this number.
     pub epoch: u64,
-    /// It may be placed elsewhere when its node is down, so the node runs it only while it is in touch.
+    /// It is placed elsewhere when its node is down. So the node runs it only while it is in touch, and every container
+    /// of this epoch is made to end with the lease.
     pub leased: bool,
+}
+
+/// A place as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub node: NodeName,
+    pub epoch: u64,
+    /// As in [`Placement`].
+    pub leased: bool,
+    /// It is to end there, and then this comes.
+    pub ending: Option<Next>,
 }
 
 /// What became of a request.
@@ -150,6 +147,8 @@ pub enum Next {
 pub struct Tracked {
     pub request: Request,
     pub standing: Standing,
+    /// Of the place that it has: as [`Placement::leased`].
+    pub leased: bool,
 }
 
 // === impl Demand ===
@@ -167,9 +166,17 @@ impl Demand {
 // === impl Request ===
 
 impl Request {
-    /// True if it is placed elsewhere when its node is down. One whose data is on a node has nowhere to go.
+    /// True if it is to be placed elsewhere when its node is down. One whose data is on a node has nowhere to go.
     pub fn moves(&self) -> bool {
         self.when_down == WhenDown::Move && self.demand.data == Data::Anywhere
+    }
+}
+
+// === impl Tracked ===
+
+impl Tracked {
+    pub(super) fn waiting(request: Request) -> Tracked {
+        Tracked { request, standing: Standing::Waiting, leased: false }
     }
 }
 

@@ -19,7 +19,7 @@ impl Scheduler {
         let found = self.find(&request)?;
         let Some(node) = found else { return Err(Error::NoPlace(self.refused(&request))) };
         let key = request.instance.clone();
-        self.instances.insert(key.clone(), Tracked { request, standing: Standing::Waiting });
+        self.instances.insert(key.clone(), Tracked::waiting(request));
         let reservation = self.reservation_make(&key, node, now);
         if let Some(tracked) = self.instances.get_mut(&key) {
             tracked.standing = Standing::Reserved { id: reservation.id };

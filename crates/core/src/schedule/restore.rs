@@ -5,10 +5,10 @@
 
 use jiff::Timestamp;
 
-use crate::node::{Duty, Liveness, Node, NodeName, NodeSpec};
+use crate::node::{Duty, Liveness, Node, NodeSpec};
 
 use super::Scheduler;
-use super::request::{Next, Request, Standing, Tracked};
+use super::request::{Place, Request, Standing, Tracked};
 
 impl Scheduler {
     /// A node of the store. One that was down is down until it has reported.
@@ -20,27 +20,28 @@ impl Scheduler {
         self.nodes.insert(node.spec.name.clone(), node);
     }
 
-    /// An instance of the store, after all nodes: with its place there and its epoch, and what is to come after it if it was
-    /// to end; or without one, waiting.
-    pub fn instance_restore(
-        &mut self,
-        request: Request,
-        place: Option<(NodeName, u64, Option<Next>)>,
-        now: Timestamp,
-    ) {
-        let Some((node, epoch, ending)) = place.filter(|(node, ..)| self.nodes.contains_key(node)) else {
+    /// An instance of the store, after all nodes: with its place there, or without one, waiting.
+    pub fn instance_restore(&mut self, request: Request, place: Option<Place>, now: Timestamp) {
+        let Some(place) = place.filter(|place| self.nodes.contains_key(&place.node)) else {
             self.queue.add(&request, now);
             self.freed.all = true;
             let key = request.instance.clone();
-            self.instances.insert(key, Tracked { request, standing: Standing::Waiting });
+            self.instances.insert(key, Tracked::waiting(request));
             return;
         };
+        let Place { node, epoch, leased, ending } = place;
+        // What may move was to be placed elsewhere when the last server ended, or the node had come back and has a lease again,
+        // which that server did not live to write down: it is waited for anew.
+        if let Some(node) = self.nodes.get_mut(&node).filter(|node| leased && node.liveness == Liveness::Down)
+        {
+            node.liveness = Liveness::Suspect;
+        }
         let key = request.instance.clone();
         let standing = match ending {
             None => Standing::Placed { node: node.clone(), epoch },
             Some(next) => Standing::Ending { node: node.clone(), epoch, next },
         };
-        self.instances.insert(key.clone(), Tracked { request, standing });
+        self.instances.insert(key.clone(), Tracked { request, standing, leased });
         self.book(&key, &node);
     }
 }

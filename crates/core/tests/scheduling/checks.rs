@@ -27,7 +27,8 @@ impl World {
                 Standing::Placed { node, epoch } | Standing::Ending { node, epoch, .. } => {
                     let place = row.and_then(|row| row.place.as_ref());
                     assert!(
-                        place.is_some_and(|place| (&place.0, &place.1) == (node, epoch)),
+                        place.is_some_and(|place| (&place.node, &place.epoch, place.leased)
+                            == (node, epoch, tracked.leased)),
                         "{key} is on {node}, but not in the store"
                     );
                     let sum = used.entry(node).or_default();

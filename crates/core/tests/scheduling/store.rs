@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chassis_core::key::InstanceKey;
 use chassis_core::node::{Duty, Liveness, NodeName, NodeSpec};
-use chassis_core::schedule::{Change, Data, Next, Request, Rules, Scheduler};
+use chassis_core::schedule::{Change, Data, Place, Request, Rules, Scheduler};
 use jiff::Timestamp;
 
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(crate) struct Store {
 
 pub(crate) struct Row {
     pub(crate) request: Request,
-    pub(crate) place: Option<(NodeName, u64, Option<Next>)>,
+    pub(crate) place: Option<Place>,
 }
 
 impl Store {
@@ -34,16 +34,17 @@ impl Store {
                     self.nodes.insert(name.clone(), (node.spec().clone(), node.duty(), is_down));
                 }
             }
-            Change::Placed(placement) => {
+            Change::Placed(placement) | Change::Leased(placement) => {
                 let row = self.row(&placement.instance, request);
-                row.place = Some((placement.node.clone(), placement.epoch, None));
+                let (node, epoch, leased) = (placement.node.clone(), placement.epoch, placement.leased);
+                row.place = Some(Place { node, epoch, leased, ending: None });
                 if row.request.demand.data == Data::Unborn {
                     Arc::make_mut(&mut row.request.demand).data = Data::On(placement.node.clone());
                 }
             }
-            Change::Ending { instance, node, epoch, next } => {
-                let place = Some((node.clone(), *epoch, Some(*next)));
-                self.instances.get_mut(instance).unwrap().place = place;
+            Change::Ending { instance, node, epoch, leased, next } => {
+                let place = Place { node: node.clone(), epoch: *epoch, leased: *leased, ending: Some(*next) };
+                self.instances.get_mut(instance).unwrap().place = Some(place);
             }
             Change::Queued { instance } => {
                 let row = self.row(instance, request);
@@ -74,6 +75,7 @@ impl Store {
     /// The book of a server that takes over.
     pub(crate) fn open(&self, rules: Rules, first: u64, now: Timestamp) -> Scheduler {
         let mut scheduler = Scheduler::new(rules, first);
+        self.nodes.keys().next().into_iter().for_each(|own| scheduler.own_set(own.clone()));
         for (spec, duty, is_down) in self.nodes.values() {
             scheduler.node_restore(spec.clone(), *duty, *is_down, now);
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use chassis_core::key::InstanceKey;
 use chassis_core::node::{Node, NodeName, NodeState};
-use chassis_core::schedule::{Change, Held, Placement, Pulse, Request, Rules, Scheduler, Strategy};
+use chassis_core::schedule::{Change, Held, Place, Placement, Pulse, Request, Rules, Scheduler, Strategy};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::machine::{Deeds, Machine, Order};
@@ -96,6 +96,11 @@ impl Wanted {
     }
 }
 
+/// The server's own machine, on which nothing is leased.
+pub(crate) fn own(machines: &BTreeMap<NodeName, Machine>) -> NodeName {
+    machines.keys().next().unwrap().clone()
+}
+
 fn rules(seed: u64) -> Rules {
     let strategy = if seed.is_multiple_of(2) { Strategy::Binpack } else { Strategy::Spread };
     Rules { strategy, ..Rules::default() }
@@ -105,12 +110,14 @@ impl World {
     pub(crate) fn new(seed: u64, size: Size) -> World {
         let mut random = Random(seed);
         let machines = crate::people::machines(&mut random, size.nodes);
+        let mut scheduler = Scheduler::new(rules(seed), 1 << 32);
+        scheduler.own_set(own(&machines));
         World {
             size,
             random,
             now: Timestamp::from_second(1_000_000).unwrap(),
             step: 0,
-            scheduler: Scheduler::new(rules(seed), 1 << 32),
+            scheduler,
             store: Store::default(),
             machines,
             unbegun: Vec::new(),
@@ -227,7 +234,7 @@ impl World {
                 self.tally.gave_up += 1;
                 self.wanted.remove(&refused.instance);
             }
-            Change::Ending { .. } | Change::DataLost { .. } | Change::Drained { .. } => {}
+            Change::Leased(_) | Change::Ending { .. } | Change::DataLost { .. } | Change::Drained { .. } => {}
         }
     }
 
@@ -294,7 +301,7 @@ impl World {
         for key in deeds.started {
             let other = self.running.insert(key.clone(), name.clone());
             assert!(other.is_none(), "at {}: {key} runs on {name} and on {}", self.step, other.unwrap());
-            let is_placed = |row: &Row| matches!(row.place, Some((_, _, None)));
+            let is_placed = |row: &Row| matches!(row.place, Some(Place { ending: None, .. }));
             if self.store.instances.get(&key).is_some_and(is_placed) {
                 self.want_again(&key);
             }

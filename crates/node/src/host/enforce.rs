@@ -1,9 +1,13 @@
 //! Ends what may move when the node's lease is over: from then on it may run elsewhere.
+//!
+//! Sandboxes with an init do it themselves ([`chassis_init::lease`]), whether or not this process lives; this is for runtimes
+//! without one, and the second net for the others.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chassis_core::RunState;
+use chassis_init::lease::GRACE;
 use chassis_runtime::{Error, Owned, Runtime};
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
@@ -14,14 +18,16 @@ use super::Host;
 const LOOK: Duration = Duration::from_secs(1);
 /// Between looks at what runs while the lease is over.
 const LIST: Duration = Duration::from_secs(5);
-/// What an instance gets to stop by itself. With the looks this is less than what `chassis_core::Rules::ending` promises.
-const STOP: Duration = Duration::from_secs(15);
+/// For so long after the lease init is left to itself: it gives agents time, and knows how to say why they ended.
+const INIT: Duration = GRACE.saturating_add(Duration::from_secs(2));
+/// What an instance gets to stop then. With all of that this is less than what `chassis_core::Rules::ending` promises.
+const STOP: Duration = Duration::from_secs(8);
 
 impl Host {
     /// For as long as the node is served. What may not move is not touched.
     pub async fn leases_enforce(self: Arc<Self>) {
         loop {
-            if !self.clock.rest().is_zero() {
+            if self.clock.over() < INIT {
                 sleep(LOOK).await;
                 continue;
             }

@@ -58,6 +58,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// Without a server for this long, it keeps its instances running by itself.
     pub alone_after: Duration,
+    /// Where sandboxes see for how long what may run elsewhere runs on.
+    pub lease: PathBuf,
 }
 
 /// A node that can be asked over the network.
@@ -78,7 +80,7 @@ impl Host {
     /// Reads which term it is in, how long its lease is, and what it keeps of its instances.
     pub fn open(runtime: Arc<dyn Runtime>, options: Options, token: &str) -> io::Result<Arc<Host>> {
         let terms = Terms::open(options.directory.join("term"))?;
-        let clock = Clock::open(options.directory.join("lease"));
+        let clock = Clock::open(&options.lease)?;
         let kept = Kept::open(options.directory.join("kept"))?;
         let journal = Journal::open(options.directory.join("journal"))?;
         let contact = Contact::new(options.alone_after);

@@ -6,7 +6,6 @@ use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, NetworkingConfig, PortBinding,
     PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
-use chassis_core::InstanceKey;
 use chassis_spec::{AgentSpec, LogsSpec, Port, Protocol};
 
 use super::mounts::{self, Sources};
@@ -99,7 +98,7 @@ pub(crate) fn container_body(
         // The server makes the image's check too, so that one place decides what unhealthy means.
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         networking_config: Some(NetworkingConfig { endpoints_config: Some(endpoint.collect()) }),
-        host_config: Some(host_config(key, spec, net, sources)),
+        host_config: Some(host_config(config, net, sources)),
         ..ContainerCreateBody::default()
     })
 }
@@ -123,6 +122,9 @@ fn entrypoint(config: &InstanceConfig) -> Result<Vec<String>> {
     if takes_secrets(spec) {
         line.push("--secrets".to_owned());
     }
+    if config.leased {
+        line.push("--leased".to_owned());
+    }
     line.push("--".to_owned());
     line.extend(command.iter().chain(arguments).cloned());
     Ok(line)
@@ -135,7 +137,8 @@ fn plain_env(spec: &AgentSpec) -> Vec<String> {
         .collect()
 }
 
-fn host_config(key: &InstanceKey, spec: &AgentSpec, net: &Net, sources: &Sources) -> HostConfig {
+fn host_config(config: &InstanceConfig, net: &Net, sources: &Sources) -> HostConfig {
+    let spec = &*config.spec;
     let memory = i64::try_from(spec.resources.memory.0).unwrap_or(i64::MAX);
     let security = &spec.security;
     let of_host = |shared: bool| shared.then(|| "host".to_owned());
@@ -170,7 +173,7 @@ fn host_config(key: &InstanceKey, spec: &AgentSpec, net: &Net, sources: &Sources
         ipc_mode: of_host(security.host_ipc).or_else(|| Some("private".to_owned())),
         network_mode: Some(net.mode(spec)),
         extra_hosts: net.host.as_ref().map(|address| vec![format!("{HOST_NAME}:{address}")]),
-        mounts: Some(mounts::binds(key, spec, sources)),
+        mounts: Some(mounts::binds(config, sources)),
         tmpfs: Some(mounts::memory(spec, sources.owner)),
         port_bindings: Some(port_bindings(&spec.ports)),
         ..HostConfig::default()

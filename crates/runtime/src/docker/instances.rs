@@ -377,17 +377,22 @@ async fn sources(
     facts: &Arc<Facts>,
 ) -> Result<Sources> {
     let (key, spec, facts) = (config.key.clone(), Arc::clone(&config.spec), Arc::clone(facts));
+    let leased = config.leased;
     let outside = facts.outside(owner, spec.security.userns.is_some());
     daemon
         .blocking(move |daemon| {
             let host_paths = daemon.host_paths.resolve(&spec, &facts.root_dir)?;
             let seccomp = confine::seccomp(&spec, &daemon.seccomp_dir)?;
             daemon.tier1.prepare(&key, &spec)?;
+            if leased {
+                daemon.tier1.lease_prepare(&key)?;
+            }
             daemon.tier1.give(&key, outside)?;
             locked(&daemon.leftovers).remove(&key.container_name());
             let secret_files = daemon.secret_files.prepare(&key, &spec)?;
             Ok(Sources {
                 tier1: daemon.tier1.instance_path(&key),
+                lease: daemon.tier1.lease_path(),
                 secret_files,
                 host_paths,
                 owner,
@@ -410,9 +415,9 @@ async fn settle_conflict(
     let Some(container) = look(daemon, name).await? else { return Ok(None) };
     let id = container.id.clone().unwrap_or_default();
     match note(daemon, container) {
-        Some(Owned { key, epoch, observed, .. }) if key == config.key => {
+        Some(Owned { key, epoch, leased, observed }) if key == config.key => {
             if observed.revision == config.revision
-                && epoch == config.epoch
+                && (epoch, leased) == (config.epoch, config.leased)
                 && observed.state != RunState::Dead
             {
                 return Ok(Some(observed));

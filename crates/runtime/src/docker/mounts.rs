@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use bollard::models::{
     Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountType, MountVolumeOptions,
 };
-use chassis_core::{InstanceKey, environment};
+use chassis_core::environment;
 use chassis_spec::{AgentSpec, HostPath, MountPath};
 
 use super::volumes;
+use crate::InstanceConfig;
 use crate::tier1::{Owner, is_tier1};
 
 /// What the host has for one container: where its mounts come from, and what depends on the daemon.
@@ -17,6 +18,8 @@ use crate::tier1::{Owner, is_tier1};
 pub(crate) struct Sources {
     /// The instance's tier 1 directory.
     pub(crate) tier1: PathBuf,
+    /// The directory of the node's lease.
+    pub(crate) lease: PathBuf,
     /// The file of a secret volume, by its mount path.
     pub(crate) secret_files: HashMap<MountPath, PathBuf>,
     /// Host paths of the spec, after links were resolved.
@@ -29,9 +32,11 @@ pub(crate) struct Sources {
     pub(crate) open_low_ports: bool,
 }
 
-/// Binds: init's directory, and the volumes.
-pub(crate) fn binds(key: &InstanceKey, spec: &AgentSpec, sources: &Sources) -> Vec<Mount> {
+/// Binds: init's directory, in it the node's lease if the instance needs one, and the volumes.
+pub(crate) fn binds(config: &InstanceConfig, sources: &Sources) -> Vec<Mount> {
+    let (key, spec) = (&config.key, &*config.spec);
     let own = bind(&sources.tier1.join(".chassis"), chassis_init::DIRECTORY, true);
+    let lease = config.leased.then(|| bind(&sources.lease, chassis_init::lease::DIRECTORY, true));
     let volumes = spec.volumes.iter().filter_map(|volume| {
         if let Some(name) = volumes::name(key, volume) {
             return Some(named(name, volume.mount_path.as_str(), volume.read_only));
@@ -43,7 +48,7 @@ pub(crate) fn binds(key: &InstanceKey, spec: &AgentSpec, sources: &Sources) -> V
         };
         Some(bind(&source, volume.mount_path.as_str(), read_only))
     });
-    std::iter::once(own).chain(volumes).collect()
+    std::iter::once(own).chain(lease).chain(volumes).collect()
 }
 
 /// Tier 2: memory at `/tmpfs` and `/tmp`, in an environment where its own files are, and over the scratch paths of volumes. Without `exec`, which is Docker's own

@@ -17,13 +17,13 @@ pub(crate) fn owned(server_id: &str, container: ContainerInspectResponse) -> Opt
         revision: labels::revision(&labels),
         name_is_right: container.name?.trim_start_matches('/') == key.container_name(),
         limits,
-        state: run_state(&container.state?),
+        state: run_state(&container.state?, labels::is_leased(&labels)),
         image_check: image_check::of_labels(&labels),
     };
     Some(Owned { key, epoch: labels::epoch(&labels), leased: labels::is_leased(&labels), observed })
 }
 
-fn run_state(state: &ContainerState) -> RunState {
+fn run_state(state: &ContainerState, leased: bool) -> RunState {
     let started_at = timestamp(state.started_at.as_deref());
     match state.status {
         Some(Status::CREATED) => RunState::Created,
@@ -31,15 +31,17 @@ fn run_state(state: &ContainerState) -> RunState {
         Some(Status::RUNNING | Status::PAUSED | Status::RESTARTING | Status::STOPPING) => {
             RunState::Running { started_at }
         }
-        Some(Status::EXITED) => RunState::Exited {
-            started_at,
-            exit: Exit {
-                code: state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1),
+        Some(Status::EXITED) => {
+            let code = state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1);
+            let exit = Exit {
+                code,
                 out_of_memory: state.oom_killed.unwrap_or(false),
                 unhealthy: false,
+                unleased: leased && code == i32::from(chassis_init::EXIT_UNLEASED),
                 finished_at: timestamp(state.finished_at.as_deref()),
-            },
-        },
+            };
+            RunState::Exited { started_at, exit }
+        }
         Some(Status::REMOVING | Status::DEAD | Status::EMPTY) | None => RunState::Dead,
     }
 }

@@ -110,7 +110,8 @@ fn seccomp(daemon: &Daemon, options: &[String], spec: &AgentSpec) -> Confinement
 fn mounts(daemon: &Daemon, facts: &Facts, mounts: &[MountPoint], spec: &AgentSpec) -> Vec<MountPosture> {
     let is_own = |target: &str| {
         let volume = spec.volumes.iter().find(|volume| volume.mount_path.as_str() == target);
-        target == chassis_init::DIRECTORY || volume.is_some_and(|volume| volume.host_path.is_none())
+        [chassis_init::DIRECTORY, chassis_init::lease::DIRECTORY].contains(&target)
+            || volume.is_some_and(|volume| volume.host_path.is_none())
     };
     let binds = mounts.iter().filter(|mount| mount.typ.as_deref() == Some("bind"));
     binds

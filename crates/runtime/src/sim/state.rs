@@ -237,7 +237,8 @@ impl State {
         match self.containers.get_mut(&id) {
             Some(container) if matches!(container.state, RunState::Running { .. }) => {
                 let started_at = container.state.started_at().unwrap_or(now);
-                let exit = Exit { code, out_of_memory: false, unhealthy: false, finished_at: now };
+                let exit =
+                    Exit { code, out_of_memory: false, unhealthy: false, unleased: false, finished_at: now };
                 container.state = RunState::Exited { started_at, exit };
                 true
             }

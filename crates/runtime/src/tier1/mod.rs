@@ -4,6 +4,7 @@
 //! <root>/.server/init/<version>/chassis-init   the program, linked into every instance's directory
 //! <root>/.server/trash/                        what is being deleted
 //! <root>/.server/limits/                       which volumes have a quota
+//! <root>/.lease/until                          until when what may run elsewhere runs on, written by the node
 //! <root>/<fleet>/                    0711      the server's
 //! <root>/<fleet>/<agent>-<n>/        0700      the agent's
 //! <root>/<fleet>/<agent>-<n>/.chassis/         the server's: `instance`, `chassis-init`; /.chassis in the sandbox
@@ -48,6 +49,9 @@ pub(crate) struct Tier1 {
     /// One at a time takes a number for a limit.
     limits: Mutex<()>,
 }
+
+/// No fleet has such a name.
+const LEASE: &str = ".lease";
 
 /// True for a volume that is a directory in tier 1.
 pub(crate) fn is_tier1(volume: &Volume) -> bool {
@@ -117,6 +121,22 @@ impl Tier1 {
             }
         }
         Ok(())
+    }
+
+    /// The directory of the file that says for how long what may run elsewhere runs on. Everybody may read it: also the
+    /// user that Docker's own root is mapped to passes through here.
+    pub(crate) fn lease_path(&self) -> PathBuf {
+        lease_directory(&self.root)
+    }
+
+    /// Makes that directory, and the place in the instance's where its sandbox sees it.
+    pub(crate) fn lease_prepare(&self, key: &InstanceKey) -> Result<()> {
+        let path = self.instance_path(key);
+        let made = Directory::open(&path).and_then(|instance| {
+            create_root(&self.root)?.create_own(LEASE, 0o755)?;
+            instance.open_child(".chassis")?.create_own("lease", 0o755)
+        });
+        made.map(drop).map_err(|error| unusable(&path, error))
     }
 
     /// Puts the present init into the instance's directory, if it has one.
@@ -229,6 +249,11 @@ impl Tier1 {
         }
         Ok(directory)
     }
+}
+
+/// Where below its data directory a node keeps its lease for the sandboxes.
+pub fn lease_directory(root: &Path) -> PathBuf {
+    root.join(LEASE)
 }
 
 /// Gives a directory and all that is in it to the agent's user, if this server may.

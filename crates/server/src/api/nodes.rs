@@ -208,10 +208,11 @@ fn instance_on(shared: &Shared, caller: &Caller, key: &InstanceKey, leaving: boo
     let state = agent.state();
     let slot = state.slots.get(&key.number)?;
     let leaving = leaving || slot.instance.desired.wanted.is_absent();
+    let moves = slot.placed.as_ref().is_some_and(|placed| placed.leased);
     let (fleet, agent) = (key.fleet.clone(), key.agent.clone());
     let is_known = shared.nodes.unknown(slot.placed.as_ref()).is_none();
     let phase = if is_known { slot.phase(&state.spec) } else { Phase::Unknown };
-    Some(NodeInstance { fleet, agent, number: key.number, phase, leaving, data: false, stays: None })
+    Some(NodeInstance { fleet, agent, number: key.number, phase, leaving, data: false, moves, stays: None })
 }
 
 fn wire(shared: &Shared, node: &KnownNode, held: &[NodeInstance]) -> Node {

@@ -25,6 +25,10 @@ pub(super) fn ended(
         EventKind::Lost => {
             instance.memory.run.as_ref().map(|run| ExitRecord::lost(&run.id, run.started_at, now))
         }
+        EventKind::LeaseEnded => {
+            let run = instance.memory.run.as_ref();
+            run.map(|run| ExitRecord::lease_ended(&run.id, run.started_at, now))
+        }
         EventKind::Stopped | EventKind::Exited(_) => {
             let (run, exit) = noted.run.as_ref().zip(noted.exit)?;
             let asked = *event == EventKind::Stopped;

@@ -37,6 +37,7 @@ impl Slot {
             overtaken: false,
             checks: Checks::default(),
             events: Vec::new(),
+            lease_ended: false,
         }
     }
 

@@ -547,6 +547,31 @@ rollout: {max_surge: 1}
     (
         r"name: a
 image: b
+volumes:
+  - {name: data, mountPath: /data}
+placement:
+  whenNodeDown: move
+",
+        r"volume `data` is on the node, so that an instance that moves would begin without its data; keep it on an NFS server (`nfs`), use the memory at /tmpfs, or write `stay`
+  --> agent.yaml:6:17
+   |
+ 6 |   whenNodeDown: move
+   |                 ^^^^",
+    ),
+    (
+        r"name: a
+image: b
+placement: {node: n1, whenNodeDown: move}
+",
+        r"it runs on `n1` and no other; leave `node` out, or write `stay`
+  --> agent.yaml:3:37
+   |
+ 3 | placement: {node: n1, whenNodeDown: move}
+   |                                     ^^^^",
+    ),
+    (
+        r"name: a
+image: b
 ports: [{containerPort: 80, hostPort: 8080}]
 rollout: {maxSurge: 25%}
 ",

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::node::{Placed, PlacementUpdate};
 
 /// The columns of an instance that [`from_row`] and [`home_from_row`] read.
-pub(super) const COLUMNS: &str = "node, epoch, ending,
+pub(super) const COLUMNS: &str = "node, epoch, ending, leased,
     (SELECT homes.node FROM homes
      WHERE homes.fleet = instances.fleet AND homes.agent = instances.agent AND homes.number = instances.number)";
 
@@ -60,7 +60,7 @@ pub(super) fn write(
         return Ok(());
     }
     change.touch(&key.fleet, &key.agent);
-    let sql = "UPDATE instances SET node = ?4, epoch = ?5, ending = ?6, version = version + 1
+    let sql = "UPDATE instances SET node = ?4, epoch = ?5, ending = ?6, leased = ?7, version = version + 1
                WHERE fleet = ?1 AND agent = ?2 AND number = ?3";
     change.connection.send(
         sql,
@@ -71,8 +71,14 @@ pub(super) fn write(
             placed.map(|placed| placed.node.as_str()),
             placed.map_or(0, |placed| placed.epoch),
             placed.and_then(|placed| placed.ending).map(Json),
+            placed.is_some_and(|placed| placed.leased),
         ],
     )?;
+    let left = before.filter(|before| placed.is_none_or(|placed| placed.node != before.node));
+    if let Some(Placed { node, ending, .. }) = left.filter(|left| left.ending != Some(Next::Forget)) {
+        let (node, down) = (node.clone(), ending.is_none());
+        change.instance_event(key, EventKind::InstanceLeft { node, down })?;
+    }
     let at = |placed: &Placed| (placed.node.clone(), placed.epoch);
     let Some(placed) = placed.filter(|placed| before.map(at) != Some(at(placed))) else { return Ok(()) };
     change.instance_event(key, EventKind::InstancePlaced { node: placed.node.clone() })?;
@@ -141,13 +147,13 @@ pub(crate) fn list(
     connection: &dyn Connection,
     node: Option<&NodeName>,
 ) -> Result<Vec<(InstanceKey, Placed)>> {
-    let sql = "SELECT node, epoch, ending, fleet, agent, number FROM instances
+    let sql = "SELECT node, epoch, ending, leased, fleet, agent, number FROM instances
                WHERE node = coalesce(?1, node) ORDER BY fleet, agent, number";
     let found = connection.list(sql, params![node.map(NodeName::as_str)], |row| {
         let key = InstanceKey {
-            fleet: row.get::<Name<_>>(3)?.0,
-            agent: row.get::<Name<_>>(4)?.0,
-            number: row.get(5)?,
+            fleet: row.get::<Name<_>>(4)?.0,
+            agent: row.get::<Name<_>>(5)?.0,
+            number: row.get(6)?,
         };
         Ok(from_row(row, 0)?.map(|placed| (key, placed)))
     })?;
@@ -182,9 +188,10 @@ pub(super) fn node_forgotten(change: &Change<'_>, node: &NodeName) -> Result<()>
 pub(super) fn from_row(row: &Row<'_>, first: usize) -> Outcome<Option<Placed>> {
     let Some(Name(node)) = row.get::<Option<Name<NodeName>>>(first)? else { return Ok(None) };
     let ending: Option<Json<Next>> = row.get(first + 2)?;
-    Ok(Some(Placed { node, epoch: row.get(first + 1)?, ending: ending.map(|next| next.0) }))
+    let (epoch, leased) = (row.get(first + 1)?, row.get(first + 3)?);
+    Ok(Some(Placed { node, epoch, leased, ending: ending.map(|next| next.0) }))
 }
 
 pub(super) fn home_from_row(row: &Row<'_>, first: usize) -> Outcome<Option<NodeName>> {
-    Ok(row.get::<Option<Name<NodeName>>>(first + 3)?.map(|name| name.0))
+    Ok(row.get::<Option<Name<NodeName>>>(first + 4)?.map(|name| name.0))
 }

@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0008_snapshots.sql"),
     include_str!("../../migrations/0009_agents.sql"),
     include_str!("../../migrations/0010_gone.sql"),
+    include_str!("../../migrations/0011_leased.sql"),
 ];
 
 /// `chas`: tells our databases from others'.

@@ -47,7 +47,13 @@ async fn start_stop_and_restart_say_what_is_wanted() {
     let before = picture(&store).await;
     assert_eq!(ask(1, InstanceChange::Start).await, [agent("f", "web")]);
     assert_eq!(picture(&store).await, before);
-    let exit = Exit { code: 1, out_of_memory: false, unhealthy: false, finished_at: Timestamp::now() };
+    let exit = Exit {
+        code: 1,
+        out_of_memory: false,
+        unhealthy: false,
+        unleased: false,
+        finished_at: Timestamp::now(),
+    };
     let retry_at = Some(Timestamp::MAX);
     let (reason, message) = (Reason::NameTaken, "taken".to_owned());
     let blocked = Some(Blocked { reason, message, attempts: 2, retry_at: Timestamp::MAX });
@@ -101,7 +107,8 @@ async fn the_last_exits_are_kept_and_no_more() {
     let began = Timestamp::now();
     let ended = |number: i32| {
         let finished_at = began + SignedDuration::from_nanos((number + 1).into());
-        let exit = Exit { code: number, out_of_memory: false, unhealthy: false, finished_at };
+        let exit =
+            Exit { code: number, out_of_memory: false, unhealthy: false, unleased: false, finished_at };
         let text = format!("run {number}");
         let log = vec![ExitLine { time: began, stream: "stderr".to_owned(), text }];
         ExitRecord { log, ..ExitRecord::new("c0ffee", Some(1), began, exit, false) }

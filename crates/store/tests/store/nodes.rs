@@ -37,7 +37,7 @@ pub(crate) async fn register(store: &SqlStore, node: &str, token: &str) -> Resul
 }
 
 fn placed(node: &str, epoch: u64) -> Placed {
-    Placed { node: name(node), epoch, ending: None }
+    Placed { node: name(node), epoch, leased: epoch == 1 << 34, ending: None }
 }
 
 async fn put(store: &SqlStore, key: &InstanceKey, placed: Option<Placed>, home: Option<&str>) {
@@ -173,6 +173,16 @@ async fn places_are_kept_with_what_comes_after_them() {
     let told: Vec<_> = told.iter().filter(|kind| matches!(kind, EventKind::InstancePlaced { .. })).collect();
     let placed_on = |node: &str| EventKind::InstancePlaced { node: name(node) };
     assert_eq!(told, [&placed_on("n1"), &placed_on("own")]);
+    // One that was not asked to leave had a node that is down.
+    for step in [ending(Next::Move { reservation: None }), Some(placed("own", 3)), None] {
+        put(&store, &key, step, None).await;
+    }
+    let told = kinds(&store).await;
+    let left = told.iter().filter(|kind| matches!(kind, EventKind::InstanceLeft { .. }));
+    let left_of = |node: &str, down| EventKind::InstanceLeft { node: name(node), down };
+    let own = left_of("own", true);
+    let expected = [own.clone(), own.clone(), left_of("n1", false), own];
+    assert_eq!(left.cloned().collect::<Vec<_>>(), expected);
     put(&store, &instance("f", "gone", 1), Some(placed("n1", 9)), None).await;
 }
 

@@ -93,6 +93,7 @@ fn page(terminal: Terminal, detail: &NodeDetail) -> String {
                 (true, _) => "leaving".to_owned(),
                 (false, Some(why)) => format!("stays: {}", clean(why)),
                 (false, None) if held.data => "its data is here".to_owned(),
+                (false, None) if held.moves => "runs elsewhere when this node is down".to_owned(),
                 (false, None) => String::new(),
             };
             let name = format!("{}/{}-{}", held.fleet, held.agent, held.number);
