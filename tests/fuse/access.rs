@@ -163,6 +163,10 @@ fn keys_have_scopes() {
     ask(&world, "POST", act, &[&operator], &exec).is_refused(403, "unauthorized", "may not run commands");
     // Who may enter hears that there is nothing to enter in a simulation.
     ask(&world, "POST", act, &[&admin], &exec).is_refused(501, "unimplemented", "");
+    // The other dialect is no way around that.
+    let native = "/api/v1/fleets/environments/agents/fuse-a/instances/1/exec";
+    assert_eq!((status(&viewer, "GET", native, ""), status(&operator, "GET", native, "")), (403, 403));
+    assert_ne!(status(&admin, "GET", native, ""), 403);
     assert_eq!(status(&viewer, "DELETE", "/v1/environments/fuse-a", ""), 403);
     assert_eq!(status(&operator, "DELETE", "/v1/environments/fuse-a", ""), 204);
 }

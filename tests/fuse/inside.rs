@@ -1,6 +1,7 @@
 //! What happens in and to environments on real Docker: commands, limits, drains, events.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -329,4 +330,34 @@ fn environments_do_not_reach_one_another() {
     };
     eventually(SOON, || expect(ask("fuse-b") == "page\n", || "it does not serve".to_owned()));
     assert_eq!(ask("fuse-a"), "");
+}
+
+/// Only the machine where it comes to be knows whether a port is free there: one that somebody else has by then is not insisted on.
+#[test]
+fn a_port_that_somebody_else_has_by_then_gives_way_to_another() {
+    let world = World::docker(&[]);
+    for attempt in 0..20 {
+        let (task, id) = (format!("p{attempt}"), format!("/v1/environments/fuse-p{attempt}"));
+        let request = json!({ "expose": [{ "port": 8080 }] });
+        let first_port = |body: &Value| body["endpoints"][0]["url"].as_str().map(str::to_owned);
+        let (answer, taken) = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| world.create(&task, request));
+            // It is known as soon as it is chosen, before its container is.
+            let chosen = eventually(SOON, || {
+                let found = world.ask("GET", &id);
+                first_port(&serde_json::from_str(&found.body).unwrap_or_default()).ok_or(found.body)
+            });
+            let taken = TcpListener::bind(&chosen).ok().map(|listener| (chosen, listener));
+            (asked.join().expect("no panic"), taken)
+        });
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        if let Some((chosen, _listener)) = taken {
+            let got = first_port(&parse(&answer)).expect("an endpoint");
+            assert_ne!(got, chosen, "that one is ours");
+            return;
+        }
+        // Docker was faster.
+        assert_eq!(world.ask("DELETE", &id).status, 204);
+    }
+    panic!("Docker was faster every time");
 }

@@ -24,6 +24,7 @@
 //! | a startup script that takes too long goes on, and holds up the cleaning | [`a_startup_script_that_took_too_long_is_ended`] |
 //! | no isolation worth the name | `inside::environments_do_not_reach_one_another`, `tests/safety`; the jailer needs a microVM |
 //! | the API of hosts is in the clear | `node/tests` |
+//! | a port of a host may be somebody else's | `inside::a_port_that_somebody_else_has_by_then_gives_way_to_another` |
 //! | `storage_gb` is ignored | [`storage_is_limited_or_refused`] |
 //! | 255 and 124 may mean anything; output is mangled and unbounded | `inside::a_command_is_bounded_in_time_and_output_and_loses_no_byte` |
 //! | quotas have no flag | `snapshots::what_cannot_be_now_is_a_conflict` |

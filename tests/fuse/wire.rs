@@ -78,6 +78,12 @@ fn what_makes_no_sense_is_refused_before_anything_is_made() {
     for nowhere in [json!({ "gpus": 1 }), json!({ "labels": { "a": "b" } }), json!({ "region": "moon" })] {
         error(&world.create("bad", json!({ "spec": nowhere })), 503, "unavailable");
     }
+    // What nothing here can do, of what there is and of what there is not.
+    world.made("there", json!({}));
+    for (id, status, code) in [("there", 501, "unimplemented"), ("not-there", 404, "not_found")] {
+        let action = json!({ "action": "screenshot" });
+        error(&world.post(&format!("/v1/environments/fuse-{id}/computer"), &action), status, code);
+    }
     let large = json!({ "files": { "/a": "AAAA".repeat(180 << 10) } });
     error(&world.create("bad", large), 413, "payload_too_large");
     let larger = json!({ "startup_script": "x".repeat(1 << 20) });

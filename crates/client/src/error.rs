@@ -56,7 +56,7 @@ pub enum Error {
     Slow { address: ServerAddress, seconds: u64 },
     /// The server understood, and refused or failed.
     #[error(transparent)]
-    Problem(#[from] Problem),
+    Problem(Box<Problem>),
     /// Something else than a chassis server of this version answered.
     #[error(
         "{address} answered something that this version does not understand ({what}); compare `chassis version` with \

@@ -165,7 +165,7 @@ impl ExecReceiver {
                 Some(&STDERR) => return Ok(ExecEvent::Stderr(bytes)),
                 Some(&CONTROL) => match serde_json::from_slice(&bytes) {
                     Ok(ExecAnswer::Exit(code)) => return Ok(ExecEvent::Exit(code)),
-                    Ok(ExecAnswer::Failed(problem)) => return Err(problem.into()),
+                    Ok(ExecAnswer::Failed(problem)) => return Err(Error::Problem(Box::new(problem))),
                     Err(error) => return Err(self.0.not_understood(error.to_string())),
                 },
                 _ => {}

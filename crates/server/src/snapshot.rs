@@ -254,9 +254,9 @@ async fn try_sweep(shared: &Shared, term: Term, node: &NodeLink) -> Result<(), S
         let hands = shared.hands_at(term, node).map_err(|error| error.to_string())?;
         hands.snapshot_remove(name).await.map_err(|error| chain(&error))?;
     }
-    let is_there = |row: &Snapshot| matches!(row.state, Ready | Restoring);
+    let is_kept = |row: &Snapshot| matches!(row.state, Ready | Restoring);
     // Those of a node that is none any more are lost with it.
-    let is_lost = |row: &&Snapshot| is_there(row) && is_here(row) && !names.contains(&row.data);
+    let is_lost = |row: &&Snapshot| is_kept(row) && is_here(row) && !names.contains(&row.data);
     for lost in before.iter().filter(is_lost) {
         let stored = shared.store.snapshot_step(term, &lost.id, SnapshotStep::Lost).await;
         stored.map_err(|error| chain(&error))?;

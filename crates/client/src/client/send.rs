@@ -253,7 +253,7 @@ impl Client {
         match self.read_body(response).await {
             Err(error) => error,
             Ok(body) => match serde_json::from_slice::<Problem>(&body) {
-                Ok(problem) => Error::Problem(problem),
+                Ok(problem) => Error::Problem(Box::new(problem)),
                 Err(_) => self.not_understood(describe_status(status)),
             },
         }

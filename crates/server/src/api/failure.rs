@@ -14,13 +14,14 @@ use crate::error::chain;
 
 /// A request that was refused or failed.
 #[derive(Debug, Clone)]
-pub(crate) struct Failure(Problem);
+pub(crate) struct Failure(Box<Problem>);
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Failure(Problem::new(status.as_u16(), status.canonical_reason().unwrap_or("Error"), code, detail))
+        let title = status.canonical_reason().unwrap_or("Error");
+        Failure(Box::new(Problem::new(status.as_u16(), title, code, detail)))
     }
 
     pub(crate) fn code(&self) -> &str {
@@ -55,7 +56,7 @@ impl Failure {
     pub(crate) fn in_place_of(self, answered: &HeaderMap) -> Response {
         let Some(id) = answered.get(REQUEST_ID) else { return self.into_response() };
         let problem = self.0.with_request_id(id.to_str().unwrap_or_default());
-        let mut response = Failure(problem).into_response();
+        let mut response = Failure(Box::new(problem)).into_response();
         response.headers_mut().insert(REQUEST_ID, id.clone());
         response
     }
@@ -63,7 +64,7 @@ impl Failure {
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Problem {
-        failure.0
+        *failure.0
     }
 }
 
@@ -72,7 +73,7 @@ impl IntoResponse for Failure {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self.0).unwrap_or_default();
         // The outermost layer writes it anew, with the request's id.
-        (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], Extension(self.0), body).into_response()
+        (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], Extension(*self.0), body).into_response()
     }
 }
 

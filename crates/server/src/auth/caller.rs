@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use chassis_core::access::allows;
-use chassis_core::{Grant, Need, Place, Reach};
+use chassis_core::{Grant, Need, Place, Reach, Role};
 use chassis_spec::FleetName;
 
 use super::keys::Key;
@@ -98,13 +98,21 @@ impl Caller {
         }
     }
 
+    /// Refuses whoever has less than this role in the fleet, though the route asks for no more.
+    pub(crate) fn require_role(&self, role: Role, fleet: &FleetName) -> Result<()> {
+        if self.is(role, fleet) {
+            return Ok(());
+        }
+        Err(forbidden(&self.0.identity, Need::Role(role, Place::Fleet), Some(fleet)))
+    }
+
     /// As [`Caller::require`], if a fleet is named.
     pub(crate) fn require_named(&self, fleet: Option<&FleetName>) -> Result<()> {
         fleet.map_or(Ok(()), |fleet| self.require(fleet))
     }
 
     /// True if the caller may more in the fleet than the route asks: `role` there.
-    pub(crate) fn is(&self, role: chassis_core::Role, fleet: &FleetName) -> bool {
+    pub(crate) fn is(&self, role: Role, fleet: &FleetName) -> bool {
         allows(&self.0.identity.grant, Need::Role(role, Place::Fleet), Some(fleet))
     }
 }

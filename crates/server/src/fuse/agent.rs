@@ -59,13 +59,15 @@ pub(super) fn ports_choose(shared: &Shared, kept: &mut Kept) -> Result<()> {
     }
     for port in &mut kept.ports {
         let free = (0..PORT_TRIES).find_map(|_| free_port().filter(|free| !taken.contains(free)));
-        let free = free.ok_or_else(|| {
-            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "no port of the host is free")
-        })?;
+        let free = free.ok_or_else(no_port)?;
         taken.insert(free);
         port.host_port = free;
     }
     Ok(())
+}
+
+pub(super) fn no_port() -> Failure {
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "no port of the host is free")
 }
 
 /// Has the definition publish the ports that were chosen.

@@ -122,8 +122,8 @@ pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environ
     let (kind, id) = redrives.unzip();
     // The prefix may have been another then.
     let id = id.unwrap_or_else(|| format!("{}{task_id}", shared.environments.prefix));
-    let mut tries = PORT_TRIES;
-    loop {
+    let mut failure = None;
+    for _ in 0..PORT_TRIES {
         let new = EnvironmentNew {
             placed: None,
             id: id.clone(),
@@ -136,21 +136,28 @@ pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environ
             redrives: kind.clone(),
         };
         failpoint("environment_create:before");
-        let made = shared.store.environment_create(new).await?;
+        let made = match shared.store.environment_create(new).await {
+            Ok(made) => made,
+            // The one before it is still being cleaned up.
+            Err(error) => return Err(failure.unwrap_or_else(|| error.into())),
+        };
         failpoint("environment_create:stored");
         agents_changed(shared, vec![made.key.clone()]).await;
-        let failure = match running(shared, &made, PATIENCE + wait.unwrap_or_default()).await {
+        match running(shared, &made, PATIENCE + wait.unwrap_or_default()).await {
             Ok(made) => return Ok(view::environment(shared, made)),
-            Err(failure) => failure,
-        };
-        tries -= 1;
-        if tries == 0 || !agent::port_is_taken(failure.detail()) {
-            return Err(failure.map_detail(|detail| redacted(detail, &private)));
+            Err(failed) => {
+                let is_taken = agent::port_is_taken(failed.detail());
+                failure = Some(failed.map_detail(|detail| redacted(detail, &private)));
+                if !is_taken {
+                    break;
+                }
+            }
         }
         // Free is what nobody has on the machine where it came to be, and only that machine knows.
         agent::ports_choose(shared, &mut kept)?;
         agent::ports_set(&mut spec, &kept);
     }
+    Err(failure.unwrap_or_else(agent::no_port))
 }
 
 /// Waits until the only host takes something new.

@@ -45,13 +45,13 @@ pub(super) async fn list(
     let has_more = nodes.len() > limit;
     nodes.truncate(limit);
     let next_cursor = nodes.last().filter(|_| has_more).map(|last| cursor::write(last.name().as_str()));
-    let hosts = nodes.into_iter().map(|node| host(&shared, node, Vec::new())).collect();
+    let hosts = nodes.iter().map(|node| host(&shared, node, Vec::new())).collect();
     Ok(Json(HostList { hosts, next_cursor }))
 }
 
 pub(super) async fn show(State(shared): SharedState, Path(id): Path<String>) -> Result<Json<Host>> {
     let node = find(&shared, &id).await?;
-    Ok(Json(host(&shared, node, Vec::new())))
+    Ok(Json(host(&shared, &node, Vec::new())))
 }
 
 pub(super) async fn register(
@@ -102,7 +102,7 @@ pub(super) async fn register(
             }
         };
         let node = shared.node_known(&joined.name).await?;
-        Ok((StatusCode::CREATED, Json(host(&shared, node, joined.warnings))))
+        Ok((StatusCode::CREATED, Json(host(&shared, &node, joined.warnings))))
     })
     .await
 }
@@ -167,7 +167,7 @@ async fn find(shared: &Shared, id: &str) -> Result<KnownNode> {
     found.ok_or_else(|| Failure::not_found("not_found", format!("host not found: {id}")))
 }
 
-fn host(shared: &Shared, node: KnownNode, mut warnings: Vec<String>) -> Host {
+fn host(shared: &Shared, node: &KnownNode, mut warnings: Vec<String>) -> Host {
     let (record, spec) = (&node.record, &node.record.spec);
     // Of all that is there: what runs for fleets takes room too.
     let used = node.live.used;

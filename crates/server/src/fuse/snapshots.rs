@@ -184,7 +184,7 @@ async fn arch(shared: &Shared, of: &str) -> Result<String> {
     let found = shared.store.environment_get(of).await?;
     let nodes = shared.nodes_known().await?;
     let node = nodes.iter().find(|node| node.name().as_str() == found.node);
-    Ok(node.map_or(own_arch(), |node| node.record.spec.architecture.word()).to_owned())
+    Ok(node.map_or_else(own_arch, |node| node.record.spec.architecture.word()).to_owned())
 }
 
 fn new_id() -> Result<String> {

@@ -9,7 +9,7 @@ use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocketUpgrade, close_
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
 use chassis_api::hands::{CONTROL, ExecAnswer, ExecRequest, ExecStart, STDERR, STDIN, STDOUT};
-use chassis_core::InstanceKey;
+use chassis_core::{InstanceKey, Role, environment};
 use chassis_runtime::{Exec, ExecControl, ExecInput, ExecOptions, LogStream, TerminalSize};
 use chassis_spec::{AgentName, FleetName};
 use futures_util::{SinkExt, StreamExt};
@@ -37,6 +37,10 @@ pub(crate) async fn open(
     Path((fleet, agent, number)): Path<(FleetName, AgentName, u32)>,
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response> {
+    if environment::is_fleet(&fleet) {
+        // As in the dialect of those who make them.
+        caller.require_role(Role::Admin, &fleet)?;
+    }
     let key = InstanceKey { fleet, agent, number };
     let id = running(&shared, &key)?;
     Ok(bounded(upgrade?).on_upgrade(async move |socket| {
