@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chassis_core::EventKind;
+use chassis_core::{EventKind, ExitReason};
 use chassis_testkit::api::{InstanceDetail, Phase};
 use chassis_testkit::{Chassis, Dockerd, Image, Machine, SOON, Server, eventually, expect, pause};
 
@@ -45,7 +45,7 @@ impl World {
     /// An agent that writes down that it was started, and ends as soon as somebody says how.
     fn deploy(&self, agent: &str, more: &str) {
         let World { fleet, image, .. } = self;
-        let script = "echo \"run $TOKEN\" >> /data/runs; while [ ! -e /data/end ]; do sleep 0.1; done; \
+        let script = "rm -f /data/ill; echo \"run $TOKEN\" >> /data/runs; while [ ! -e /data/end ]; do sleep 0.1; done; \
                       code=$(cat /data/end); rm /data/end; exit $code";
         self.chassis
             .deploy(&format!(
@@ -184,4 +184,50 @@ fn what_crashes_without_a_server_is_started_again_and_told_once() {
         let restarts = world.shown("steady").instance.restarts;
         expect(restarts == 5, || format!("{restarts} restarts"))
     });
+}
+
+#[test]
+fn what_is_unhealthy_without_a_server_is_started_again_one_a_minute() {
+    let mut world = World::new();
+    let check = "healthCheck: {exec: {command: [/bin/sh, -c, 'test ! -e /data/ill']}, interval: 1s, timeout: 5s, retries: 2}\n";
+    for agent in ["one", "other"] {
+        world.deploy(agent, check);
+    }
+    world.server.kill();
+    for agent in ["one", "other"] {
+        fs::write(world.directory(agent).join("ill"), "").expect("a file");
+    }
+    let both = |world: &World| (world.runs("one"), world.runs("other"));
+    let first = eventually(KEPT, || {
+        let runs = both(&world);
+        expect(runs == (2, 1) || runs == (1, 2), || format!("{runs:?} runs"))?;
+        Ok::<_, String>(if runs.0 == 2 { "one" } else { "other" })
+    });
+    // Long enough to be unhealthy, and too soon for another one of the fleet.
+    pause(Duration::from_secs(4));
+    assert_eq!(
+        both(&world).0 + both(&world).1,
+        3,
+        "a fleet is not taken down for what all of it has in common"
+    );
+
+    world.server_again();
+    eventually(SOON, || {
+        expect(both(&world) == (2, 2), || format!("{:?} runs, with a server that knows", both(&world)))
+    });
+    let shown = eventually(SOON, || {
+        let shown = world.shown(first);
+        expect(shown.instance.phase == Phase::Running && shown.instance.restarts == 1, || {
+            format!("{shown:?}")
+        })?;
+        Ok::<_, String>(shown)
+    });
+    let [exit] = &shown.exits[..] else { panic!("one exit: {:?}", shown.exits) };
+    assert_eq!(exit.reason, ExitReason::Unhealthy, "{exit:?}");
+    let told: Vec<String> = shown.events.iter().map(|event| event.kind.to_string()).collect();
+    let place = |word: &str| told.iter().position(|line| line.contains(word));
+    let places =
+        ["unhealthy: exit code 1", "restarted because it is unhealthy", "stopped because", "by its node"]
+            .map(place);
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in {told:#?}");
 }

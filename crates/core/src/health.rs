@@ -14,12 +14,13 @@
 
 use std::collections::VecDeque;
 
-use chassis_spec::HealthCheck;
+use chassis_spec::{AgentSpec, HealthCheck};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff;
+use crate::instance::Observed;
 
 /// How many looks at an instance are kept.
 pub const PROBES_KEPT: usize = 10;
@@ -87,6 +88,14 @@ pub enum HealthState {
     /// It lives, but does not do its work just now.
     NotReady,
     Unhealthy,
+}
+
+/// The health check that an instance has: its own, or its image's.
+pub fn health_check<'a>(spec: &'a AgentSpec, observed: Option<&'a Observed>) -> Option<&'a HealthCheck> {
+    match &spec.health_check {
+        Some(check) => Some(check).filter(|check| !check.disabled),
+        None => observed?.image_check.as_deref(),
+    }
 }
 
 // === impl Check ===

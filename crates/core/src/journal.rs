@@ -74,7 +74,8 @@ impl Memory {
                 told.events.push((*at, EventKind::Unhealthy { message: message.clone() }));
             }
             Happened::Condemned { at, started_at, was_good, message } => {
-                if told.is_known(entry, *started_at) && self.exit.is_none() {
+                told.begin_missed(entry, *started_at);
+                if told.is_known(entry, *started_at) && told.memory.exit.is_none() {
                     let run = Run { id: entry.container.clone(), started_at: *started_at };
                     told.memory.condemned = Some(Condemned { run, was_good: *was_good });
                 }
@@ -103,15 +104,20 @@ impl Told {
         }
     }
 
+    /// The same of one that the node did not start.
+    fn begin_missed(&mut self, entry: &Entry, started_at: Timestamp) {
+        if !self.is_known(entry, started_at) && !self.is_past(started_at) {
+            self.begin(entry, started_at);
+            self.events.push((started_at, EventKind::Started));
+        }
+    }
+
     fn end(&mut self, entry: &Entry, started_at: Timestamp, exit: Exit, policy: RestartPolicy, seed: u64) {
         let mut known = [self.memory.exit, self.memory.last_exit].into_iter().flatten();
         if known.any(|known| known.finished_at == exit.finished_at) {
             return;
         }
-        if !self.is_known(entry, started_at) && !self.is_past(started_at) {
-            self.begin(entry, started_at);
-            self.events.push((started_at, EventKind::Started));
-        }
+        self.begin_missed(entry, started_at);
         let is_past = self.is_past(started_at);
         let memory = &mut self.memory;
         let retry_at = memory.count(exit, started_at, policy, seed);

@@ -27,6 +27,7 @@
 mod carried;
 mod error;
 mod host;
+pub mod probe;
 mod remote;
 mod socket;
 pub mod wire;

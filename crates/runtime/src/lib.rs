@@ -14,7 +14,7 @@ mod tier1;
 mod types;
 
 pub use docker::{DockerOptions, DockerReport, DockerRuntime, docker_containers, docker_report};
-pub use error::{Error, Result, Source};
+pub use error::{Error, Result, Source, chain};
 pub use exec::{
     Exec, ExecChunk, ExecControl, ExecInput, ExecOptions, ExecRun, PortStream, TerminalSize, exec_run,
 };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chassis_api::CheckReport;
 use chassis_core::environment;
+use chassis_core::health::health_check;
 use chassis_core::{Check, CheckKind, EventKind, Health, Instance, Observed, Probe, Run, Verdict, Wanted};
 use chassis_spec::{AgentSpec, HealthCheck, Seconds};
 use jiff::{SignedDuration, Timestamp};
@@ -59,14 +60,10 @@ pub(crate) fn check_spec<'a>(
     observed: Option<&'a Observed>,
     kind: CheckKind,
 ) -> Option<&'a HealthCheck> {
-    let own = match kind {
-        CheckKind::Health => &spec.health_check,
-        CheckKind::Readiness => &spec.readiness_check,
-    };
-    match own {
-        Some(check) => Some(check).filter(|check| !check.disabled),
-        None if kind == CheckKind::Health => observed?.image_check.as_deref(),
-        None => prepares(spec).then_some(&*STARTED),
+    match (kind, &spec.readiness_check) {
+        (CheckKind::Health, _) => health_check(spec, observed),
+        (CheckKind::Readiness, Some(check)) => Some(check).filter(|check| !check.disabled),
+        (CheckKind::Readiness, None) => prepares(spec).then_some(&*STARTED),
     }
 }
 

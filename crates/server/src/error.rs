@@ -1,5 +1,6 @@
 //! Why a server cannot start or go on.
 
+pub(crate) use chassis_runtime::chain;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -113,19 +114,4 @@ impl Error {
             Error::Signals(_) => "signals",
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

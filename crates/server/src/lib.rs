@@ -46,7 +46,6 @@ mod nodes;
 mod options;
 mod owed;
 mod policy;
-mod probe;
 mod prober;
 mod request_id;
 mod rolling;

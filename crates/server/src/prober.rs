@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis_core::{CheckKind, Run};
+use chassis_node::probe::probe;
 use tokio::sync::Semaphore;
 
 use crate::checks::prepares;
 use crate::controller::AgentController;
-use crate::probe::probe;
 use crate::shared::Shared;
 
 /// Commands in sandboxes cost the runtime a process each; more at once would only slow one another. Each agent has slots of

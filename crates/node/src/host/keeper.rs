@@ -5,6 +5,8 @@
 //!          ▲                                           │   ▲                              │
 //!          └────────────── it is heard again ──────────┘   └────── event, exit, timer ────┘
 //! ```
+//! It looks at the health of what runs, too (`health`), and ends what is unhealthy, so that it is started again.
+//!
 //! What is to be done is decided by what decides it on a server (`chassis_core::plan`): policy, back-off and all. It makes
 //! and removes nothing, and starts only what an order had started. What holds:
 //!
@@ -17,19 +19,22 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis_core::health::health_check;
 use chassis_core::{
-    Action, AgentDesired, Desired, Exit, Happened, Health, Instance, Memory, Observed, Plan, RunState, Site,
-    plan,
+    Action, AgentDesired, AgentKey, Desired, Exit, Happened, Health, Instance, Memory, Observed, Plan,
+    RunState, Site, plan,
 };
 use chassis_runtime::{Error, InstanceConfig, Owned, RuntimeEvent};
-use futures_util::StreamExt;
+use chassis_spec::{FleetName, RestartPolicy};
 use futures_util::stream::BoxStream;
-use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use futures_util::{FutureExt, StreamExt};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::Host;
+use super::health::{COMMANDS, Watch, Watched};
 
 /// Everything is listed this often even if nothing seems to happen.
 const LIST: Duration = Duration::from_secs(5);
@@ -37,6 +42,10 @@ const LIST: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(200);
 /// Steps that are under way: after the machine was booted everything is to be started.
 const STEPS: usize = 8;
+
+/// How often an unhealthy instance of a fleet is ended. A server knows what all nodes do, and has a budget for the fleet
+/// (`core::budget`); a node that is alone does not, and what all of them have in common may be what ails it.
+const CONDEMNED: SignedDuration = SignedDuration::from_mins(1);
 
 type Events = BoxStream<'static, Result<RuntimeEvent, Error>>;
 
@@ -46,6 +55,12 @@ struct Keeper {
     runs: HashMap<Box<str>, Run>,
     steps: JoinSet<Ended>,
     slots: Arc<Semaphore>,
+    /// For commands that look at the health of an agent's instances.
+    probing: HashMap<AgentKey, Arc<Semaphore>>,
+    /// When an unhealthy instance of a fleet was ended last.
+    condemned: HashMap<FleetName, Timestamp>,
+    /// A verdict is another than before.
+    changed: Arc<Notify>,
 }
 
 /// Of one container.
@@ -53,6 +68,7 @@ struct Keeper {
 struct Run {
     memory: Memory,
     is_busy: bool,
+    watch: Option<Watch>,
 }
 
 /// A step that is over.
@@ -72,10 +88,7 @@ impl Host {
         loop {
             self.contact.alone().await;
             tracing::warn!("no server can be reached: what crashes is started again from here");
-            let slots = Arc::new(Semaphore::new(STEPS));
-            Keeper { host: Arc::clone(&self), runs: HashMap::new(), steps: JoinSet::new(), slots }
-                .keep()
-                .await;
+            Keeper::new(&self).keep().await;
             tracing::info!("a server is back, and looks after what is here");
         }
     }
@@ -92,6 +105,24 @@ impl Host {
         Ok(())
     }
 
+    /// Writes down how a run ended, unless that was done.
+    async fn end_note(&self, owned: &Owned, started_at: Timestamp, exit: Exit) -> Result<(), Error> {
+        let (entries, start) = (self.journal.of(&owned.observed.id), Happened::Started { started_at });
+        let last = entries.iter().rev().find_map(|entry| match entry.what {
+            Happened::Ended { started_at, .. } => Some(started_at),
+            _ => None,
+        });
+        match last {
+            Some(last) if last == started_at => return Ok(()),
+            // The process that started it was killed before it could say so.
+            Some(_) if !entries.iter().any(|entry| entry.what == start) => {
+                self.journal.add(owned, start).await?;
+            }
+            _ => {}
+        }
+        self.journal.add(owned, Happened::Ended { started_at, exit }).await
+    }
+
     /// Starts a container that is not running, unless a server has been heard meanwhile.
     async fn start_again(&self, id: &str, unhealthy: bool) -> Result<(), Error> {
         let _turn = self.terms.own().await;
@@ -103,11 +134,7 @@ impl Host {
         self.lease_check(id).await?;
         match owned.observed.state {
             RunState::Exited { started_at, exit } => {
-                let is_written = |what: &Happened| matches!(what, Happened::Ended { started_at: of, .. } if *of == started_at);
-                if !self.journal.of(id).iter().any(|entry| is_written(&entry.what)) {
-                    let exit = Exit { unhealthy, ..exit };
-                    self.journal.add(&owned, Happened::Ended { started_at, exit }).await?;
-                }
+                self.end_note(&owned, started_at, Exit { unhealthy, ..exit }).await?;
             }
             RunState::Created => {}
             RunState::Running { .. } | RunState::Dead => return Ok(()),
@@ -123,7 +150,41 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Ends a run that is unhealthy, unless a server has been heard meanwhile.
+    async fn end_unhealthy(&self, id: &str, failure: Option<(String, bool)>) -> Result<(), Error> {
+        let _turn = self.terms.own().await;
+        let _own = self.turns.take(id).await;
+        if !self.contact.is_alone() || self.kept.running(id).is_none() {
+            return Ok(());
+        }
+        let Some(owned) = self.runtime.instance_inspect(id).await? else { return Ok(()) };
+        let RunState::Running { started_at } = owned.observed.state else { return Ok(()) };
+        let is_written =
+            |what: &Happened| matches!(what, Happened::Condemned { started_at: of, .. } if *of == started_at);
+        if !self.journal.of(id).iter().any(|entry| is_written(&entry.what)) {
+            let (message, was_good) = failure.unwrap_or_default();
+            let at = Timestamp::now();
+            self.journal.add(&owned, Happened::Condemned { at, started_at, was_good, message }).await?;
+        }
+        tracing::info!(instance = %owned.key, "is unhealthy, and ended to be started again");
+        self.runtime.instance_stop(id).await
+    }
+}
+
 impl Keeper {
+    fn new(host: &Arc<Host>) -> Keeper {
+        Keeper {
+            host: Arc::clone(host),
+            runs: HashMap::new(),
+            steps: JoinSet::new(),
+            slots: Arc::new(Semaphore::new(STEPS)),
+            probing: HashMap::new(),
+            condemned: HashMap::new(),
+            changed: Arc::default(),
+        }
+    }
+
     /// Until a server is heard.
     async fn keep(mut self) {
         let mut events = None;
@@ -136,6 +197,7 @@ impl Keeper {
                 wake_at.map_or(LIST, |at| at.duration_since(Timestamp::now()).try_into().unwrap_or_default());
             tokio::select! {
                 () = self.host.contact.next() => {}
+                () = self.changed.notified() => {}
                 () = happens(&mut events) => sleep(PAUSE).await,
                 Some(ended) = self.steps.join_next() => self.finish(ended.ok()),
                 () = sleep(wait.clamp(PAUSE, LIST)) => {}
@@ -160,12 +222,12 @@ impl Keeper {
                 continue;
             }
             let Some(config) = self.host.kept.running(&owned.observed.id) else { continue };
-            wake_at = [wake_at, self.decide(owned, &config)].into_iter().flatten().min();
+            wake_at = [wake_at, self.decide(&owned, &config)].into_iter().flatten().min();
         }
         wake_at
     }
 
-    fn decide(&mut self, owned: Owned, config: &InstanceConfig) -> Option<Timestamp> {
+    fn decide(&mut self, owned: &Owned, config: &Arc<InstanceConfig>) -> Option<Timestamp> {
         let id = owned.observed.id.clone();
         let policy = config.spec.restart_policy;
         let run = self.runs.entry(id.clone()).or_insert_with(|| {
@@ -174,13 +236,13 @@ impl Keeper {
             let memory = told.iter().fold(Memory::default(), |memory, entry| {
                 memory.note_told(entry, policy, seed(&id, &memory)).map_or(memory, |told| told.memory)
             });
-            Run { memory, is_busy: false }
+            Run { memory, is_busy: false, watch: None }
         });
         if run.is_busy {
             return None;
         }
         // Limits and name are the server's to put right.
-        let observed = Observed { name_is_right: true, ..owned.observed };
+        let observed = Observed { name_is_right: true, ..owned.observed.clone() };
         let serving = [observed.revision];
         let agent = AgentDesired {
             serving: &serving,
@@ -194,6 +256,33 @@ impl Keeper {
         if let Some((memory, _)) = run.memory.note(&desired, Some(&observed), agent, seed(&id, &run.memory)) {
             run.memory = memory;
         }
+        let since = match observed.state {
+            RunState::Running { started_at } => Some(started_at),
+            _ => None,
+        };
+        if run.watch.as_ref().map(|watch| watch.started_at) != since {
+            let rules = health_check(&config.spec, Some(&observed)).cloned();
+            run.watch = since.zip(rules).map(|(started_at, rules)| {
+                let slots = self.probing.entry(owned.key.agent_key());
+                let slots = Arc::clone(slots.or_insert_with(|| Arc::new(Semaphore::new(COMMANDS))));
+                let (config, changed) = (Arc::clone(config), Arc::clone(&self.changed));
+                Watch::begin(
+                    &self.host,
+                    Watched { owned: owned.clone(), started_at, config, rules, slots, changed },
+                )
+            });
+        }
+        let now = Timestamp::now();
+        let failure = run.watch.as_ref().and_then(|watch| watch.failure(now));
+        let last = self.condemned.get(&owned.key.fleet);
+        if let Some((message, was_good)) = failure
+            && policy != RestartPolicy::Never
+            && last.is_none_or(|last| now.duration_since(*last) >= CONDEMNED)
+            && let Some((memory, _)) = run.memory.note_unhealthy(was_good, message)
+        {
+            self.condemned.insert(owned.key.fleet.clone(), now);
+            run.memory = memory;
+        }
         let instance = Instance {
             number: owned.key.number,
             desired,
@@ -203,17 +292,21 @@ impl Keeper {
             busy: false,
             site: Site::Here,
         };
-        let Plan { actions, wake_at } = plan(agent, std::iter::once(&instance), Timestamp::now());
-        if let Some(Action::Start { .. }) = actions.into_iter().next() {
-            run.is_busy = true;
-            let unhealthy = run.memory.exit.is_some_and(|exit| exit.unhealthy);
-            let (host, slots) = (Arc::clone(&self.host), Arc::clone(&self.slots));
-            self.steps.spawn(async move {
-                let _slot = slots.acquire().await;
-                let result = host.start_again(&id, unhealthy).await;
-                Ended { id, result }
-            });
-        }
+        let Plan { actions, wake_at } = plan(agent, std::iter::once(&instance), now);
+        let unhealthy = run.memory.exit.is_some_and(|exit| exit.unhealthy);
+        let failure = run.watch.as_ref().and_then(|watch| watch.failure(now));
+        let (host, slots) = (Arc::clone(&self.host), Arc::clone(&self.slots));
+        let step = match actions.into_iter().next() {
+            Some(Action::Start { .. }) => async move { host.start_again(&id, unhealthy).await }.boxed(),
+            Some(Action::Stop { .. }) => async move { host.end_unhealthy(&id, failure).await }.boxed(),
+            _ => return wake_at,
+        };
+        run.is_busy = true;
+        let id = owned.observed.id.clone();
+        self.steps.spawn(async move {
+            let _slot = slots.acquire().await;
+            Ended { id, result: step.await }
+        });
         wake_at
     }
 

@@ -6,6 +6,7 @@ mod contact;
 mod enforce;
 mod file;
 mod guard;
+mod health;
 mod journal;
 mod keeper;
 mod kept;

@@ -1,11 +1,12 @@
-//! Looks at agents as their checks say, and asks them to drain: over connections into the sandbox and commands in it.
+//! Looks at agents as their checks say, and asks them to drain: over connections into the sandbox and commands in it. For
+//! servers, and for nodes that no server reaches.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use chassis_core::Probe;
-use chassis_runtime::{Runtime, exec_run};
+use chassis_runtime::{Runtime, chain, exec_run};
 use chassis_spec::{Drain, DrainMethod, ExecProbe, HealthCheck, HttpProbe, Seconds};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
@@ -14,8 +15,6 @@ use hyper::{Method, Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
-
-use crate::error::chain;
 
 /// How much of what a command says is kept as the reason of its failure.
 const OUTPUT: usize = 1024;
@@ -40,7 +39,7 @@ impl From<chassis_runtime::Error> for Failure {
 }
 
 /// Looks once. `None` if the runtime could not.
-pub(crate) async fn probe(runtime: &dyn Runtime, id: &str, check: &HealthCheck) -> Option<Probe> {
+pub async fn probe(runtime: &dyn Runtime, id: &str, check: &HealthCheck) -> Option<Probe> {
     let (time, began) = (Timestamp::now(), Instant::now());
     let looked = tokio::time::timeout(duration(check.timeout), look(runtime, id, check)).await;
     let error = match looked {
@@ -94,7 +93,7 @@ async fn command_run(
 }
 
 /// Asks a running agent to finish its work. Returns why it did not.
-pub(crate) async fn drain(runtime: &dyn Runtime, id: &str, drain: &Drain) -> Result<(), String> {
+pub async fn drain(runtime: &dyn Runtime, id: &str, drain: &Drain) -> Result<(), String> {
     let asked = async {
         if let Some(probe) = &drain.exec {
             return command_run(runtime, id, probe, duration(drain.timeout)).await;
