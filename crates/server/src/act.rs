@@ -211,11 +211,11 @@ async fn place_lease(
         changed.mark_unchanged();
         let placed = agent.state().placed(number);
         let node = shared.nodes.of(placed.as_ref()).ok_or(NotActing)?;
-        // An extra instance of a rollout is in no book.
-        let wanted = !node.is_own && !is_extra(number) && spec.placement.when_node_down == WhenDown::Move;
+        let wanted = !node.is_own && spec.placement.when_node_down == WhenDown::Move;
         let (epoch, leased) = placed.as_ref().map_or((0, false), |placed| (placed.epoch, placed.leased));
-        if leased == wanted {
-            return Ok((node, epoch, leased));
+        // An extra instance of a rollout is in no book, and ends with the lease like those that it stands in for.
+        if leased == wanted || is_extra(number) {
+            return Ok((node, epoch, wanted));
         }
         if placed.is_some_and(|placed| placed.ending.is_some()) || shared.lead.term() != Some(term) {
             return Err(NotActing.into());

@@ -19,7 +19,7 @@ use crate::last_words;
 use crate::prober;
 use crate::rolling;
 use crate::shared::{Shared, lock};
-use crate::state::{AgentState, Next, Outcome, Step, stored_by};
+use crate::state::{AgentState, Next, Outcome, Step, told_by};
 
 /// The owner of one agent's state. Others may read it, reload it from the store, or say that something happened.
 #[derive(Debug)]
@@ -261,10 +261,10 @@ impl AgentController {
             failpoint("record:before");
             let mut updates = std::mem::take(&mut next.updates);
             last_words::fill(shared, &mut updates).await;
-            let told = stored_by(&updates);
+            let told = told_by(&updates);
             match record(shared, term, updates).await {
                 Recorded::Stored => self.state().journal_stored(told),
-                Recorded::Failed => {}
+                Recorded::Failed => self.state().journal_keep(told),
                 Recorded::Fenced => return false,
             }
             failpoint("record:after");

@@ -517,21 +517,6 @@ fn apply(shared: &Arc<Shared>, places: Vec<PlacementUpdate>) {
     shared.changed.send_replace(());
 }
 
-/// Takes a node off the book. If the store knows it no more, then because it had nothing, or because its machine is gone for
-/// good; what the book has put there since goes elsewhere.
-fn node_forget(shared: &Shared, scheduler: &mut Scheduler, name: &NodeName, now: Timestamp) {
-    let held: Vec<InstanceKey> =
-        scheduler.node(name).into_iter().flat_map(|node| node.instances().iter().cloned()).collect();
-    // It is on the book: it was just found there.
-    let _ = scheduler.node_abandon(name, now);
-    for key in held {
-        let agent = shared.agent(&key.agent_key());
-        if !agent.is_some_and(|agent| agent.state().is_wanted(key.number)) {
-            let _ = scheduler.instance_end(&key);
-        }
-    }
-}
-
 /// What is known of a node in this state.
 fn liveness(state: NodeState) -> Liveness {
     match state {
@@ -547,16 +532,31 @@ async fn nodes_sync(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<(
         return Ok(());
     }
     let nodes = shared.store.node_list().await.inspect_err(|_| shared.schedule.nodes_changed())?;
+    // What the store knows no more had nothing, or its machine is gone for good. What it had is without a place by then, and
+    // whoever was to go is known: see `nodes::refresh`.
+    let is_gone = |name: &NodeName| {
+        !nodes.iter().any(|record| record.name() == name) && shared.nodes.get(name).is_none()
+    };
+    let gone = shared.schedule.look(term, |scheduler| {
+        let gone = scheduler.nodes().filter(|node| is_gone(&node.spec().name));
+        gone.map(|node| (node.spec().name.clone(), node.instances().iter().cloned().collect())).collect()
+    });
+    let gone: Vec<(NodeName, Vec<InstanceKey>)> = gone.unwrap_or_default();
+    // Asked between two looks: others look into the book while they hold an agent, so nobody asks an agent while holding the book.
+    let is_wanted = |key: &&InstanceKey| {
+        let agent = shared.agent(&key.agent_key());
+        agent.is_some_and(|agent| agent.state().is_wanted(key.number))
+    };
+    let unwanted: Vec<InstanceKey> =
+        gone.iter().flat_map(|(_, held)| held).filter(|key| !is_wanted(key)).cloned().collect();
     shared.schedule.look(term, |scheduler| {
         let now = Timestamp::now();
-        // What it had is without a place by then, and whoever was to go is known: see `nodes::refresh`.
-        let is_gone = |name: &NodeName| {
-            !nodes.iter().any(|record| record.name() == name) && shared.nodes.get(name).is_none()
-        };
-        let gone: Vec<NodeName> =
-            scheduler.nodes().map(|node| node.spec().name.clone()).filter(is_gone).collect();
-        for name in gone {
-            node_forget(shared, scheduler, &name, now);
+        for (name, _) in &gone {
+            // It is on the book: it was just found there. What the book has put there since goes elsewhere.
+            let _ = scheduler.node_abandon(name, now);
+        }
+        for key in &unwanted {
+            let _ = scheduler.instance_end(key);
         }
         for NodeRecord { spec, duty, .. } in nodes {
             let name = spec.name.clone();

@@ -23,7 +23,7 @@ use chassis_store::{AgentRecord, InstanceUpdate, Placed, Term};
 use jiff::Timestamp;
 
 use self::journal::Journal;
-pub(crate) use self::journal::stored_by;
+pub(crate) use self::journal::told_by;
 use self::seen::ended;
 use crate::checks::{Checks, Noted, check_spec};
 use crate::nodes::Nodes;

@@ -14,11 +14,24 @@ pub(super) struct Journal {
     entries: Vec<Entry>,
     /// The last entry that is stored.
     pub(super) stored: u64,
+    /// What was noted and could not be stored: it goes with the next update.
+    past: Vec<(Timestamp, EventKind)>,
+    exits: Vec<ExitRecord>,
+}
+
+/// What an update of an instance says of what was told.
+#[derive(Debug)]
+pub(crate) struct Told {
+    number: u32,
+    /// All up to this entry is in it.
+    last: u64,
+    past: Vec<(Timestamp, EventKind)>,
+    exits: Vec<ExitRecord>,
 }
 
 impl Journal {
     pub(super) fn stored(memory: &Memory) -> Journal {
-        Journal { entries: Vec::new(), stored: memory.told }
+        Journal { stored: memory.told, ..Journal::default() }
     }
 }
 
@@ -38,11 +51,22 @@ impl AgentState {
         slot.is_none_or(|slot| slot.journal.stored >= entry.number)
     }
 
-    /// What these updates said is stored; as [`stored_by`] gives it.
-    pub(crate) fn journal_stored(&mut self, stored: Vec<(u32, u64)>) {
-        for (number, entry) in stored {
+    /// What these updates said is stored.
+    pub(crate) fn journal_stored(&mut self, told: Vec<Told>) {
+        for Told { number, last, .. } in told {
             if let Some(slot) = self.slots.get_mut(&number) {
-                slot.journal.stored = slot.journal.stored.max(entry);
+                slot.journal.stored = slot.journal.stored.max(last);
+            }
+        }
+    }
+
+    /// What these updates said could not be stored.
+    pub(crate) fn journal_keep(&mut self, told: Vec<Told>) {
+        for Told { number, past, exits, .. } in told.into_iter().filter(|told| !told.past.is_empty()) {
+            if let Some(slot) = self.slots.get_mut(&number) {
+                slot.journal.past.extend(past);
+                slot.journal.exits.extend(exits);
+                slot.unsaved = true;
             }
         }
     }
@@ -55,7 +79,8 @@ impl Slot {
         policy: RestartPolicy,
         agent: u64,
     ) -> (Vec<(Timestamp, EventKind)>, Vec<ExitRecord>) {
-        let (mut past, mut exits) = (Vec::new(), Vec::new());
+        let mut past = std::mem::take(&mut self.journal.past);
+        let mut exits = std::mem::take(&mut self.journal.exits);
         for entry in std::mem::take(&mut self.journal.entries) {
             let memory = &mut self.instance.memory;
             let seed = seed(agent, self.instance.number, memory);
@@ -73,8 +98,15 @@ impl Slot {
     }
 }
 
-/// Up to which entry an update of each instance says what was told.
-pub(crate) fn stored_by(updates: &[InstanceUpdate]) -> Vec<(u32, u64)> {
+/// What these updates say of what was told.
+pub(crate) fn told_by(updates: &[InstanceUpdate]) -> Vec<Told> {
     let told = updates.iter().filter(|update| update.memory.told > 0);
-    told.map(|update| (update.key.number, update.memory.told)).collect()
+    told.map(|update| Told {
+        number: update.key.number,
+        last: update.memory.told,
+        past: update.past.clone(),
+        // Of what was not told nothing is kept: the node shows it again.
+        exits: if update.past.is_empty() { Vec::new() } else { update.exits.clone() },
+    })
+    .collect()
 }
