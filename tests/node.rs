@@ -125,7 +125,7 @@ fn it_prints_what_a_server_needs_and_keeps_it() {
     assert!(hello["capacity"]["diskBytes"].as_u64().unwrap() > 0, "probed: {hello}");
     assert_eq!(
         (&hello["engine"]["name"], &hello["runtimes"], &hello["protocols"]),
-        (&json!("sim"), &json!(["sim"]), &json!([1]))
+        (&json!("sim"), &json!(["sim"]), &json!([2]))
     );
     let capacity = node.get("/v1/capacity");
     assert_eq!(

@@ -415,11 +415,6 @@ impl Memory {
         if !restarts(policy, exit) {
             return None;
         }
-        if exit.unleased {
-            // It did not fail, and is wanted as soon as its node may run it.
-            self.restarts = self.restarts.saturating_add(1);
-            return Some(exit.finished_at);
-        }
         let good_run = match &self.condemned {
             Some(condemned) if exit.unhealthy => condemned.was_good,
             _ => exit.finished_at.duration_since(started_at) >= backoff::GOOD_RUN,

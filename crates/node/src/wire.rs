@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::carried::{Config, Secrets};
 
-/// The versions of the protocol that this program speaks.
-pub const PROTOCOLS: &[u32] = &[1];
+/// The versions of the protocol that this program speaks. Nodes of version 1 do not end by themselves what is leased.
+pub const PROTOCOLS: &[u32] = &[2];
 /// In a request: all versions that the server speaks. In an answer: the one that the node chose, or all that it has.
 pub const PROTOCOL_HEADER: &str = "chassis-node-protocol";
 /// The term in which the server decided what it asks.

@@ -224,12 +224,15 @@ async fn withdraw(shared: &Shared, agent: &AgentController, tended: &Tended, ter
     if !can || shared.store.data_owe(term, &placed.node, of).await.is_err() {
         return false;
     }
+    // Held until it is known what becomes of it: where it is to be next is told the agent after that.
+    let mut state = agent.state();
     let mut course = lock(&tended.course);
     if course.begun == Some(placed.epoch) {
         return false;
     }
     let withdrawn = shared.schedule.withdraw(term, &key, &placed);
     if withdrawn {
+        state.home_forget(NUMBER);
         tracing::info!(agent = %agent.key(), node = %placed.node, "the node does not answer; it is placed elsewhere");
         course.withdrawn = Some(placed.epoch);
     }

@@ -71,15 +71,15 @@ pub(crate) async fn keep_in_touch(shared: Arc<Shared>, node: Arc<NodeLink>) {
         }
         had_lease = has_lease;
         let node_term = if node_term == joined_term { node_term } else { 0 };
-        let was_silent = shared.is_silent(&node);
+        if node_term != 0 && shared.is_silent(&node) {
+            // Before it counts as there, and gets anything that could find what is to be removed.
+            owed::pay(&shared, &node).await;
+        }
         match shared.schedule.heard(term, &node.name, node_term) {
             Some(Ok(Pulse::Alive)) => {
                 granted = next;
                 if granted.is_some() && !has_lease && !was_granted {
                     node.touch.notify_one();
-                }
-                if was_silent {
-                    owed::pay(&shared, &node).await;
                 }
             }
             Some(Ok(Pulse::Report { term: wanted })) => {
@@ -140,6 +140,7 @@ async fn join(shared: &Arc<Shared>, term: Term, node: &Arc<NodeLink>, wanted: u6
         tracing::warn!(node = %node.name, error = chain(&error), "the node cannot be taken over yet");
         return false;
     }
+    owed::pay(shared, node).await;
     for _ in 0..REPORTS {
         let listed = match node.runtime.instance_list().await {
             Ok(listed) => listed,

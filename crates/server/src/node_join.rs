@@ -82,27 +82,31 @@ impl Shared {
             fingerprint: joining.fingerprint.map(|fingerprint| fingerprint.to_string()),
             token: joining.token,
         };
-        let kept = self.data_kept().await;
+        let kept = self.data_kept().await?;
         self.store.node_register(registration, &self.own_spec(), kept, expected).await?;
         nodes::refresh_surely(Arc::clone(self)).await;
         Ok(Joined { name, again: known.is_some(), warnings })
     }
 
-    /// The instances whose data is on the own node, as long as that is the only one: also those that are no more.
-    async fn data_kept(&self) -> Vec<InstanceKey> {
+    /// The instances whose data is on the own node, as long as that is the only one: also those that are no more. Without it
+    /// they would begin anew elsewhere.
+    async fn data_kept(&self) -> Result<Vec<InstanceKey>> {
         let mut kept = Vec::new();
         if !self.nodes.is_alone() {
-            return kept;
+            return Ok(kept);
         }
-        for fleet in self.store.fleet_list().await.unwrap_or_default() {
-            match self.own().runtime.data_list(&fleet.name).await {
-                Ok(found) => kept.extend(found),
-                Err(error) => {
-                    tracing::warn!(fleet = %fleet.name, error = chain(&error), "cannot list the data that is kept");
-                }
-            }
+        for fleet in self.store.fleet_list().await? {
+            let found = self.own().runtime.data_list(&fleet.name).await.map_err(|error| {
+                let detail = format!(
+                    "cannot see whose data is on this machine, so that it stays theirs: {}; nothing was changed, try again when that \
+                     is mended",
+                    chain(&error)
+                );
+                Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+            })?;
+            kept.extend(found);
         }
-        kept
+        Ok(kept)
     }
 
     /// Keeps a machine as a node that does not answer yet: what it is, somebody else says. It gets nothing until it is heard.
@@ -126,7 +130,7 @@ impl Shared {
         };
         let fingerprint = joining.fingerprint.map(|fingerprint| fingerprint.to_string());
         let registration = NodeRegistration { spec, url, identity: None, fingerprint, token: joining.token };
-        let kept = self.data_kept().await;
+        let kept = self.data_kept().await?;
         self.store.node_register(registration, &own, kept, None).await?;
         nodes::refresh_surely(Arc::clone(self)).await;
         Ok(Joined { name, again, warnings: Vec::new() })

@@ -43,17 +43,19 @@ pub(crate) async fn pay(shared: &Shared, node: &NodeLink) {
 }
 
 async fn pay_one(shared: &Shared, node: &NodeLink, term: Term, owed: DataOwed) -> Result<(), String> {
-    // An instance of the same name that has been given its home there since found nothing else to do with it.
-    if !is_home(shared, node, &owed.instance) {
-        let runtime = shared.hands_at(term, node).map_err(|error| error.to_string())?;
-        failpoint("pay:before");
-        runtime.data_remove(&owed.instance).await.map_err(|error| chain(&error))?;
+    if is_used(shared, node, &owed.instance) {
+        // It was given to another of that name before it could be removed: it stays owed until that one is no more.
+        return Ok(());
     }
+    let runtime = shared.hands_at(term, node).map_err(|error| error.to_string())?;
+    failpoint("pay:before");
+    runtime.data_remove(&owed.instance).await.map_err(|error| chain(&error))?;
     shared.store.data_paid(term, owed).await.map_err(|error| chain(&error))
 }
 
-fn is_home(shared: &Shared, node: &NodeLink, key: &InstanceKey) -> bool {
+/// True if an instance of that name is on the node, or has its data there.
+fn is_used(shared: &Shared, node: &NodeLink, key: &InstanceKey) -> bool {
     let agent = shared.agent(&key.agent_key());
-    let home = agent.and_then(|agent| agent.state().place_of(key.number).1);
-    home.is_some_and(|home| home == node.name)
+    let (placed, home) = agent.map(|agent| agent.state().place_of(key.number)).unwrap_or_default();
+    placed.is_some_and(|placed| placed.node == node.name) || home.is_some_and(|home| home == node.name)
 }

@@ -341,15 +341,18 @@ async fn open(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<()> {
         for (number, slot) in state.slots.iter().filter(|(number, _)| !is_extra(**number)) {
             // What another server placed nowhere before it knew of other nodes is where its container is, with its data.
             let is_found = slot.placed.is_none() && (slot.instance.observed.is_some() || slot.instance.busy);
-            let home = slot.home.clone().or_else(|| is_found.then(|| shared.own().name.clone()));
+            let placed = slot.placed.clone().or_else(|| is_found.then(|| own_place(shared)));
+            // Data of one that has a place can be nowhere else: its home may have been forgotten by a server that was killed
+            // before it had placed it anew.
+            let home = slot.home.clone().or_else(|| placed.as_ref().map(|placed| placed.node.clone()));
             let request = request(state.instance_key(*number), &state.spec, home, shared.schedule.usual);
             let key = request.instance.clone();
-            let placed = slot.placed.clone().or_else(|| is_found.then(|| own_place(shared)));
+            let is_homeless = slot.home.is_none() && request.demand.home().is_some();
             match placed {
                 None if slot.instance.desired.wanted.is_absent() => {}
                 None => scheduler.instance_restore(request, None, now),
                 Some(placed) => {
-                    if is_found {
+                    if is_found || is_homeless {
                         let home = request.demand.home().cloned();
                         found.push(PlacementUpdate { instance: key, placed: Some(placed.clone()), home });
                     }

@@ -12,7 +12,7 @@ use chassis_core::environment::{NUMBER, State};
 use chassis_core::snapshot::State::{Ready, Restoring};
 use chassis_core::snapshot::{Decision, Origin, decide, removal_retry};
 use chassis_core::{AgentKey, NodeName, Reason, RunState};
-use chassis_store::{Error, Snapshot, SnapshotFilter, SnapshotStep, Term};
+use chassis_store::{Error, NodeRecord, Snapshot, SnapshotFilter, SnapshotStep, Term};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -113,14 +113,18 @@ async fn round(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<(Durat
     let until = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default();
     let mut wait = next.map_or(SWEEP, until).min(SWEEP);
     let mut rests = false;
+    let known = if due.is_empty() { Vec::new() } else { shared.store.node_list().await? };
     for found in due {
         let snapshot = found.snapshot;
-        let node = shared.snapshot_node(&snapshot);
-        if node.as_ref().is_some_and(|node| !node.is_up()) {
+        let node = match home(shared, &known, &snapshot) {
+            Home::Node(node) if node.is_up() => Some(node),
+            Home::Gone => None,
             // There is nothing to be done about it before that answers.
-            wait = wait.min(AWAY);
-            continue;
-        }
+            Home::Node(_) | Home::Away => {
+                wait = wait.min(AWAY);
+                continue;
+            }
+        };
         let (origin, container) = origin(shared, &snapshot).await?;
         let decision = decide(&snapshot.life(found.may_expire), origin, now);
         if let Decision::Wait(at) = decision {
@@ -241,7 +245,12 @@ async fn try_sweep(shared: &Shared, term: Term, node: &NodeLink) -> Result<(), S
         return Ok(());
     }
     let all = SnapshotFilter { limit: u32::MAX, ..SnapshotFilter::default() };
-    let is_here = |row: &Snapshot| shared.snapshot_node(row).is_none_or(|home| home.name == node.name);
+    let nodes = shared.store.node_list().await.map_err(|error| chain(&error))?;
+    let is_here = |row: &Snapshot| match home(shared, &nodes, row) {
+        Home::Node(home) => home.name == node.name,
+        Home::Away => false,
+        Home::Gone => true,
+    };
     // Rows from before the list must be in it, and what is in the list must have a row after it.
     let before = shared.store.snapshot_list(&all).await.map_err(|error| chain(&error))?;
     let names: HashSet<String> =
@@ -264,8 +273,28 @@ async fn try_sweep(shared: &Shared, term: Term, node: &NodeLink) -> Result<(), S
     Ok(())
 }
 
+/// Where what a snapshot keeps is.
+enum Home {
+    Node(Arc<NodeLink>),
+    /// On a node of the store's with which this server is not in touch, or not yet.
+    Away,
+    /// Nowhere: the store knows its node no more.
+    Gone,
+}
+
+/// That a node is gone for good only the store says; `known` are its nodes.
+fn home(shared: &Shared, known: &[NodeRecord], of: &Snapshot) -> Home {
+    let is_known = known.iter().any(|record| record.name().as_str() == of.node);
+    match shared.snapshot_node(of) {
+        // Alone, this machine may have had another name when that was written.
+        Some(node) if node.name.as_str() == of.node || !is_known => Home::Node(node),
+        _ if is_known => Home::Away,
+        _ => Home::Gone,
+    }
+}
+
 impl Shared {
-    /// The node that has what a snapshot keeps; none if that is gone for good. Alone, that is the only one.
+    /// The node that has what a snapshot keeps, if this server knows it. Alone, that is the only one.
     pub(crate) fn snapshot_node(&self, of: &Snapshot) -> Option<Arc<NodeLink>> {
         if self.nodes.is_alone() {
             return Some(Arc::clone(self.nodes.own()));

@@ -86,12 +86,18 @@ async fn carry_out(host: &Host, call: Call) -> Result<Value, Failed> {
         Call::InstanceCreate { config } => {
             let config = InstanceConfig::from(config);
             let observed = runtime.instance_create(&config).await?;
-            host.kept.created(&observed.id, &config).await?;
+            // A full disk keeps nobody from running; without a server it is not started again then.
+            if let Err(error) = host.kept.created(&observed.id, &config).await {
+                tracing::warn!(instance = %config.key, %error, "cannot keep what it was made of");
+            }
             json(&carried::Seen::from(observed))
         }
         Call::InstanceStart { id, secrets } => {
             host.lease_check(&id).await?;
-            host.kept.wanted(&id, &secrets).await?;
+            if let Err(error) = host.kept.wanted(&id, &secrets).await {
+                tracing::warn!(container = %id, %error, "cannot keep what it is started with");
+                host.kept.unwanted(&id).await?;
+            }
             let secrets = secrets.open().map_err(|_| Error::rejected("a variable's value is no text"))?;
             json(&runtime.instance_start(&id, secrets).await?)
         }

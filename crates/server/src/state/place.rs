@@ -88,6 +88,13 @@ impl AgentState {
         }
     }
 
+    /// What an instance left where it was to begin is owed, and keeps it from nowhere.
+    pub(crate) fn home_forget(&mut self, number: u32) {
+        if let Some(slot) = self.slots.get_mut(&number) {
+            slot.home = None;
+        }
+    }
+
     /// True of an instance that is to be there, running or not.
     pub(crate) fn is_wanted(&self, number: u32) -> bool {
         self.slots.get(&number).is_some_and(|slot| !slot.instance.desired.wanted.is_absent())
