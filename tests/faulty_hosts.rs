@@ -150,8 +150,9 @@ fn hosts_that_hang_err_and_vanish_hold_up_no_other() {
         failed.len()
     );
     assert!(moved.len() <= 2 * WORKERS, "{} took longer than {NOTICED:?}", moved.len());
-    // Only what may run on a host that does not say so is not tried elsewhere.
-    assert!(failed.len() <= WORKERS / 5, "{} failed", failed.len());
+    // Only what may run on a host that does not say so is not tried elsewhere: what had begun when the faults came, on half of the
+    // hosts.
+    assert!(failed.len() <= WORKERS / 2, "{} failed", failed.len());
     for made in &failed {
         assert!([500, 503].contains(&made.status), "told as {}", made.status);
     }
