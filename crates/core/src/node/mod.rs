@@ -35,6 +35,7 @@
 //! 3. An instance that may move ([`Placement::leased`]) is ended when [`Rules::lease`] has passed since the node sent the last
 //!    heartbeat that was answered with [`Pulse::Alive`], which takes no longer than [`Rules::ending`], and is not started
 //!    before the next such answer. Something that outlives the node's own process has to see to it: the sandbox's init.
+//!    The server's own node is handed no lease, and nothing that is placed there moves.
 //! 4. An answer counts only if the server that gives it still acts when it does.
 //!
 //! [`Rules::down_after`] is longer than the lease and the ending together. So when an instance is placed elsewhere, its
