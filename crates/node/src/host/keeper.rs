@@ -100,7 +100,10 @@ impl Host {
         }
         let there = self.runtime.instance_list().await?;
         for id in before.iter().filter(|id| !there.iter().any(|owned| owned.observed.id == **id)) {
-            self.kept.removed(id).await?;
+            // The simulation begins to count anew, and may have made another one by now.
+            if self.runtime.instance_inspect(id).await?.is_none() {
+                self.kept.removed(id).await?;
+            }
         }
         Ok(())
     }

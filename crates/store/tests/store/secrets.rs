@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use chassis_core::EventKind;
 use chassis_spec::Labels;
-use chassis_store::{KeySource, MAX_SECRET_BYTES, SqlStore, Store};
+use chassis_store::{Error, KeyFile, KeySource, MAX_SECRET_BYTES, SqlStore, Store};
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
@@ -250,4 +250,20 @@ async fn a_new_key_that_could_not_be_installed_is_not_overwritten() {
 fn write_private(path: &std::path::Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn a_key_file_opens_what_it_sealed_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("key");
+    let sealed = KeyFile::open(&path).unwrap().seal("one", Zeroizing::new(b"hush".to_vec())).unwrap();
+    assert!(!sealed.windows(4).any(|part| part == b"hush"));
+    let key = KeyFile::open(&path).unwrap();
+    assert_eq!(key.unseal("one", &sealed).as_deref().map(Vec::as_slice), Some(&b"hush"[..]));
+    assert_eq!(key.unseal("other", &sealed), None, "what was sealed for something else");
+    assert_eq!(key.unseal("one", &sealed[..8]), None, "a part of it");
+    let other = KeyFile::open(&directory.path().join("other")).unwrap();
+    assert_eq!(other.unseal("one", &sealed), None, "another key");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(matches!(KeyFile::open(&path), Err(Error::KeyExposed(_))));
 }
