@@ -87,5 +87,6 @@ fn instance(number: u32, now: Timestamp) -> Instance {
         health: Health::default(),
         busy: number % 64 == 9,
         site: Site::Here,
+        is_cramped: false,
     }
 }

@@ -198,6 +198,8 @@ pub struct Instance {
     /// An action on it is under way: it is left alone until that ends.
     pub busy: bool,
     pub site: Site,
+    /// Its node lacks what its present revision asks for: it goes on as it is.
+    pub is_cramped: bool,
 }
 
 /// Where an instance is to run, and what can be done about it there.

@@ -8,17 +8,21 @@
 //! - an instance that is ready is taken down for another revision or a restart only if no more than the agent's
 //!   `maxUnavailable` are away then; one that fails or does not run is replaced at once;
 //! - a restart of a whole fleet takes one agent after the other;
+//! - an instance whose node lacks what the present revision asks for goes on with what it has;
 //! - a container that serves the present revision stays, whatever revision it was made for;
 //! - when wanted and observed agree the answer is empty, but for the time of the next try.
 
 use chassis_spec::{RestartPolicy, RolloutSpec};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::instance::{Instance, Limits, Observed, RunState, Site, Wanted, restarts};
+use crate::instance::{Instance, Limits, Observed, RunState, Site, Wanted, later, restarts};
 use crate::rollout::is_extra;
 
 /// How often a restart that is held is asked about again.
 const HELD_LOOK: SignedDuration = SignedDuration::from_millis(250);
+
+/// How often room is asked for again that a node lacks.
+const CRAMPED_LOOK: SignedDuration = SignedDuration::from_secs(1);
 
 /// What is wanted of an agent as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +165,7 @@ fn decide(agent: AgentDesired<'_>, instance: &Instance, now: Timestamp) -> Step 
     let Some(observed) = &instance.observed else {
         return match instance.desired.wanted {
             Wanted::Running if instance.site != Site::Here => Step::Nothing,
+            Wanted::Running if instance.is_cramped => look_again(now),
             Wanted::Running => Step::Act(Action::Create { number }),
             Wanted::Stopped => Step::Nothing,
             Wanted::Absent { cleanup } => Step::Act(Action::Forget { number, cleanup }),
@@ -180,7 +185,7 @@ fn decide(agent: AgentDesired<'_>, instance: &Instance, now: Timestamp) -> Step 
 fn decide_running(agent: AgentDesired<'_>, instance: &Instance, observed: &Observed, now: Timestamp) -> Step {
     let number = instance.number;
     let id = observed.id.clone();
-    let stale = !agent.keeps(observed);
+    let stale = !agent.keeps(observed) && !instance.is_cramped;
     match observed.state {
         RunState::Running { .. } if stale => Step::Disrupt(Action::Stop { number, id }),
         RunState::Running { started_at } if !instance.desired.satisfied_by(started_at) => {
@@ -196,7 +201,10 @@ fn decide_running(agent: AgentDesired<'_>, instance: &Instance, observed: &Obser
             Step::Act(Action::Stop { number, id })
         }
         _ if !observed.name_is_right => Step::Act(Action::Rename { number, id }),
-        _ if !agent.paused && observed.limits != agent.limits => Step::Act(Action::Update { number, id }),
+        _ if !agent.paused && !instance.is_cramped && observed.limits != agent.limits => {
+            Step::Act(Action::Update { number, id })
+        }
+        RunState::Running { .. } if instance.is_cramped => look_again(now),
         RunState::Running { .. } => Step::Nothing,
         RunState::Created => Step::Act(Action::Start { number, id }),
         RunState::Exited { started_at, .. } if !instance.desired.satisfied_by(started_at) => {
@@ -212,6 +220,11 @@ fn decide_running(agent: AgentDesired<'_>, instance: &Instance, observed: &Obser
             _ => Step::Act(Action::Start { number, id }),
         },
     }
+}
+
+/// Nobody tells when a node has room again.
+fn look_again(now: Timestamp) -> Step {
+    Step::Wait(later(now, CRAMPED_LOOK))
 }
 
 impl AgentDesired<'_> {

@@ -145,6 +145,7 @@ fn any_instances() -> impl Strategy<Value = Vec<Instance>> {
                 health,
                 busy,
                 site,
+                is_cramped: false,
             })
             .collect()
     })
@@ -399,6 +400,7 @@ fn an_unhealthy_run_counts_as_a_failure_whatever_its_code() {
         health: Health::default(),
         busy: false,
         site: Site::Here,
+        is_cramped: false,
     };
     let stop = plan(agent, [instance(&memory, run(0, None))].iter(), at(700));
     assert_eq!(stop.actions, [Action::Stop { number: 1, id: "a".into() }]);

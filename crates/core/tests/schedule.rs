@@ -8,8 +8,8 @@ use std::sync::Arc;
 use chassis_core::InstanceKey;
 use chassis_core::node::{Amounts, Architecture, Drain, Duty, NodeName, NodeSpec, NodeState};
 use chassis_core::schedule::{
-    Change, Data, Demand, Error, Held, Next, Place, Placement, Pulse, Request, Rules, Scheduler, Standing,
-    Strategy, Submitted, Unfit, Wait, WhenDown,
+    Change, Container, Cramped, Data, Demand, Error, Held, Next, Place, Placement, Pulse, Request, Rules,
+    Scheduler, Standing, Strategy, Submitted, Unfit, Wait, WhenDown,
 };
 use chassis_spec::RuntimeKind;
 use jiff::{SignedDuration, Timestamp};
@@ -414,6 +414,49 @@ fn a_machine_that_is_gone_for_good_gives_all_up() {
     let lost = Change::DataLost { instance: key(1), node: name("a") };
     assert!(scheduler.take_changes().contains(&lost));
     assert_eq!(scheduler.instance(&key(1)).unwrap().request.demand.data, Data::On(name("b")));
+}
+
+#[test]
+fn a_revision_gets_more_only_where_there_is_room() {
+    let mut scheduler = with_nodes(Rules::default(), &[("a", 4)]);
+    let first = placed(&mut scheduler, request(1), at(0));
+    placed(&mut scheduler, request(2), at(0));
+    placed(&mut scheduler, request(3), at(0));
+    let sized = |number, times: u64| {
+        asking(number, |demand| {
+            let one = demand.amounts;
+            demand.amounts = (1..times).fold(one, |sum, _| sum.plus(one));
+        })
+    };
+    let used = |scheduler: &Scheduler| scheduler.node(&name("a")).unwrap().used();
+    let one = request(1).demand.amounts;
+    let rebook = |scheduler: &mut Scheduler, times, container| {
+        scheduler.instance_rebook(sized(1, times), first.epoch, container, at(1))
+    };
+    assert_eq!(rebook(&mut scheduler, 2, Container::Less), Ok(()));
+    assert_eq!(used(&scheduler), sized(1, 4).demand.amounts);
+    let refused = rebook(&mut scheduler, 3, Container::Less);
+    assert_eq!(refused, Err(Cramped::Lacks(Unfit::Full { missing: Amounts { slots: 0, ..one } })));
+    assert_eq!(used(&scheduler), sized(1, 4).demand.amounts, "what was refused is not booked");
+    assert_eq!(rebook(&mut scheduler, 1, Container::Same), Ok(()));
+    let other = scheduler.instance_rebook(sized(1, 1), first.epoch + 99, Container::Same, at(1));
+    assert_eq!(other, Err(Cramped::Leaves), "another place than it has");
+
+    // Without a container there is nothing to go on with: it waits for a place that is large enough.
+    assert_eq!(rebook(&mut scheduler, 3, Container::None), Err(Cramped::Leaves));
+    assert_eq!((scheduler.waiting(), used(&scheduler)), (1, sized(1, 2).demand.amounts));
+    add(&mut scheduler, spec("b", 4), at(2));
+    scheduler.tick(at(2));
+    assert_eq!(node_of(&scheduler, 1).unwrap(), "b");
+
+    // Volumes that come later are at home where it is; those that are elsewhere are not given up.
+    let here = scheduler.instance(&key(2)).unwrap().standing.place().unwrap().1;
+    let with = |data| asking(2, |demand| demand.data = data);
+    let born = scheduler.instance_rebook(with(Data::Unborn), here, Container::Same, at(3));
+    assert_eq!(born, Ok(()));
+    assert_eq!(scheduler.instance(&key(2)).unwrap().request.demand.home(), Some(&name("a")));
+    let elsewhere = scheduler.instance_rebook(with(Data::On(name("b"))), here, Container::Same, at(3));
+    assert_eq!(elsewhere, Err(Cramped::Lacks(Unfit::NoData { on: name("b") })));
 }
 
 #[test]

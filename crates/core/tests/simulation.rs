@@ -580,6 +580,7 @@ fn instance(number: u32, desired: Desired, memory: Memory) -> Instance {
         health: Health::default(),
         busy: false,
         site: Site::Here,
+        is_cramped: false,
     }
 }
 

@@ -18,6 +18,7 @@ use crate::fleet;
 use crate::last_words;
 use crate::prober;
 use crate::rolling;
+use crate::schedule::Rebooking;
 use crate::shared::{Shared, lock};
 use crate::state::{AgentState, Next, Outcome, Step, told_by};
 
@@ -225,6 +226,14 @@ impl AgentController {
         for (key, epoch) in left {
             shared.schedule.left(term, &key, epoch);
         }
+        if !shared.nodes.is_alone() && shared.schedule.is_open() {
+            let asking = self.state().rebooking(term, shared.schedule.usual());
+            let rebook = |asked: Rebooking| (asked.number, shared.schedule.rebook(term, asked));
+            let answers = asking.into_iter().map(rebook).collect::<Vec<_>>();
+            if !answers.is_empty() {
+                self.state().rebooked(term, answers);
+            }
+        }
     }
 
     /// No node has a place for it, and it is not to wait any longer.
@@ -279,10 +288,12 @@ impl AgentController {
     async fn take_step(self: Arc<Self>, shared: Arc<Shared>, term: Option<Term>, step: Step) {
         let _under_way = shared.lead.step();
         let outcome = act::act(&shared, &self, term, &step).await;
-        if let (Some(term), Outcome::Forgotten) = (term, &outcome) {
+        let is_forgotten = matches!(outcome, Outcome::Forgotten);
+        let update = self.state().finish(&step, outcome, Timestamp::now());
+        if let Some(term) = term.filter(|_| is_forgotten) {
+            // After it is not in the state any more: a book that is made meanwhile looks there.
             shared.schedule.forgotten(term, &self.key.instance(step.number()));
         }
-        let update = self.state().finish(&step, outcome, Timestamp::now());
         let update = update.filter(|_| shared.lead.term() == term);
         if let (Some(term), Some(update)) = (term, update) {
             record(&shared, term, vec![update]).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use chassis_api::Fingerprint;
 use chassis_core::{Amounts, Architecture, InstanceKey, NodeName, NodeSpec};
-use chassis_store::{NodeRecord, NodeRegistration};
+use chassis_store::{NodeChosen, NodeRecord, NodeRegistration};
 use zeroize::Zeroizing;
 
 use crate::api::failure::{Failure, Result};
@@ -62,12 +62,14 @@ impl Shared {
         if hello.engine.is_none() {
             warnings.push("its runtime does not answer yet: it gets nothing until it does".to_owned());
         }
-        let is_named = joining.name.is_some();
-        let spec = spec(&joining, hello.spec, &mut warnings);
-        let name = spec.name.clone();
+        let name = joining.name.clone().unwrap_or_else(|| hello.spec.name.clone());
         let known = self.store.node_list().await?.into_iter().find(|node| *node.name() == name);
-        if let Some(known) = known.as_ref().filter(|known| is_other(known, &hello.id)) {
-            if !is_named {
+        let other = known.as_ref().filter(|known| is_other(known, &hello.id));
+        let kept = known.as_ref().filter(|_| other.is_none()).map(|known| known.chosen.clone());
+        let chosen = chosen(&joining, kept.unwrap_or_default());
+        let spec = spec(name.clone(), &chosen, hello.spec, &mut warnings);
+        if let Some(known) = other {
+            if joining.name.is_none() {
                 return Err(name_taken(known));
             }
             warnings.push(format!(
@@ -77,6 +79,7 @@ impl Shared {
         }
         let registration = NodeRegistration {
             spec,
+            chosen,
             url,
             identity: Some(hello.id),
             fingerprint: joining.fingerprint.map(|fingerprint| fingerprint.to_string()),
@@ -118,18 +121,23 @@ impl Shared {
         check_labels(&joining.labels)?;
         let url = chassis_node::address(&joining.url)?.to_string();
         let own = self.own_spec();
-        let name = joining.name.unwrap_or_else(|| NodeName::of_machine(&url));
-        let again = self.store.node_list().await?.iter().any(|node| *node.name() == name);
-        let spec = NodeSpec {
+        let name = joining.name.clone().unwrap_or_else(|| NodeName::of_machine(&url));
+        let known = self.store.node_list().await?.into_iter().find(|node| *node.name() == name);
+        let again = known.is_some();
+        let joining = Joining { name: None, ..joining };
+        let chosen = chosen(&joining, known.map(|known| known.chosen).unwrap_or_default());
+        let said = NodeSpec {
             name: name.clone(),
             capacity,
             architecture: joining.architecture.unwrap_or_default(),
             runtimes: own.runtimes.clone(),
-            region: joining.region,
-            labels: joining.labels,
+            region: None,
+            labels: BTreeMap::new(),
         };
+        let spec = spec(name.clone(), &chosen, said, &mut Vec::new());
         let fingerprint = joining.fingerprint.map(|fingerprint| fingerprint.to_string());
-        let registration = NodeRegistration { spec, url, identity: None, fingerprint, token: joining.token };
+        let registration =
+            NodeRegistration { spec, chosen, url, identity: None, fingerprint, token: joining.token };
         let kept = self.data_kept().await?;
         self.store.node_register(registration, &own, kept, None).await?;
         nodes::refresh_surely(Arc::clone(self)).await;
@@ -137,9 +145,26 @@ impl Shared {
     }
 }
 
+/// What is chosen for a node: what is asked for now, and where that says nothing what was asked for before.
+fn chosen(joining: &Joining, before: NodeChosen) -> NodeChosen {
+    let or = |now: u64, before: u64| if now == 0 { before } else { now };
+    let (now, mut labels) = (joining.capacity, before.labels);
+    labels.extend(joining.labels.clone());
+    NodeChosen {
+        region: joining.region.clone().or(before.region),
+        labels,
+        capacity: Amounts {
+            cpu_millis: or(now.cpu_millis, before.capacity.cpu_millis),
+            memory_bytes: or(now.memory_bytes, before.capacity.memory_bytes),
+            disk_bytes: or(now.disk_bytes, before.capacity.disk_bytes),
+            slots: or(now.slots, before.capacity.slots),
+        },
+    }
+}
+
 /// What the node is here: what it says of itself, and what somebody wants to be different.
-fn spec(joining: &Joining, said: NodeSpec, warnings: &mut Vec<String>) -> NodeSpec {
-    let Joining { name, region, labels, capacity, .. } = joining;
+fn spec(name: NodeName, chosen: &NodeChosen, said: NodeSpec, warnings: &mut Vec<String>) -> NodeSpec {
+    let NodeChosen { region, labels, capacity } = chosen;
     let mut chosen = |what: &str, asked: u64, has: u64| {
         if asked > has {
             warnings.push(format!("it gives more {what} than the node says to have: {asked}, not {has}"));
@@ -154,13 +179,7 @@ fn spec(joining: &Joining, said: NodeSpec, warnings: &mut Vec<String>) -> NodeSp
     };
     let mut all_labels = said.labels;
     all_labels.extend(labels.clone());
-    NodeSpec {
-        name: name.clone().unwrap_or(said.name),
-        capacity,
-        region: region.clone().or(said.region),
-        labels: all_labels,
-        ..said
-    }
+    NodeSpec { name, capacity, region: region.clone().or(said.region), labels: all_labels, ..said }
 }
 
 fn is_other(known: &NodeRecord, identity: &str) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use chassis_core::{Amounts, Architecture, Duty, Liveness, NodeName, NodeSpec, NodeState};
-use chassis_store::NodeRecord;
+use chassis_store::{NodeChosen, NodeRecord};
 use jiff::Timestamp;
 
 use crate::api::failure::{Failure, Result};
@@ -75,6 +75,25 @@ impl Shared {
             },
         };
         self.nodes.all().iter().map(|node| (node.name.clone(), live(node))).collect()
+    }
+
+    /// How many nodes are in each state. A server that does not schedule knows no more than whether they answer.
+    pub(crate) fn node_states(&self) -> BTreeMap<NodeState, u64> {
+        let states = [
+            NodeState::Active,
+            NodeState::Cordoned,
+            NodeState::Draining,
+            NodeState::Suspect,
+            NodeState::Down,
+        ];
+        let mut counts: BTreeMap<NodeState, u64> = states.into_iter().map(|state| (state, 0)).collect();
+        for node in self.nodes.all() {
+            let known = self.schedule.state(&node.name);
+            let state =
+                known.unwrap_or_else(|| if node.is_up() { NodeState::Active } else { NodeState::Suspect });
+            *counts.entry(state).or_default() += 1;
+        }
+        counts
     }
 
     /// What the instances of each node take.
@@ -170,6 +189,7 @@ impl Shared {
         let duty = if self.store.node_is_cordoned().await? { Duty::Cordoned } else { Duty::Open };
         Ok(NodeRecord {
             spec: self.own_spec(),
+            chosen: NodeChosen::default(),
             url: None,
             identity: None,
             fingerprint: None,

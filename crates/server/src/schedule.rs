@@ -12,6 +12,8 @@
 //! - epochs and terms of nodes are never given out twice, whichever server gives them out: each book has a number of its own
 //!   from the store, and numbers from there.
 
+mod wants;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,11 +21,10 @@ use std::time::{Duration, Instant};
 use chassis_core::environment;
 use chassis_core::rollout::is_extra;
 use chassis_core::schedule::{
-    Change, Data, Demand, Error, Held, Orders, Place, Placement, Pulse, Refused, Request, Rules, Standing,
-    Wait,
+    Change, Cramped, Error, Held, Orders, Place, Placement, Pulse, Refused, Request, Rules, Standing,
 };
-use chassis_core::{AgentKey, Amounts, InstanceKey, Liveness, NodeName, NodeState, Scheduler, Site};
-use chassis_spec::{AgentSpec, Backend, RuntimeKind};
+use chassis_core::{AgentKey, InstanceKey, Liveness, NodeName, NodeState, Scheduler};
+use chassis_spec::{AgentSpec, RuntimeKind};
 use chassis_store::{NodeRecord, Placed, PlacementUpdate, Term};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
@@ -31,7 +32,8 @@ use tokio::sync::Notify;
 use crate::error::chain;
 use crate::node_known::Live;
 use crate::shared::{Shared, lock};
-use crate::state::{AgentState, Slot};
+
+pub(crate) use wants::{Rebooking, request};
 
 /// Before what could not be stored is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -144,6 +146,13 @@ impl Schedule {
         withdrawn.unwrap_or(false)
     }
 
+    /// What an instance that has a place is to have there from now on; why that cannot be.
+    pub(crate) fn rebook(&self, term: Term, asked: Rebooking) -> Option<Cramped> {
+        let Rebooking { request, epoch, container, .. } = asked;
+        self.with(term, |scheduler| scheduler.instance_rebook(request, epoch, container, Timestamp::now()))?
+            .err()
+    }
+
     /// An instance has left the place that it had. It may have another by now, of which its agent has yet to hear.
     pub(crate) fn left(&self, term: Term, key: &InstanceKey, epoch: u64) {
         self.with(term, |scheduler| scheduler.instance_ended(key, epoch, Timestamp::now()));
@@ -167,6 +176,16 @@ impl Schedule {
     /// book in this term.
     pub(crate) fn lease_set(&self, term: Term, key: &InstanceKey, epoch: u64, leased: bool) -> Option<()> {
         self.with(term, |scheduler| scheduler.lease_set(key, epoch, leased))
+    }
+
+    /// The same of one that was in this place.
+    fn over(&self, term: Term, key: &InstanceKey, epoch: u64) {
+        let is_there = |scheduler: &mut Scheduler| {
+            scheduler.instance(key).and_then(|tracked| tracked.standing.place()).map(|(_, epoch)| epoch)
+        };
+        if self.with(term, is_there).flatten() == Some(epoch) {
+            self.forgotten(term, key);
+        }
     }
 
     pub(crate) fn heard(&self, term: Term, node: &NodeName, node_term: u64) -> Option<Result<Pulse, Error>> {
@@ -196,6 +215,11 @@ impl Schedule {
         Some(Live { liveness: node.liveness(), used: node.used(), heard_at: node.heard_at() })
     }
 
+    /// The same in one word.
+    pub(crate) fn state(&self, name: &NodeName) -> Option<NodeState> {
+        Some(lock(&self.book).as_ref()?.scheduler.node(name)?.state())
+    }
+
     /// How many are before an instance that waits, and what each node lacks for it.
     pub(crate) fn waiting(&self, key: &InstanceKey) -> Option<(usize, Refused)> {
         let book = lock(&self.book);
@@ -217,81 +241,6 @@ impl Schedule {
         let book = lock(&self.book);
         let scheduler = &book.as_ref()?.scheduler;
         (!scheduler.fits(&request)).then(|| scheduler.refused(&request))
-    }
-}
-
-/// What an instance needs of a node. `usual` is the runtime of those that do not care.
-pub(crate) fn request(
-    key: InstanceKey,
-    spec: &AgentSpec,
-    home: Option<NodeName>,
-    usual: RuntimeKind,
-) -> Request {
-    let own_data = spec
-        .volumes
-        .iter()
-        .any(|volume| matches!(volume.backend(), Some(Backend::Local | Backend::Docker(_))));
-    let data = match home {
-        _ if !own_data => Data::Anywhere,
-        Some(home) => Data::On(home),
-        None => Data::Unborn,
-    };
-    let local = spec.volumes.iter().filter(|volume| volume.backend() == Some(Backend::Local));
-    let sizes = local.filter_map(|volume| volume.size);
-    let placement = &spec.placement;
-    let resources = &spec.resources;
-    let demand = Demand {
-        amounts: Amounts {
-            cpu_millis: resources.cpu.map_or(0, |cpu| u64::from(cpu.0)),
-            memory_bytes: resources.memory.0,
-            disk_bytes: sizes.map(|size| size.0).sum(),
-            slots: 1,
-        },
-        runtime: if spec.runtime == RuntimeKind::default() { usual } else { spec.runtime },
-        node: placement.node.clone(),
-        region: placement.region.as_deref().map(Box::from),
-        architecture: placement.architecture,
-        labels: placement.labels.0.clone(),
-        data,
-        strategy: placement.strategy,
-    };
-    // Environments are made for many in one fleet: each has a share of its own.
-    let maker = spec.labels.0.get(TENANT).filter(|_| environment::is_fleet(&key.fleet));
-    let tenant = maker.map_or_else(|| key.fleet.as_str().into(), |maker| format!("{}/{maker}", key.fleet));
-    Request {
-        tenant: tenant.into(),
-        instance: key,
-        priority: placement.priority,
-        demand: Arc::new(demand),
-        when_down: placement.when_node_down,
-        ends: false,
-        wait: Wait::Always,
-    }
-}
-
-impl AgentState {
-    /// What one of its instances needs.
-    fn request(&self, number: u32, slot: &Slot, usual: RuntimeKind) -> Request {
-        request(self.key.instance(number), &self.spec, slot.home.clone(), usual)
-    }
-
-    /// What those need that have no place, and who has left the place that it was to leave.
-    pub(crate) fn placing(&self, usual: RuntimeKind) -> (Vec<Request>, Vec<(InstanceKey, u64)>) {
-        let (mut wanting, mut left) = (Vec::new(), Vec::new());
-        for (number, slot) in self.slots.iter().filter(|(_, slot)| !slot.is_extra() && !slot.instance.busy) {
-            let is_there = slot.instance.observed.is_some();
-            match slot.instance.site {
-                Site::Nowhere if !is_there && !slot.instance.desired.wanted.is_absent() => {
-                    wanting.push(self.request(*number, slot, usual));
-                }
-                Site::Leaving if !is_there => {
-                    let epoch = slot.placed.as_ref().map(|placed| placed.epoch);
-                    left.extend(epoch.map(|epoch| (self.key.instance(*number), epoch)));
-                }
-                _ => {}
-            }
-        }
-        (wanting, left)
     }
 }
 
@@ -335,7 +284,7 @@ async fn open(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<()> {
     for node in nodes {
         scheduler.node_restore(node.spec, node.duty, node.is_down, now);
     }
-    let mut found = Vec::new();
+    let (mut found, mut restored) = (Vec::new(), Vec::new());
     for agent in shared.agents() {
         let state = agent.state();
         for (number, slot) in state.slots.iter().filter(|(number, _)| !is_extra(**number)) {
@@ -354,9 +303,14 @@ async fn open(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<()> {
                 Some(placed) => {
                     if is_found || is_homeless {
                         let home = request.demand.home().cloned();
-                        found.push(PlacementUpdate { instance: key, placed: Some(placed.clone()), home });
+                        found.push(PlacementUpdate {
+                            instance: key.clone(),
+                            placed: Some(placed.clone()),
+                            home,
+                        });
                     }
                     let Placed { node, epoch, leased, ending } = placed;
+                    restored.push((key, epoch));
                     scheduler.instance_restore(request, Some(Place { node, epoch, leased, ending }), now);
                 }
             }
@@ -367,6 +321,13 @@ async fn open(shared: &Arc<Shared>, term: Term) -> chassis_store::Result<()> {
         apply(shared, found);
     }
     *lock(&shared.schedule.book) = Some(Book { term, scheduler, asked: (now, Instant::now()) });
+    for (key, epoch) in restored {
+        // Whoever was forgotten while the book was made told nobody.
+        let placed = shared.agent(&key.agent_key()).and_then(|agent| agent.state().placed(key.number));
+        if placed.is_none_or(|placed| placed.epoch != epoch) {
+            shared.schedule.over(term, &key, epoch);
+        }
+    }
     shared.nodes.all().iter().for_each(|node| node.touch.notify_one());
     shared.agents().iter().for_each(|agent| agent.wake());
     Ok(())

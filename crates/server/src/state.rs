@@ -53,6 +53,8 @@ pub(crate) struct AgentState {
     pub(crate) gone: bool,
     /// Since when the instances could be looked at.
     pub(crate) watched_since: Timestamp,
+    /// The revision that is booked for every instance that has a place, and in which term.
+    pub(crate) booked: Option<(Term, u64)>,
     pub(crate) slots: BTreeMap<u32, Slot>,
 }
 
@@ -81,6 +83,8 @@ pub(crate) struct Slot {
     unsaved: bool,
     /// What is wanted changed while a step was under way: that it fails says nothing about what is wanted now.
     overtaken: bool,
+    /// What its node lacks for the present revision.
+    pub(crate) lacks: Option<String>,
     pub(crate) checks: Checks,
     /// What happened and is not stored yet.
     events: Vec<EventKind>,
@@ -151,6 +155,7 @@ impl AgentState {
             leads: None,
             gone: false,
             watched_since: Timestamp::now(),
+            booked: None,
             slots: BTreeMap::new(),
         };
         state.reload(record);

@@ -53,6 +53,7 @@ pub use rollout::{Amount, RolloutSpec};
 pub use schema::schema;
 pub use security::{SeLinux, Security, UserNamespace};
 pub use storage::{Backend, DockerVolume, NfsVolume};
+pub use suggest::closest;
 pub use value::{
     AgentName, ApiKeyName, AppArmorProfile, Capability, ClusterId, DockerVolumeName, EnvName, FileName,
     FleetName, HostPath, ImageName, InvalidValue, Labels, MountPath, NfsOptions, NfsPath, NfsServer,

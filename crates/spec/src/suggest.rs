@@ -1,7 +1,7 @@
 //! What somebody probably meant: the nearest name, or chassis' word for a habit from Compose or Kubernetes.
 
 /// The nearest of `names` that is near enough to be a slip.
-pub(crate) fn closest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
+pub fn closest<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
     let written = written.to_lowercase();
     let allowed = written.chars().count().div_ceil(3);
     names

@@ -30,7 +30,7 @@ pub use environment::{
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use key_file::KeyFile;
 pub use keyed::{KeptAnswer, KeptRequest, KeyedRequest, inherit_keyed};
-pub use node::{DataOwed, NodeRecord, NodeRegistration, Placed, PlacementUpdate};
+pub use node::{DataOwed, NodeChosen, NodeRecord, NodeRegistration, Placed, PlacementUpdate};
 pub use postgres::{PostgresOptions, migrate_postgres};
 pub use snapshot::{Snapshot, SnapshotDue, SnapshotFilter, SnapshotNew, SnapshotStep};
 pub use sql::SqlStore;

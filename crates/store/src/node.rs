@@ -1,16 +1,19 @@
 //! What the store keeps of nodes, and of where instances are.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use chassis_core::schedule::Next;
-use chassis_core::{Duty, InstanceKey, NodeName, NodeSpec};
+use chassis_core::{Amounts, Duty, InstanceKey, NodeName, NodeSpec};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// A node as it is kept; its token aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRecord {
     pub spec: NodeSpec,
+    pub chosen: NodeChosen,
     /// Where it is asked; none for the server's own.
     pub url: Option<String>,
     /// What the machine calls itself for good, whatever its name and address; none for the server's own.
@@ -27,10 +30,21 @@ pub struct NodeRecord {
     pub updated_at: Timestamp,
 }
 
+/// What somebody chose for a node, in place of what its machine says: the rest of its spec is the machine's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeChosen {
+    pub region: Option<Box<str>>,
+    pub labels: BTreeMap<String, String>,
+    /// Of each thing, where it is not 0.
+    pub capacity: Amounts,
+}
+
 /// A node that is to be asked from now on.
 #[derive(Clone)]
 pub struct NodeRegistration {
     pub spec: NodeSpec,
+    pub chosen: NodeChosen,
     pub url: String,
     pub identity: Option<String>,
     pub fingerprint: Option<String>,

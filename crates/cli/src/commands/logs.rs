@@ -1,8 +1,9 @@
 //! `chassis logs`: what instances write, each stream to its own, with names in front if they are several.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use chassis_api::{LogLine, LogQuery};
+use chassis_api::{LogLine, LogQuery, Phase};
 use chassis_client::{Client, Error, LogContent, LogItem};
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::args::{LogFormat, Logs};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::{self, Color, Terminal};
+use crate::output::{self, Color, Terminal, age};
 use crate::scope::log_query;
 
 /// Lines that have arrived are printed together, so that a long log costs few system calls.
@@ -49,10 +50,46 @@ pub(super) async fn run(context: &Context, logs: Logs) -> Result<Exit, Failure> 
         follow(context, &client, query, &mut printer).await?;
     } else {
         print(&client, &query, &mut printer, &mut Place::default()).await?;
+        printer.end_line()?;
+        printer.flush()?;
+        check_silent(context, &client, &query).await?;
+        return Ok(Exit::Done);
     }
     printer.end_line()?;
     printer.flush()?;
     Ok(Exit::Done)
+}
+
+/// What was printed is not all if a node does not answer: its instances write on, and nobody can read that here.
+async fn check_silent(context: &Context, client: &Client, query: &LogQuery) -> Result<(), Failure> {
+    let mut instances = client.instance_list(Some(&query.fleet), query.agent.as_ref()).await?;
+    instances
+        .retain(|one| one.phase == Phase::Unknown && query.number.is_none_or(|number| number == one.number));
+    if instances.is_empty() {
+        return Ok(());
+    }
+    let nodes = client.node_list().await.unwrap_or_default();
+    let now = Timestamp::now();
+    let mut silent: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for one in &instances {
+        silent.entry(&one.node).or_default().push(format!("{}-{}", one.agent, one.number));
+    }
+    // The server's own comes back with the server.
+    silent.retain(|name, _| nodes.iter().any(|node| node.name == *name && node.url.is_some()));
+    for (name, instances) in &silent {
+        let heard = nodes.iter().find(|node| node.name == *name).and_then(|node| node.heard_at);
+        let since = heard.map_or_else(String::new, |at| format!(" (last heard {} ago)", age(at, now)));
+        context.terminal.say(&format!(
+            "node {name} does not answer{since}: what {} printed there is shown when it is back",
+            instances.join(", ")
+        ));
+    }
+    match silent.first_key_value() {
+        None => Ok(()),
+        Some((name, _)) => {
+            Err(Failure::Failed(format!("not all output could be read, as node {name} is away")))
+        }
+    }
 }
 
 /// How far output came.

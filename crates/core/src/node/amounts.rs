@@ -71,6 +71,24 @@ impl Amounts {
     }
 }
 
+/// As people write it: `512Mi`, `2Gi`; what is no whole number of those is rounded, up to a tenth of the larger one.
+fn plain(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+    match bytes {
+        _ if bytes < MIB || bytes.is_multiple_of(MIB) => Bytes(bytes).to_string(),
+        _ if bytes < 10 * GIB => Bytes(bytes.div_ceil(MIB) * MIB).to_string(),
+        _ => {
+            let tenths = bytes.saturating_mul(10).div_ceil(GIB);
+            if tenths.is_multiple_of(10) {
+                format!("{}Gi", tenths / 10)
+            } else {
+                format!("{}.{}Gi", tenths / 10, tenths % 10)
+            }
+        }
+    }
+}
+
 impl fmt::Display for Amounts {
     /// `0.5 cores, 512Mi of memory`; what there is none of is left out.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,7 +99,7 @@ impl fmt::Display for Amounts {
         }
         for (bytes, what) in [(self.memory_bytes, "memory"), (self.disk_bytes, "disk")] {
             if bytes > 0 {
-                parts.push(format!("{} of {what}", Bytes(bytes)));
+                parts.push(format!("{} of {what}", plain(bytes)));
             }
         }
         if self.slots > 0 {

@@ -3,7 +3,7 @@
 //! [`gate`] is the decision: it stops at the first gate that is closed and costs nothing, because it is asked of every node.
 //! [`unfit`] puts the same decision into words, when somebody is to read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use chassis_spec::RuntimeKind;
@@ -168,6 +168,69 @@ impl fmt::Display for Unfit {
 
 // === impl Refused ===
 
+impl Refused {
+    /// True if no node would do if it had nothing and was there: only another node, or another wish, changes that.
+    pub fn is_final(&self) -> bool {
+        let for_now = |unfit: &Unfit| {
+            matches!(
+                unfit,
+                Unfit::State(_) | Unfit::Claimed { .. } | Unfit::Full { .. } | Unfit::NoData { .. }
+            )
+        };
+        !self.nodes.values().any(for_now)
+    }
+
+    /// What is wrong with the wish itself, if every node refuses it for the same thing: there is none of that name, region or
+    /// label.
+    fn misnamed(&self) -> Option<String> {
+        let mut unfits = self.nodes.values();
+        match unfits.next()? {
+            Unfit::OtherNode { wanted } if !self.nodes.contains_key(wanted) => {
+                let names = self.nodes.keys().map(NodeName::as_str);
+                unfits
+                    .all(|other| matches!(other, Unfit::OtherNode { .. }))
+                    .then(|| format!("there is no node {wanted}{}", meant(wanted.as_str(), names)))
+            }
+            Unfit::Region { wanted, .. } => {
+                let has = |unfit: &'_ Unfit| match unfit {
+                    Unfit::Region { has, .. } => Some(has.clone()),
+                    _ => None,
+                };
+                let all: Option<Vec<_>> = self.nodes.values().map(has).collect();
+                let known: BTreeSet<Box<str>> = all?.into_iter().flatten().collect();
+                let known = known.iter().map(AsRef::as_ref);
+                Some(format!("no node is in region {wanted}{}", meant(wanted, known)))
+            }
+            Unfit::Label { name, wanted, .. } => {
+                let has = |unfit: &'_ Unfit| match unfit {
+                    Unfit::Label { name: other, has, .. } if other == name => Some(has.clone()),
+                    _ => None,
+                };
+                let all: Option<Vec<_>> = self.nodes.values().map(has).collect();
+                let known: BTreeSet<String> = all?.into_iter().flatten().collect();
+                let known = known.iter().map(String::as_str);
+                Some(format!("no node has label {name}={wanted}{}", meant(wanted, known)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The name that was probably meant, or those that there are.
+fn meant<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.collect();
+    if let Some(near) = chassis_spec::closest(wanted, &known) {
+        return format!("; did you mean {near}?");
+    }
+    match known.len() {
+        0 => String::new(),
+        count => {
+            let more = if count > NAMED { ", …" } else { "" };
+            format!("; there is {}{more}", known[..count.min(NAMED)].join(", "))
+        }
+    }
+}
+
 /// As many reasons as a message names; an answer of the API has all of them.
 const NAMED: usize = 5;
 
@@ -177,6 +240,9 @@ impl fmt::Display for Refused {
         let Refused { instance, nodes } = self;
         if nodes.is_empty() {
             return write!(formatter, "no node can take {instance}: there is none; add one");
+        }
+        if let Some(misnamed) = self.misnamed() {
+            return write!(formatter, "no node can take {instance}: {misnamed}");
         }
         let mut by_reason: BTreeMap<String, Vec<&NodeName>> = BTreeMap::new();
         for (name, unfit) in nodes {

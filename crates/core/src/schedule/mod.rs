@@ -28,6 +28,7 @@ mod lend;
 mod nodes;
 mod placing;
 mod queue;
+mod rebook;
 mod request;
 mod reserve;
 mod restore;
@@ -47,6 +48,7 @@ pub use chassis_spec::{Strategy, WhenDown};
 pub use error::Error;
 pub use gates::{Refused, Unfit};
 pub use nodes::{Held, Orders, Pulse, Registered};
+pub use rebook::{Container, Cramped};
 pub use request::{
     Data, Demand, Next, Place, Placement, Request, Reservation, Standing, Submitted, Tracked, Wait,
 };

@@ -294,6 +294,7 @@ impl Keeper {
             health: Health::default(),
             busy: false,
             site: Site::Here,
+            is_cramped: false,
         };
         let Plan { actions, wake_at } = plan(agent, std::iter::once(&instance), now);
         let unhealthy = run.memory.exit.is_some_and(|exit| exit.unhealthy);

@@ -26,7 +26,7 @@ pub fn machine(data_dir: &Path) -> io::Result<Machine> {
     let capacity = Amounts {
         cpu_millis: u64::try_from(cores).unwrap_or(u64::MAX).saturating_mul(1000),
         memory_bytes: memory(&fs::read_to_string("/proc/meminfo")?).ok_or(io::ErrorKind::InvalidData)?,
-        disk_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
+        disk_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
         slots: SLOTS,
     };
     Ok(Machine {

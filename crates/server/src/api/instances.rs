@@ -195,6 +195,9 @@ pub(crate) fn wire(shared: &Shared, state: &AgentState, slot: &Slot) -> Instance
         let waiting = shared.schedule.waiting(&state.instance_key(instance.number));
         message = waiting.map(|(ahead, why)| format!("waits for a place, with {ahead} before it: {why}"));
     }
+    if message.is_none() && !matches!(phase, Phase::Stopped | Phase::Removing) {
+        message.clone_from(&slot.lacks);
+    }
     if message.is_none() && phase == Phase::Running {
         message = slot.checks.error().map(str::to_owned);
     }

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use chassis_api::{FleetStuck, Progress, ProgressGetQuery, ProgressQuery, ProgressState, Pull, Scope, Stuck};
-use chassis_core::{HealthState, InstanceKey, Phase, RunState, Wanted};
+use chassis_core::{HealthState, InstanceKey, Phase, RunState, Site, Wanted};
 use chassis_spec::{AgentName, AgentSpec, FleetName};
 use futures_util::stream::{self, Stream};
 use jiff::{SignedDuration, Timestamp};
@@ -38,6 +38,8 @@ enum Standing {
     Ready,
     /// On its way.
     Working,
+    /// The same, once there is room for it.
+    Waiting(String),
     /// Runs, and waits for its turn to be replaced.
     Held,
     Stuck(String),
@@ -117,6 +119,12 @@ pub(super) fn progress(shared: &Arc<Shared>, caller: &Caller, scopes: &[Scope]) 
         match standing {
             Standing::Ready => progress.ready += 1,
             Standing::Working => working += 1,
+            Standing::Waiting(message) => {
+                working += 1;
+                if progress.stuck.len() < MOST_STUCK {
+                    progress.stuck.push(Stuck { instance: key, phase, message });
+                }
+            }
             Standing::Held => progress.held += 1,
             Standing::Stuck(message) => {
                 stuck += 1;
@@ -142,7 +150,15 @@ pub(super) fn progress(shared: &Arc<Shared>, caller: &Caller, scopes: &[Scope]) 
                         goes_back = false;
                         Standing::Stuck(message)
                     }
-                    None => standing(&state, slot, now),
+                    None => match standing(&state, slot, now) {
+                        Standing::Working
+                            if slot.instance.site == Site::Nowhere
+                                && slot.instance.desired.wanted == Wanted::Running =>
+                        {
+                            waiting(shared, &state.instance_key(slot.instance.number))
+                        }
+                        standing => standing,
+                    },
                 };
                 seen(state.instance_key(slot.instance.number), slot.phase(&state.spec), standing);
             }
@@ -227,7 +243,10 @@ fn standing(state: &AgentState, slot: &Slot, now: Timestamp) -> Standing {
             let agent = &state.key.agent;
             Standing::Stuck(format!("its rollout is paused; `chassis rollout resume {agent}` lets it go on"))
         }
-        (Wanted::Running, Phase::Running) if !instance.busy => Standing::Held,
+        (Wanted::Running, Phase::Running) if !instance.busy => match &slot.lacks {
+            Some(lacks) => Standing::Waiting(lacks.clone()),
+            None => Standing::Held,
+        },
         (Wanted::Running, Phase::Failed) if present && !instance.busy => {
             Standing::Stuck(exit_message(slot, &state.spec))
         }
@@ -235,6 +254,15 @@ fn standing(state: &AgentState, slot: &Slot, now: Timestamp) -> Standing {
             Standing::Stuck(exit_message(slot, &state.spec))
         }
         _ => Standing::Working,
+    }
+}
+
+/// Of one that has no place yet. What no node will ever take is not on its way.
+fn waiting(shared: &Shared, key: &InstanceKey) -> Standing {
+    match shared.schedule.waiting(key) {
+        None => Standing::Working,
+        Some((_, refused)) if refused.is_final() => Standing::Stuck(refused.to_string()),
+        Some((_, refused)) => Standing::Waiting(refused.to_string()),
     }
 }
 

@@ -108,6 +108,11 @@ impl Collector for Instances {
             let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(i64::from(is_true)).encode(gauge)?;
         }
+        let help = "Nodes by state";
+        let mut family = encoder.encode_descriptor("chassis_nodes", help, None, MetricType::Gauge)?;
+        for (state, count) in self.0.node_states() {
+            ConstGauge::new(count).encode(family.encode_family(&[("state", state.word())])?)?;
+        }
         let fleets = self.count();
         let simple: [ByFleet; 2] = [
             ("chassis_instances_desired", "Instances that should run", |count| count.desired),

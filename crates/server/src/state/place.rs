@@ -85,6 +85,7 @@ impl AgentState {
         if let Some(slot) = self.slots.get_mut(&number) {
             slot.place(placed);
             slot.home = home.or_else(|| slot.home.take());
+            self.booked = None;
         }
     }
 
@@ -150,6 +151,10 @@ impl Slot {
         // An instance that gets its first place is where it was found: on the own node, or nowhere.
         let moved = self.placed.is_some() && node(&self.placed) != node(&placed);
         let ended = self.placed.as_ref().is_some_and(|before| before.leased && before.ending.is_none());
+        if self.placed != placed {
+            self.instance.is_cramped = false;
+            self.lacks = None;
+        }
         self.placed = placed;
         if moved {
             self.lease_ended = ended;

@@ -18,6 +18,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0009_agents.sql"),
     include_str!("../../migrations/postgres/0010_gone.sql"),
     include_str!("../../migrations/postgres/0011_leased.sql"),
+    include_str!("../../migrations/postgres/0012_chosen.sql"),
 ];
 
 /// Refuses what is not ours or newer, and makes what is missing. Servers that start together wait for each other.

@@ -11,8 +11,7 @@ use super::{claim, owed, place, snapshot};
 use crate::error::{Error, Result};
 use crate::node::{NodeRecord, NodeRegistration};
 
-const SELECT: &str =
-    "SELECT spec, url, fingerprint, duty, is_down, version, registered_at, updated_at, identity FROM nodes";
+const SELECT: &str = "SELECT spec, url, fingerprint, duty, is_down, version, registered_at, updated_at, identity, chosen FROM nodes";
 
 /// By name; none as long as the chassis is alone.
 pub(crate) fn list(connection: &dyn Connection) -> Result<Vec<NodeRecord>> {
@@ -63,7 +62,8 @@ pub(crate) fn register(
     let key = change.keys.for_writing(connection)?;
     let (nonce, token) = key.seal(&context(&name, token_version), token)?;
     let sql = "UPDATE nodes SET url = ?2, fingerprint = ?3, spec = ?4, version = ?5, updated_at = ?6,
-                      token_version = ?7, token_key_id = ?8, token_nonce = ?9, token = ?10, identity = ?11
+                      token_version = ?7, token_key_id = ?8, token_nonce = ?9, token = ?10, identity = ?11,
+                      chosen = ?12
                WHERE name = ?1";
     connection.execute(
         sql,
@@ -79,6 +79,7 @@ pub(crate) fn register(
             &nonce[..],
             &token[..],
             new.identity,
+            Json(&new.chosen),
         ],
     )?;
     change.node_event(EventKind::NodeRegistered { node: name.clone(), url: new.url })?;
@@ -229,5 +230,6 @@ fn from_row(row: &Row<'_>) -> Outcome<NodeRecord> {
         registered_at: row.get::<Time>(6)?.0,
         updated_at: row.get::<Time>(7)?.0,
         identity: row.get(8)?,
+        chosen: row.get::<Option<Json<_>>>(9)?.map(|chosen| chosen.0).unwrap_or_default(),
     })
 }

@@ -29,6 +29,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0009_agents.sql"),
     include_str!("../../migrations/0010_gone.sql"),
     include_str!("../../migrations/0011_leased.sql"),
+    include_str!("../../migrations/0012_chosen.sql"),
 ];
 
 /// `chas`: tells our databases from others'.

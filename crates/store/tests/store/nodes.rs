@@ -4,8 +4,8 @@ use chassis_core::environment::FLEET;
 use chassis_core::schedule::Next;
 use chassis_core::{Drain, Duty, EventKind, InstanceKey, Liveness, NodeName, NodeSpec};
 use chassis_store::{
-    DataOwed, EnvironmentFilter, EnvironmentNew, Error, InstanceRecord, NodeRecord, NodeRegistration, Placed,
-    PlacementUpdate, Result, Scope, SqlStore, Store,
+    DataOwed, EnvironmentFilter, EnvironmentNew, Error, InstanceRecord, NodeChosen, NodeRecord,
+    NodeRegistration, Placed, PlacementUpdate, Result, Scope, SqlStore, Store,
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -25,6 +25,7 @@ fn machine(node: &str) -> NodeSpec {
 fn registration(node: &str, token: &str) -> NodeRegistration {
     NodeRegistration {
         spec: machine(node),
+        chosen: NodeChosen::default(),
         url: format!("https://{node}:7443"),
         identity: Some(format!("machine of {node}")),
         fingerprint: Some("ab".repeat(32)),
