@@ -12,9 +12,9 @@ use chassis_testkit::{Chassis, Dockerd, Image, Machine, SOON, Server, eventually
 const BINARY: &str = env!("CARGO_BIN_EXE_chassis");
 const SECRET: &str = "hush-77aa10c4";
 /// Without a server for this long the machine is alone.
-const ALONE: &str = "3s";
+const ALONE: &str = "10s";
 /// Longer than that, and than what a restart is held back for.
-const KEPT: Duration = Duration::from_secs(30);
+const KEPT: Duration = Duration::from_secs(45);
 
 struct World {
     chassis: Chassis,

@@ -8,6 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::args::Forwarding;
 
+/// Servers ask a node every 5 s, and one of them may be late.
+const ALONE_LEAST: SignedDuration = SignedDuration::from_secs(10);
+
 /// `5m`, `1h30m`, or a number of seconds.
 pub(crate) fn duration(text: &str) -> Result<SignedDuration, String> {
     let parsed = match text.parse::<u32>() {
@@ -21,6 +24,17 @@ pub(crate) fn duration(text: &str) -> Result<SignedDuration, String> {
 pub(crate) fn some_time(text: &str) -> Result<SignedDuration, String> {
     duration(text)
         .and_then(|time| if time.is_zero() { Err("that is no time at all".to_owned()) } else { Ok(time) })
+}
+
+/// How long no server is heard until a node goes on by itself: longer than a healthy one is silent.
+pub(crate) fn alone(text: &str) -> Result<SignedDuration, String> {
+    duration(text).and_then(|time| {
+        if time < ALONE_LEAST {
+            Err("write 10s or more: a server asks every 5s, and one that is late once is not gone".to_owned())
+        } else {
+            Ok(time)
+        }
+    })
 }
 
 /// Seconds of a startup script: an environment is answered for within a minute.
@@ -135,6 +149,14 @@ pub(crate) fn forwarding(text: &str) -> Result<Forwarding, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_not_alone_between_two_heartbeats() {
+        assert_eq!(alone("10s"), Ok(ALONE_LEAST));
+        assert_eq!(alone("1m"), Ok(SignedDuration::from_mins(1)));
+        assert!(alone("9s").is_err_and(|error| error.contains("10s or more")));
+        assert!(alone("soon").is_err());
+    }
 
     #[test]
     fn forwardings_are_read() {

@@ -465,7 +465,11 @@ fn another_runtime_is_refused() {
     server.kill();
     let ran = server.place.run("serve --runtime docker");
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
-    assert!(ran.stderr.contains("run on sim, not on docker"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("run on sim, not on docker; start it with `--runtime sim`"),
+        "{}",
+        ran.stderr
+    );
     server.start_again();
     assert_eq!(server.place.ok("ps -o name"), "collector/data-collector-1\n");
 }

@@ -23,8 +23,8 @@ pub enum Error {
     )]
     DataDirInUse { path: PathBuf },
     #[error(
-        "the instances of {} run on {found}, not on {runtime}; start the server without --runtime and CHASSIS_RUNTIME, or \
-         choose another data directory",
+        "the instances of {} run on {found}, not on {runtime}; start it with `--runtime {found}`, or choose another data \
+         directory with --data-dir",
         path.display()
     )]
     OtherRuntime { path: PathBuf, found: String, runtime: &'static str },

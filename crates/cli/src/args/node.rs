@@ -54,8 +54,8 @@ pub(crate) struct NodeServe {
     /// Where servers reach it, if something stands in front of the address that it listens at
     #[arg(long, value_name = "URL")]
     pub(crate) advertise: Option<ServerAddress>,
-    /// Start what crashes without being told to when no server has been heard for this long
-    #[arg(long, value_name = "TIME", value_parser = parse::some_time, default_value = "30s")]
+    /// Start what crashes without being told to when no server has been heard for this long, 10s or more
+    #[arg(long, value_name = "TIME", value_parser = parse::alone, default_value = "30s")]
     pub(crate) alone_after: SignedDuration,
     #[command(flatten)]
     pub(crate) tls: TlsFlags,
