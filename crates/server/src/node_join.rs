@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use chassis_api::Fingerprint;
-use chassis_core::{Amounts, Architecture, InstanceKey, NodeName, NodeSpec};
+use chassis_core::{Amounts, Architecture, InstanceKey, Liveness, NodeName, NodeSpec};
 use chassis_store::{NodeChosen, NodeRecord, NodeRegistration};
+use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use crate::api::failure::{Failure, Result};
@@ -17,6 +19,9 @@ use crate::shared::Shared;
 /// A label's name and value, at most.
 const LABEL_LONGEST: usize = 253;
 const LABELS_MOST: usize = 64;
+/// A node that answers and does not count after so long is told as it is then.
+const COUNTS: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A node that is to be, as somebody asks for it.
 pub(crate) struct Joining {
@@ -88,7 +93,19 @@ impl Shared {
         let kept = self.data_kept().await?;
         self.store.node_register(registration, &self.own_spec(), kept, expected).await?;
         nodes::refresh_surely(Arc::clone(self)).await;
+        self.node_await(&name).await;
         Ok(Joined { name, again: known.is_some(), warnings })
+    }
+
+    /// One that has just answered counts within moments, and whoever joined it is told so.
+    async fn node_await(&self, name: &NodeName) {
+        let is_there = || self.schedule.standing(name).is_some_and(|live| live.liveness == Liveness::Alive);
+        let counts = async {
+            while self.lead.acts() && !is_there() {
+                sleep(LOOK).await;
+            }
+        };
+        let _ = timeout(COUNTS, counts).await;
     }
 
     /// The instances whose data is on the own node, as long as that is the only one: also those that are no more. Without it

@@ -150,7 +150,7 @@ impl Slot {
         let node = |placed: &Option<Placed>| placed.as_ref().map(|placed| placed.node.clone());
         // An instance that gets its first place is where it was found: on the own node, or nowhere.
         let moved = self.placed.is_some() && node(&self.placed) != node(&placed);
-        let ended = self.placed.as_ref().is_some_and(|before| before.leased && before.ending.is_none());
+        let ended = self.placed.as_ref().is_some_and(|before| before.leased);
         if self.placed != placed {
             self.instance.is_cramped = false;
             self.lacks = None;

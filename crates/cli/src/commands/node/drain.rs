@@ -94,8 +94,9 @@ async fn wait(context: &Context, client: &Client, drain: &NodeDrainArgs) -> Resu
 fn away(node: &Node) -> String {
     let name = &node.name;
     format!(
-        "{name} is down{}: what it has cannot be ended there, and stays its own. It is drained when it is back; if its machine is \
-         gone for good, `chassis node remove {name} --force` makes all of it anew elsewhere, without its data",
+        "{name} is down{}: what it has cannot be ended there, and stays its own. It is drained when it is back, unless `chassis node \
+         uncordon {name}` ends that; if its machine is gone for good, `chassis node remove {name} --force` makes all of it anew \
+         elsewhere, without its data",
         since(node)
     )
 }
