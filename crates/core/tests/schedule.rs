@@ -277,11 +277,11 @@ fn only_what_is_made_to_end_is_moved() {
     assert_eq!([1, 2].map(|number| node_of(&scheduler, number).unwrap()), ["b", "b"]);
 
     // A server that takes over believes of no node that it is down, if something is leased there.
-    let (book, moved) = (1 << 40, Place { node: name("a"), epoch: 7, leased: true, ending: None });
+    let (book, stored) = (1 << 40, Place { node: name("a"), epoch: 7, leased: true, ending: None });
     let mut next = Scheduler::new(rules, book);
     next.node_restore(spec("a", 8), Duty::Open, true, at(0));
     next.node_restore(spec("b", 8), Duty::Open, false, at(0));
-    next.instance_restore(moving(1), Some(moved), at(0));
+    next.instance_restore(moving(1), Some(stored), at(0));
     next.tick(at(1));
     assert_eq!((state(&next, "a"), node_of(&next, 1).unwrap()), (NodeState::Suspect, "a".to_owned()));
     let b = next.node(&name("b")).unwrap().term();
