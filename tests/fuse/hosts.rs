@@ -105,6 +105,7 @@ fn who_waits_gets_what_comes_free_and_who_does_not_hears_at_once_what_each_host_
                 "{found}"
             );
             assert_eq!(found["waiting"]["reasons"]["h1"], "lacks 1 slot", "{found}");
+            assert_eq!(found.get("host_id"), None, "{found}");
         }
         let told = world.chassis.ok(&["describe", "fuse-plain-1"]).stdout;
         assert!(
@@ -139,6 +140,10 @@ fn who_waits_gets_what_comes_free_and_who_does_not_hears_at_once_what_each_host_
     for wait in [json!("soon"), json!(-1), json!("2h")] {
         error(&world.create("d", json!({ "wait": wait })), 400, "invalid_argument");
     }
+    let told = error(&world.create("d", json!({ "priority": 300 })), 400, "invalid_argument");
+    assert!(told.contains("at most 255"), "{told}");
+    let told = error(&world.create("d", json!({})), 503, "unavailable");
+    assert!(told.contains("environments/fuse-d-1"), "{told}");
 }
 
 #[test]

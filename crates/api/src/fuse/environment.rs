@@ -82,9 +82,9 @@ pub struct EnvironmentCreate {
     /// How long it may wait for a place where all hosts are full; without it that is refused at once. Not of Fuse.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait: Option<Seconds>,
-    /// Of those that wait, who has more is served first; not of Fuse.
+    /// Of those that wait, who has more is served first: 0 to 255; not of Fuse.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "is_zero")]
-    pub priority: u8,
+    pub priority: i64,
 }
 
 /// A port that is reached from outside.

@@ -89,6 +89,9 @@ pub(super) struct Making {
 /// Makes an environment, and waits until it runs.
 pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environment> {
     let Making { caller, task_id, mut kept, mut private, seed, redrives } = making;
+    let (kind, id) = redrives.unzip();
+    // The prefix may have been another then.
+    let id = id.unwrap_or_else(|| format!("{}{task_id}", shared.environments.prefix));
     let wait = kept.wait.map(|seconds| Duration::from_secs(seconds.into()));
     let is_alone = shared.nodes.is_alone();
     if is_alone {
@@ -113,15 +116,12 @@ pub(super) async fn make(shared: &Arc<Shared>, making: Making) -> Result<Environ
         && wait.is_none()
         && let Some(refused) = shared.schedule.would_refuse(&spec)
     {
-        return Err(request::refused(&refused));
+        return Err(request::refused(refused, &id, seed.as_ref()));
     }
     if let Some(agent) = &private.agent {
         chosen::fetch(shared, agent).await?;
     }
     chosen::credentials(&kept.spec, &mut private, false)?;
-    let (kind, id) = redrives.unzip();
-    // The prefix may have been another then.
-    let id = id.unwrap_or_else(|| format!("{}{task_id}", shared.environments.prefix));
     let mut failure = None;
     for _ in 0..PORT_TRIES {
         let new = EnvironmentNew {

@@ -33,25 +33,46 @@ pub(super) async fn fork(
         snapshots::find(&shared, &caller, &request.reuse_snapshot_id).await?;
     }
     to_end(async move {
+        let is_new = request.reuse_snapshot_id.is_empty();
         let seed = seed(&shared, &id, request).await?;
-        let origin = shared.store.environment_get(&id).await?;
-        let mut kept = Kept::from_json(&origin.request);
-        let bytes = shared.store.environment_private(&id).await?;
-        let mut private = Private::from_json(&bytes).map_err(|_| Error::EnvironmentDamaged(id.clone()))?;
-        private.files.clear();
-        private.startup_script.clear();
-        kept.startup_timeout = None;
-        kept.wait = None;
-        kept.seed = Some(seed.data.clone());
-        agent::ports_choose(&shared, &mut kept)?;
-        let task_id = format!("fork-{}", random_id().map_err(environments::no_randomness)?);
-        environments::make(
-            &shared,
-            Making { caller, task_id, kept, private, seed: Some(seed), redrives: None },
-        )
-        .await
+        let snapshot = seed.id.clone();
+        let made = make(&shared, caller, &id, seed).await;
+        if is_new && made.is_err() {
+            // Nobody asked for it but the fork. One that cannot be deleted now goes when its time is over.
+            let deleted = snapshots::delete(&shared, &snapshot).await;
+            if let Err(failure) = deleted {
+                tracing::info!(
+                    snapshot,
+                    why = failure.detail(),
+                    "the snapshot of a failed fork stays for now"
+                );
+            }
+        }
+        made
     })
     .await
+}
+
+/// Makes the fork, which begins from the snapshot.
+async fn make(
+    shared: &Arc<Shared>,
+    caller: Caller,
+    id: &str,
+    seed: chassis_store::Snapshot,
+) -> Result<Environment> {
+    let origin = shared.store.environment_get(id).await?;
+    let mut kept = Kept::from_json(&origin.request);
+    let bytes = shared.store.environment_private(id).await?;
+    let mut private = Private::from_json(&bytes).map_err(|_| Error::EnvironmentDamaged(id.to_owned()))?;
+    private.files.clear();
+    private.startup_script.clear();
+    kept.startup_timeout = None;
+    kept.wait = None;
+    kept.seed = Some(seed.data.clone());
+    agent::ports_choose(shared, &mut kept)?;
+    let task_id = format!("fork-{}", random_id().map_err(environments::no_randomness)?);
+    let making = Making { caller, task_id, kept, private, seed: Some(seed), redrives: None };
+    environments::make(shared, making).await
 }
 
 /// The snapshot that it begins from: the one that was named, or a new one.

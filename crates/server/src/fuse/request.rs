@@ -6,8 +6,9 @@ use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chassis_api::fuse::{EnvironmentCreate, GuestCheck, ResourceSpec};
-use chassis_core::environment::{NO_CAPACITY, WAIT_MOST};
-use chassis_core::schedule::Refused;
+use chassis_core::environment::{NO_CAPACITY, WAIT_MOST, agent_names};
+use chassis_core::schedule::{Refused, Unfit};
+use chassis_store::Snapshot;
 use serde::Deserialize;
 
 use super::body::{invalid, too_large};
@@ -97,6 +98,9 @@ pub(super) fn check(
     if create.wait.is_some_and(|wait| i64::from(wait.0) > longest) {
         return Err(invalid(format!("wait is at most {longest} s")));
     }
+    let priority = u8::try_from(create.priority);
+    let priority =
+        priority.map_err(|_| invalid(format!("priority is at least 0 and at most {}", u8::MAX)))?;
     let startup_timeout = check_startup(create.startup_script_timeout_seconds, options)?;
     check_files(&create.files)?;
     let ports = check_ports(&create)?;
@@ -119,7 +123,7 @@ pub(super) fn check(
             seed: None,
             agent: None,
             wait: create.wait.map(|wait| wait.0),
-            priority: create.priority,
+            priority,
         },
         seed: Some(create.seed_snapshot_id).filter(|id| !id.is_empty()),
         private: Private {
@@ -358,9 +362,23 @@ pub(super) fn check_placement(spec: &ResourceSpec) -> Result<()> {
     Err(no_capacity(missing))
 }
 
-/// No node can take it now, each for a reason of its own.
-pub(super) fn refused(refused: &Refused) -> Failure {
-    no_capacity(format!("{NO_CAPACITY}{refused}")).with_details(reasons(refused))
+/// No node can take the environment of this id now, each for a reason of its own.
+pub(super) fn refused(mut refused: Refused, id: &str, seed: Option<&Snapshot>) -> Failure {
+    // As it would be called if it were made, and waited.
+    if let Some(name) = agent_names(id).into_iter().next() {
+        refused.instance.agent = name;
+    }
+    let Some(seed) = seed else {
+        return no_capacity(format!("{NO_CAPACITY}{refused}")).with_details(reasons(&refused));
+    };
+    // Nobody asked for the node: what it begins from is there.
+    for unfit in refused.nodes.values_mut() {
+        if let Unfit::OtherNode { wanted } = unfit {
+            *unfit = Unfit::NoData { on: wanted.clone() };
+        }
+    }
+    let message = format!("{NO_CAPACITY}snapshot {} is on {}: {refused}", seed.id, seed.node);
+    no_capacity(message).with_details(reasons(&refused))
 }
 
 /// What each node lacks.

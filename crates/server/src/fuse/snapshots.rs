@@ -375,29 +375,31 @@ pub(super) async fn remove(
     Path(id): Path<String>,
 ) -> Result<StatusCode> {
     find(&shared, &caller, &id).await?;
-    to_end(async move {
-        failpoint("snapshot_delete:before");
-        let Some(deleting) = shared.store.snapshot_delete(&id).await? else {
-            return Ok(StatusCode::NO_CONTENT);
-        };
-        failpoint("snapshot_delete:stored");
-        shared.snapshots.wake();
-        let node = shared.snapshot_node(&deleting);
-        if node.is_some_and(|node| shared.is_silent(&node)) {
-            let message =
-                format!("host {} does not answer; snapshot {id} is gone when it is back", deleting.node);
-            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message));
+    to_end(async move { delete(&shared, &id).await }).await
+}
+
+/// Deletes a snapshot, and waits until nothing of it is left.
+pub(super) async fn delete(shared: &Shared, id: &str) -> Result<StatusCode> {
+    failpoint("snapshot_delete:before");
+    let Some(deleting) = shared.store.snapshot_delete(id).await? else {
+        return Ok(StatusCode::NO_CONTENT);
+    };
+    failpoint("snapshot_delete:stored");
+    shared.snapshots.wake();
+    let node = shared.snapshot_node(&deleting);
+    if node.is_some_and(|node| shared.is_silent(&node)) {
+        let message =
+            format!("host {} does not answer; snapshot {id} is gone when it is back", deleting.node);
+        return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message));
+    }
+    match settled(shared, &deleting.id, |found| found.removals > 0).await? {
+        None => Ok(StatusCode::NO_CONTENT),
+        Some(left) => {
+            let why = left.error.unwrap_or_default();
+            let message = format!("snapshot {id} is still being deleted ({why}); that goes on by itself");
+            Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message))
         }
-        match settled(&shared, &deleting.id, |found| found.removals > 0).await? {
-            None => Ok(StatusCode::NO_CONTENT),
-            Some(left) => {
-                let why = left.error.unwrap_or_default();
-                let message = format!("snapshot {id} is still being deleted ({why}); that goes on by itself");
-                Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message))
-            }
-        }
-    })
-    .await
+    }
 }
 
 fn wire(found: chassis_store::Snapshot) -> Snapshot {

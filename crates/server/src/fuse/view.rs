@@ -7,7 +7,7 @@ use chassis_core::{CheckKind, Probe, Verdict};
 use super::kept::Kept;
 use super::request;
 use crate::shared::Shared;
-use crate::state::AgentState;
+use crate::state::{AgentState, Slot};
 
 pub(super) fn environment(shared: &Shared, found: chassis_store::Environment) -> Environment {
     let kept = Kept::from_json(&found.request);
@@ -18,8 +18,9 @@ pub(super) fn environment(shared: &Shared, found: chassis_store::Environment) ->
         let node = shared.nodes.of(slot.placed.as_ref())?;
         Some(format!("{}://{}", node.runtime_word(), slot.instance.observed.as_ref()?.id))
     });
-    let host =
-        Some(found.node.clone()).filter(|host| *host != shared.own().name.as_str()).unwrap_or_default();
+    let is_placed = shared.nodes.is_alone() || state.as_deref().is_none_or(has_place);
+    let host_id = if is_placed { found.node } else { String::new() };
+    let host = Some(&host_id).filter(|host| *host != shared.own().name.as_str()).cloned().unwrap_or_default();
     let endpoints = kept.ports.iter().map(|port| Endpoint {
         name: port.name.clone(),
         url: format!("127.0.0.1:{}", port.host_port),
@@ -29,7 +30,7 @@ pub(super) fn environment(shared: &Shared, found: chassis_store::Environment) ->
     Environment {
         state: found.state,
         task_id: if found.state == State::Destroying { String::new() } else { found.task_id },
-        host_id: found.node,
+        host_id,
         url: container.unwrap_or_default(),
         created_at: found.created_at,
         updated_at: found.updated_at,
@@ -41,6 +42,13 @@ pub(super) fn environment(shared: &Shared, found: chassis_store::Environment) ->
         id: found.id,
         spec: kept.spec,
     }
+}
+
+/// False if it waits for a place. What is there had none while its node was the only one.
+fn has_place(state: &AgentState) -> bool {
+    let is_homeless =
+        |slot: &Slot| slot.placed.is_none() && slot.instance.observed.is_none() && !slot.instance.busy;
+    !state.slots.get(&NUMBER).is_some_and(is_homeless)
 }
 
 /// How it stands, if it has no place yet.
