@@ -238,7 +238,17 @@ fn a_machine_that_is_gone_for_good_gives_up_what_it_had() {
     let page = chassis.ask("GET", "/metrics").1;
     assert!(page.contains(r#"chassis_nodes{state="down"} 1"#), "{page}");
     let unsure = chassis.run(&["node", "remove", "n1", "--force"]).exits(2);
-    unsure.says(&["n1 is down", &format!("{fleet}/db-1"), "--yes"]);
+    unsure.says(&[
+        "n1 is down",
+        "2 instances anew",
+        "1 environment ends: fuse-job.",
+        &format!("{fleet}/db-1"),
+        "--yes",
+    ]);
+    chassis
+        .run(&["node", "remove", "n1"])
+        .exits(1)
+        .says(&["still has 3 instances", "node remove n1 --force"]);
     // The server dies right behind what it stored, and the next one goes on.
     chassis.run(&["node", "remove", "n1", "--force", "--yes"]).exits(1);
     assert!(second.has_ended());

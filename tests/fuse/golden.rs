@@ -49,7 +49,11 @@ const SPEC: Object = Object {
         ("idle_timeout_seconds", Number),
     ],
 };
-const ENDPOINT: Object = Object { always: &[("url", Text), ("port", Number)], perhaps: &[("as", Text)] };
+/// Not of Fuse: the host on whose loopback the port is.
+const ENDPOINT: Object =
+    Object { always: &[("url", Text), ("port", Number)], perhaps: &[("as", Text), ("host", Text)] };
+/// Not of Fuse.
+const WAITING: Object = Object { always: &[("ahead", Number), ("reasons", Words)], perhaps: &[] };
 const HEALTH: Object = Object {
     always: &[("state", Text), ("since", Time)],
     perhaps: &[("failures", Number), ("message", Text)],
@@ -64,7 +68,15 @@ const ENVIRONMENT: Object = Object {
         ("created_at", Time),
         ("updated_at", Time),
     ],
-    perhaps: &[("host_id", Text), ("error", Text), ("endpoints", Many(&ENDPOINT)), ("health", One(&HEALTH))],
+    perhaps: &[
+        ("host_id", Text),
+        ("error", Text),
+        ("endpoints", Many(&ENDPOINT)),
+        ("health", One(&HEALTH)),
+        // Not of Fuse.
+        ("agent", Text),
+        ("waiting", One(&WAITING)),
+    ],
 };
 const ENVIRONMENTS: Object =
     Object { always: &[("environments", Many(&ENVIRONMENT))], perhaps: &[("next_cursor", Text)] };

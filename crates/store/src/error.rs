@@ -100,11 +100,8 @@ pub enum Error {
         "{url} is node `{node}` already; a machine is one node: register it by that name, or remove that one first"
     )]
     NodeTaken { url: String, node: String },
-    #[error(
-        "node `{node}` still has {count} instances or their data; `chassis node drain {node}` sends elsewhere what can go, \
-         and `chassis delete … --cleanup` removes data that is kept"
-    )]
-    NodeInUse { node: NodeName, count: u64 },
+    #[error("{}", node_in_use(.node, *.count, *.is_down))]
+    NodeInUse { node: NodeName, count: u64, is_down: bool },
     #[error(
         "node `{0}` is not down, and only the machine of one that is can be gone for good; `chassis node drain {0}` sends \
          elsewhere what it has, and then `chassis node remove {0}` forgets it"
@@ -332,4 +329,22 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 fn commands(fleet: &FleetName, names: &[SecretName]) -> String {
     let command = |name| format!("`chassis secret create {fleet}/{name} --from-file <file>`");
     names.iter().map(command).collect::<Vec<_>>().join(", ")
+}
+
+fn node_in_use(node: &NodeName, count: u64, is_down: bool) -> String {
+    let held = if count == 1 {
+        "1 instance or its data".to_owned()
+    } else {
+        format!("{count} instances or their data")
+    };
+    if is_down {
+        return format!(
+            "node `{node}` still has {held}, and is down; if its machine is gone for good, `chassis node remove {node} --force` \
+             gives up what it has, and else that is there again when it is back"
+        );
+    }
+    format!(
+        "node `{node}` still has {held}; `chassis node drain {node}` sends elsewhere what can go, and `chassis delete … \
+         --cleanup` removes data that is kept"
+    )
 }

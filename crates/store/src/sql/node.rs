@@ -169,7 +169,7 @@ pub(crate) fn remove(change: &Change<'_>, name: &NodeName, expected: Option<u64>
     }
     let count = place::count(change.connection, name)?;
     if count > 0 {
-        return Err(Error::NodeInUse { node: name.clone(), count });
+        return Err(Error::NodeInUse { node: name.clone(), count, is_down: found.is_down });
     }
     let count = snapshot::count_on(change.connection, name)?;
     if count > 0 {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use chassis_api::{NodeDetail, NodeName, NodeState};
+use chassis_api::{ENVIRONMENTS, NodeDetail, NodeInstance, NodeName, NodeState};
 
 use super::since;
 use crate::context::Context;
@@ -47,11 +47,16 @@ pub(super) async fn run(context: &Context, name: &NodeName, force: bool, yes: bo
         }
     }
     client.node_remove(name, true).await?;
-    context.terminal.done(&format!(
+    let mut done = format!(
         "removed {name}, and all that it had: {} placed elsewhere, data of {} lost",
-        count(u64::from(detail.node.instances), "instance"),
+        count(to_move(&detail), "instance"),
         with_data(&detail).len()
-    ))?;
+    );
+    let environments = environments(&detail);
+    if !environments.is_empty() {
+        let _ = write!(done, ", {} ended", count(environments.len() as u64, "environment"));
+    }
+    context.terminal.done(&done)?;
     context.terminal.say(
         "if the machine ever comes back, join it again before anything else: what it still runs is removed then",
     );
@@ -66,25 +71,51 @@ fn losses(detail: &NodeDetail) -> String {
          twice.",
         node.name,
         since(node),
-        count(u64::from(node.instances), "instance"),
+        count(to_move(detail), "instance"),
     );
+    let environments = environments(detail);
+    if !environments.is_empty() {
+        let verb = if environments.len() == 1 { "ends" } else { "end" };
+        let number = count(environments.len() as u64, "environment");
+        let _ = write!(text, " {number} {verb}: {}.", named(&environments));
+    }
     let data = with_data(detail);
     if data.is_empty() {
         text.push_str(" No instance has data on it.");
         return text;
     }
-    let more = data.len().saturating_sub(NAMED);
-    let _ = write!(text, " The data of these is lost: {}", data[..data.len() - more].join(", "));
+    let _ = write!(text, " The data of these is lost: {}.", named(&data));
+    text
+}
+
+/// As many as a message names.
+fn named(names: &[String]) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let mut text = names[..names.len() - more].join(", ");
     if more > 0 {
         let _ = write!(text, " and {more} more");
     }
-    text.push('.');
     text
+}
+
+/// Environments are not made anew: they end with their machine.
+fn environments(detail: &NodeDetail) -> Vec<String> {
+    detail.held.iter().filter(|held| is_environment(held)).map(|held| held.agent.to_string()).collect()
+}
+
+fn is_environment(held: &NodeInstance) -> bool {
+    held.fleet.as_str() == ENVIRONMENTS
+}
+
+/// Instances that are made anew elsewhere.
+fn to_move(detail: &NodeDetail) -> u64 {
+    let ending = detail.held.iter().filter(|held| is_environment(held) && !held.leaving);
+    u64::from(detail.node.instances).saturating_sub(ending.count() as u64)
 }
 
 /// By name, those that are no more marked as such.
 fn with_data(detail: &NodeDetail) -> Vec<String> {
-    let held = detail.held.iter().filter(|held| held.data);
+    let held = detail.held.iter().filter(|held| held.data && !is_environment(held));
     let there = held.map(|held| format!("{}/{}-{}", held.fleet, held.agent, held.number));
     let others = detail.data_of.iter().map(|key| format!("{key} (not there now)"));
     there.chain(others).collect()
