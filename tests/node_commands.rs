@@ -90,6 +90,39 @@ fn a_machine_is_joined_closed_opened_and_removed() {
 /// What was there stays where it is; what is new has its place on the node that takes it; what is drained goes elsewhere, or
 /// says why it cannot.
 #[test]
+fn who_joins_what_gets_little_is_told() {
+    let chassis = Chassis::new(BINARY);
+    let sims = server(&chassis);
+    let docker = Machine::start(Chassis::new(BINARY), &["--name", "d1"]);
+    let warned = docker.join(&chassis, &[]).exits(0);
+    assert!(warned.stderr.contains("this server's agents run on sim: it gets nothing"), "{warned}");
+    drop(sims);
+
+    let chassis = Chassis::new(BINARY);
+    let _server = chassis.serve();
+    let own = chassis.ok(&["node", "list", "-o", "name"]).stdout.trim().to_owned();
+    // More than once: it is not compared with itself.
+    for _ in 0..2 {
+        let warned = docker.join(&chassis, &[]).exits(0);
+        let same = format!("its Docker Engine has the id of node {own}'s");
+        assert!(warned.stderr.contains(&same) && !warned.stderr.contains("agents run on"), "{warned}");
+    }
+    let sim = start(&["--name", "n1"]);
+    let warned = sim.join(&chassis, &[]).exits(0);
+    assert!(warned.stderr.contains("it gets only those with `runtime: sim`"), "{warned}");
+    assert!(!warned.stderr.contains("Engine"), "{warned}");
+
+    let fleet = chassis.fleet("little");
+    chassis.ok(&["create", "fleet", &fleet]);
+    let yaml = format!(
+        "name: web\nfleet: {fleet}\nimage: any\nruntime: sim\nvolumes: [{{name: data, mountPath: /data}}]\n"
+    );
+    chassis.deploy(&yaml).exits(0);
+    let place = format!("{fleet}/web-1/data in the data directory of node n1");
+    chassis.ok(&["describe", &format!("{fleet}/web-1")]).shows(&[&place]);
+}
+
+#[test]
 fn instances_are_where_there_is_a_place() {
     let chassis = Chassis::new(BINARY);
     let _server = server(&chassis);

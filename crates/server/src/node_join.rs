@@ -1,13 +1,16 @@
 //! How a machine becomes a node: it is asked who it is before anything is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use chassis_api::Fingerprint;
 use chassis_core::{Amounts, Architecture, InstanceKey, Liveness, NodeName, NodeSpec};
+use chassis_node::wire::Engine;
+use chassis_spec::RuntimeKind;
 use chassis_store::{NodeChosen, NodeRecord, NodeRegistration};
+use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
@@ -22,6 +25,8 @@ const LABELS_MOST: usize = 64;
 /// A node that answers and does not count after so long is told as it is then.
 const COUNTS: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
+/// A node that says nothing of its engine for this long is not waited for.
+const ENGINE_ASKED: Duration = Duration::from_secs(2);
 
 /// A node that is to be, as somebody asks for it.
 pub(crate) struct Joining {
@@ -68,11 +73,19 @@ impl Shared {
             warnings.push("its runtime does not answer yet: it gets nothing until it does".to_owned());
         }
         let name = joining.name.clone().unwrap_or_else(|| hello.spec.name.clone());
-        let known = self.store.node_list().await?.into_iter().find(|node| *node.name() == name);
+        let records = self.store.node_list().await?;
+        if let Some(engine) = &hello.engine {
+            let itself = |record: &NodeRecord| record.identity.as_ref() == Some(&hello.id);
+            let names = records.iter().filter(|record| itself(record)).map(|record| record.name().clone());
+            let itself = names.chain([name.clone()]).collect();
+            warnings.extend(self.engine_shared(engine, &itself).await);
+        }
+        let known = records.into_iter().find(|node| *node.name() == name);
         let other = known.as_ref().filter(|known| is_other(known, &hello.id));
         let kept = known.as_ref().filter(|_| other.is_none()).map(|known| known.chosen.clone());
         let chosen = chosen(&joining, kept.unwrap_or_default());
         let spec = spec(name.clone(), &chosen, hello.spec, &mut warnings);
+        warnings.extend(gets_little(&spec, self.schedule.usual()));
         if let Some(known) = other {
             if joining.name.is_none() {
                 return Err(name_taken(known));
@@ -106,6 +119,24 @@ impl Shared {
             }
         };
         let _ = timeout(COUNTS, counts).await;
+    }
+
+    /// Whether another node that answers has the same engine. It is no more than a warning: a machine that was copied has
+    /// the id of its original, and Docker before 24 one id for all Engines of a machine.
+    async fn engine_shared(&self, engine: &Engine, itself: &BTreeSet<NodeName>) -> Option<String> {
+        if engine.name == RuntimeKind::Sim.word() || engine.id.is_empty() {
+            return None;
+        }
+        let others = self.nodes.there().into_iter().filter(|node| !itself.contains(&node.name));
+        let asked = others.map(|node| async move {
+            let info = timeout(ENGINE_ASKED, node.runtime.info()).await;
+            info.is_ok_and(|info| info.is_ok_and(|info| info.id == engine.id)).then(|| node.name.clone())
+        });
+        let other = join_all(asked).await.into_iter().flatten().next()?;
+        Some(format!(
+            "its Docker Engine has the id of node {other}'s; if it is the same Engine, what that machine has is given out twice: \
+             remove one of the two nodes (`chassis node remove`)"
+        ))
     }
 
     /// The instances whose data is on the own node, as long as that is the only one: also those that are no more. Without it
@@ -197,6 +228,28 @@ fn spec(name: NodeName, chosen: &NodeChosen, said: NodeSpec, warnings: &mut Vec<
     let mut all_labels = said.labels;
     all_labels.extend(labels.clone());
     NodeSpec { name, capacity, region: region.clone().or(said.region), labels: all_labels, ..said }
+}
+
+/// What the node does not get, because it cannot run what the agents of this server `usual`ly run on.
+fn gets_little(spec: &NodeSpec, usual: RuntimeKind) -> Option<String> {
+    if spec.runtimes.contains(&usual) {
+        return None;
+    }
+    let NodeSpec { name, runtimes, .. } = spec;
+    let all: Vec<&str> = runtimes.iter().map(|kind| kind.word()).collect();
+    let has = format!("{name} runs {}, and this server's agents run on {}", all.join(", "), usual.word());
+    // The default is what agents have that do not care: nobody can ask for it where something else is usual.
+    let asked: Vec<String> = runtimes
+        .iter()
+        .filter(|kind| **kind != RuntimeKind::default())
+        .map(|kind| format!("`runtime: {}`", kind.word()))
+        .collect();
+    Some(if asked.is_empty() {
+        let usual = usual.word();
+        format!("{has}: it gets nothing; start it with `--runtime {usual}` and a data directory of its own")
+    } else {
+        format!("{has} unless they say otherwise: it gets only those with {}", asked.join(" or "))
+    })
 }
 
 fn is_other(known: &NodeRecord, identity: &str) -> bool {

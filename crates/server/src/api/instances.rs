@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use chassis_api::{Change, ChangeKind, DeleteQuery, Instance, InstanceDetail, InstanceListQuery, MountInfo};
 use chassis_core::{ExitRecord, InstanceKey, Phase, Reason};
 use chassis_spec::{AgentName, AgentSpec, FleetName, Security};
-use chassis_store::{EventFilter, InstanceChange, Scope};
+use chassis_store::{EventFilter, InstanceChange, Placed, Scope};
 
 use super::agents::agent_find;
 use super::condition::{Expected, Versioned};
@@ -101,7 +101,7 @@ pub(crate) async fn show(
         container_name: key.container_name(),
         spec: AgentSpec::clone(&state.spec),
         agent_revision: state.revision,
-        mounts: mounts(&shared, &key, &state.spec),
+        mounts: mounts(&shared, slot.placed.as_ref(), &key, &state.spec),
         open: [opened(&state.spec), reach::network(node.as_deref(), &key, &state.spec)].concat(),
         events,
         exits,
@@ -239,7 +239,7 @@ pub(crate) fn no_instance(key: &InstanceKey) -> Failure {
 }
 
 /// What the agent sees where.
-fn mounts(shared: &Shared, key: &InstanceKey, spec: &AgentSpec) -> Vec<MountInfo> {
+fn mounts(shared: &Shared, placed: Option<&Placed>, key: &InstanceKey, spec: &AgentSpec) -> Vec<MountInfo> {
     let memory = |path: String, size: chassis_spec::Bytes| MountInfo {
         path,
         kind: "tier 2".to_owned(),
@@ -248,7 +248,7 @@ fn mounts(shared: &Shared, key: &InstanceKey, spec: &AgentSpec) -> Vec<MountInfo
     };
     let mut mounts = Vec::new();
     for volume in &spec.volumes {
-        let (kind, source) = reach::source(shared, key, volume);
+        let (kind, source) = reach::source(shared, placed, key, volume);
         mounts.push(MountInfo {
             path: volume.mount_path.to_string(),
             kind: kind.to_owned(),

@@ -1,7 +1,10 @@
 //! What an instance has beyond the sandbox's own, as `chassis describe` words it: whom it reaches, where its files are.
 
+use std::path::Path;
+
 use chassis_core::InstanceKey;
 use chassis_spec::{AgentSpec, Backend, Network, Volume};
+use chassis_store::Placed;
 
 use crate::nodes::NodeLink;
 use crate::shared::Shared;
@@ -22,7 +25,12 @@ pub(super) fn network(node: Option<&NodeLink>, key: &InstanceKey, spec: &AgentSp
 }
 
 /// Where a volume's files are: its kind, and the place.
-pub(super) fn source(shared: &Shared, key: &InstanceKey, volume: &Volume) -> (&'static str, String) {
+pub(super) fn source(
+    shared: &Shared,
+    placed: Option<&Placed>,
+    key: &InstanceKey,
+    volume: &Volume,
+) -> (&'static str, String) {
     if let Some(secret) = &volume.secret {
         return ("secret", secret.to_string());
     }
@@ -37,8 +45,14 @@ pub(super) fn source(shared: &Shared, key: &InstanceKey, volume: &Volume) -> (&'
             None => format!("Docker volume {}", own()),
         },
         Some(Backend::Local) | None => {
-            let path = shared.data_dir.root().join(key.fleet.as_str()).join(key.short_name());
-            let path = path.join(volume.name.as_str()).display().to_string();
+            let path = Path::new(key.fleet.as_str()).join(key.short_name()).join(volume.name.as_str());
+            let is_here = placed
+                .map_or_else(|| shared.nodes.is_alone(), |placed| placed.node == shared.nodes.own().name);
+            let path = match placed {
+                _ if is_here => shared.data_dir.root().join(path).display().to_string(),
+                Some(placed) => format!("{} in the data directory of node {}", path.display(), placed.node),
+                None => format!("{} in the data directory of its node", path.display()),
+            };
             volume.size.map_or_else(|| path.clone(), |size| format!("{path}, at most {size}"))
         }
     };
