@@ -322,3 +322,22 @@ fn snapshots_live_on_their_host() {
     assert_eq!(world.ask("DELETE", &format!("/v1/snapshots/{one}")).status, 204);
     assert_eq!(world.ask("DELETE", "/v1/hosts/h1").status, 204);
 }
+
+/// A fork that finds no room leaves nothing of what was made for it.
+#[test]
+fn a_fork_without_room_leaves_no_snapshot() {
+    let (world, _machines) = hosts(&[("h1", 1), ("h2", 1)]);
+    world.made("a", json!({ "spec": { "host_id": "h2" } }));
+    let parent = world.post("/v1/environments/fuse-a/snapshots", &json!({}));
+    let parent = parse(&parent)["id"].as_str().expect("an id").to_owned();
+    let refused = world.post("/v1/environments/fuse-a?action=fork", &json!({}));
+    let told = error(&refused, 503, "unavailable");
+    assert!(told.contains("is on h2: no node can take environments/fuse-fork-"), "{told}");
+    assert!(
+        told.contains("h1 does not hold the data, which is on h2") && told.contains("h2 lacks"),
+        "{told}"
+    );
+    let listed = parse(&world.ask("GET", "/v1/snapshots"));
+    assert_eq!(listed["snapshots"].as_array().map(Vec::len), Some(1), "{listed}");
+    assert_eq!(world.ask("DELETE", &format!("/v1/snapshots/{parent}")).status, 204);
+}
