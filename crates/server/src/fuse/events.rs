@@ -87,6 +87,8 @@ fn event(
     url: String,
 ) -> StateEvent {
     let id = format!("{number:032x}");
+    // What is being destroyed is not there for long enough to be called.
+    let url = if matches!(state, Told::Running | Told::Draining) { url } else { String::new() };
     StateEvent { id, event: "state".to_owned(), vm_id, state, url, error, updated_at }
 }
 
