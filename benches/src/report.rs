@@ -157,7 +157,7 @@ impl Line {
 fn columns(cells: [&str; 10]) -> String {
     let [row, name, median, min, max, count, unit, ratio, target, met] = cells;
     let line = format!(
-        "{row:<12}{name:<48}{median:>9}{min:>9}{max:>9}{count:>5} {unit:<5}{ratio:>6}  {target:<8}{met}"
+        "{row:<13}{name:<58}{median:>9}{min:>9}{max:>9}{count:>5} {unit:<5}{ratio:>6}  {target:<8}{met}"
     );
     line.trim_end().to_owned()
 }
