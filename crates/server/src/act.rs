@@ -85,6 +85,7 @@ pub(crate) async fn act(
     }
 }
 
+/// Thousands of steps wait for their turn at once: what is large and not for all of them is put elsewhere.
 async fn try_act(
     shared: &Arc<Shared>,
     agent: &AgentController,
@@ -116,7 +117,7 @@ async fn try_act(
         Action::Start { number, id } => {
             let spec = start_spec(shared, agent, *number).await?;
             check_allowed(shared, &spec)?;
-            let secrets = match given(shared, agent.key(), &spec).await? {
+            let secrets = match Box::pin(given(shared, agent.key(), &spec)).await? {
                 Some(given) => given,
                 None => secrets_gather(shared, &spec).await?,
             };
@@ -131,8 +132,8 @@ async fn try_act(
             inspect(shared, agent, *number, id).await
         }
         Action::Stop { number, id } => {
-            prepare(shared, agent, term, *number).await?;
-            if !drain(shared, agent, term, *number, id).await? {
+            Box::pin(prepare(shared, agent, term, *number)).await?;
+            if !Box::pin(drain(shared, agent, term, *number, id)).await? {
                 return inspect(shared, agent, *number, id).await;
             }
             failpoint("stop:before");

@@ -180,13 +180,14 @@ impl AgentController {
                 let lag = lock(&self.woken).take().map(|woken| began.duration_since(woken));
                 let next = self.decide(&shared);
                 wake_at = next.wake_at;
-                let is_gone = self.advance(&shared, next).await;
+                // There are many thousands of controllers, and most of them sleep: what they do then is put elsewhere.
+                let is_gone = Box::pin(self.advance(&shared, next)).await;
                 shared.metrics.reconciled(lag, began.elapsed());
                 if is_gone {
                     return;
                 }
             }
-            let tend_at = environment::tend(&shared, &self).await;
+            let tend_at = Box::pin(environment::tend(&shared, &self)).await;
             let wake_at = wake_at.into_iter().chain(tend_at).min();
             tokio::select! {
                 () = self.wake.notified() => {}
