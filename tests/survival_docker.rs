@@ -130,6 +130,21 @@ fn it_is_killed_while_it_starts_a_container() {
     });
 }
 
+/// As long as its directory is in the way Docker refuses each start of this container, and another one is made.
+#[test]
+fn it_leaves_something_in_the_way_of_a_container() {
+    let ground = Ground::new();
+    let name = format!("{}/a-3", ground.fleet);
+    let id = ground.chassis.instance(&name).instance.container_id.expect("a container");
+    ground.dockerd.task_leave(&id);
+    ground.chassis.run(&["start", &name]).exits(1).says(&["file exists", "keeps trying"]);
+    let started = ground.chassis.until(&name, Phase::Running).instance;
+    assert_ne!(started.container_id, Some(id));
+    assert_eq!(ground.runs(3), 2);
+    let label = ground.chassis.label();
+    assert_eq!(ground.dockerd.docker().labelled(&label).len(), REPLICAS as usize);
+}
+
 #[test]
 fn it_is_not_there_yet() {
     let mut dockerd = Dockerd::new();

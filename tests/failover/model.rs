@@ -41,12 +41,12 @@ fn settled_complaint(world: &World) -> String {
 
 fn settled(world: &World) -> Result<(), String> {
     let mut views = Vec::new();
+    let mut stuck = Vec::new();
     for index in 0..world.count() {
         let instances = world.chassis[index].instances();
-        let stuck = instances.iter().find(|instance| instance.phase != Phase::Running);
-        if let Some(stuck) = stuck {
-            let name = format!("{}/{}-{}", stuck.fleet, stuck.agent, stuck.number);
-            return Err(format!("server {index} shows {name} as {:?} ({:?})", stuck.phase, stuck.message));
+        for one in instances.iter().filter(|instance| instance.phase != Phase::Running) {
+            let name = format!("{}/{}-{}", one.fleet, one.agent, one.number);
+            stuck.push(format!("server {index} shows {name} as {:?} ({:?})", one.phase, one.message));
         }
         let mut view: Vec<String> = instances
             .iter()
@@ -61,6 +61,7 @@ fn settled(world: &World) -> Result<(), String> {
         view.sort();
         views.push(view);
     }
+    expect(stuck.is_empty(), || format!("{}; all: {views:?}", stuck.join("; ")))?;
     expect(views.windows(2).all(|pair| pair[0] == pair[1]), || format!("the servers differ: {views:?}"))?;
     let (docker, label) = (world.chassis[0].docker(), world.label());
     let containers = docker.labelled(&label).len();

@@ -30,6 +30,8 @@ use world::World;
 
 /// From one thing that happens to the next.
 const EVERY: Duration = Duration::from_secs(1);
+/// Until an agent that hangs is known to: three checks that are each waited for and 3 s apart, and a little more.
+const HANG_SEEN: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     // What nextest asks of a test without a harness.
@@ -78,7 +80,10 @@ fn soak(time: Duration, instances: u32, seed: u64) -> Option<Report> {
     let engine_restarts = endure(&mut world, &mut faults, &watch, time)?;
     tell("the faults stop");
     faults.end(&mut world);
-    let recovered = checks::until_healthy(&mut world, is_interrupted);
+    let stopped = Instant::now();
+    pause(HANG_SEEN);
+    checks::until_healthy(&mut world, is_interrupted);
+    let recovered = stopped.elapsed();
     go_on()?;
     tell(&format!("healthy after {:.1} s; counting what is there", recovered.as_secs_f64()));
     // Threads and connections that nobody uses any more end after ten seconds.

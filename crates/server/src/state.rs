@@ -7,6 +7,8 @@ mod mirror;
 mod place;
 mod seen;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -89,6 +91,8 @@ pub(crate) struct Slot {
     /// What happened and is not stored yet.
     events: Vec<EventKind>,
     journal: Journal,
+    /// Of a server that only looks: it is in no record any more, and goes once what is done about it has ended.
+    unrecorded: bool,
     /// It was taken from a node that does not answer, where its run has ended with the lease.
     lease_ended: bool,
 }
@@ -180,9 +184,10 @@ impl AgentState {
         }
         for row in record.instances {
             match self.slots.get_mut(&row.number) {
-                Some(slot) if row.version < slot.version => {}
+                Some(slot) if slot.is_newer_than(&row) => {}
                 Some(slot) => {
                     slot.version = row.version;
+                    slot.created_at = row.created_at;
                     if revised || slot.instance.desired != row.desired {
                         slot.try_afresh();
                     }
@@ -337,6 +342,10 @@ impl AgentState {
         let key = self.key.instance(number);
         let slot = self.slots.get_mut(&number)?;
         slot.instance.busy = false;
+        if slot.unrecorded && self.leads.is_none() {
+            self.slots.remove(&number);
+            return None;
+        }
         let overtaken = std::mem::take(&mut slot.overtaken);
         match outcome {
             Outcome::Seen { observed, asked } => {

@@ -25,7 +25,9 @@ pub(crate) fn owned(server_id: &str, container: ContainerInspectResponse) -> Opt
 
 fn run_state(state: &ContainerState, leased: bool) -> RunState {
     let started_at = timestamp(state.started_at.as_deref());
+    let error = state.error.as_deref().unwrap_or_default();
     match state.status {
+        Some(Status::CREATED | Status::EXITED) if is_in_its_own_way(error) => RunState::Dead,
         Some(Status::CREATED) => RunState::Created,
         // A paused agent was started and has not ended, and somebody paused it on purpose.
         Some(Status::RUNNING | Status::PAUSED | Status::RESTARTING | Status::STOPPING) => {
@@ -44,6 +46,17 @@ fn run_state(state: &ContainerState, leased: bool) -> RunState {
         }
         Some(Status::REMOVING | Status::DEAD | Status::EMPTY) | None => RunState::Dead,
     }
+}
+
+/// Whether a container could not be started because of what an earlier start of its own left behind when the Engine was
+/// killed: the directory that containerd keeps its task in, or runc's state. It never can be; another one has another id.
+fn is_in_its_own_way(error: &str) -> bool {
+    let error = error.to_ascii_lowercase();
+    let of_containerd = error.contains("io.containerd.runtime.v") && error.contains("file exists");
+    // runc until 1.0, and since.
+    let of_runc =
+        error.contains("container with id exists") || error.contains("with given id already exists");
+    of_containerd || of_runc
 }
 
 fn timestamp(text: Option<&str>) -> Timestamp {

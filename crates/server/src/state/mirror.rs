@@ -26,6 +26,7 @@ impl AgentState {
             // Another agent of the same name.
             self.created_at = agent.created_at;
             self.slots.retain(|_, slot| slot.instance.busy);
+            self.slots.values_mut().for_each(|slot| slot.unrecorded = true);
         }
         self.mirror(record);
         self.slots.len() > before
@@ -64,11 +65,12 @@ impl AgentState {
                 slot.instance.desired =
                     Desired { wanted: Wanted::Absent { cleanup: false }, started_after: None };
             }
+            slot.unrecorded = !known;
             known || slot.instance.busy
         });
         for row in instances {
             match self.slots.get_mut(&row.number) {
-                Some(slot) if row.version < slot.version => {}
+                Some(slot) if slot.is_newer_than(&row) => {}
                 Some(slot) => slot.mirror(row, revised),
                 None => {
                     self.slots.insert(row.number, Slot::new(row));

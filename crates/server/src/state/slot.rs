@@ -39,8 +39,15 @@ impl Slot {
             lacks: None,
             checks: Checks::default(),
             events: Vec::new(),
+            unrecorded: false,
             lease_ended: false,
         }
+    }
+
+    /// True if a record says what was so before. Versions count within one life of a number: one that was forgotten begins
+    /// anew with the first.
+    pub(super) fn is_newer_than(&self, row: &chassis_store::InstanceRecord) -> bool {
+        self.created_at == row.created_at && row.version < self.version
     }
 
     pub(crate) fn phase(&self, spec: &AgentSpec) -> Phase {
