@@ -117,7 +117,7 @@ async fn try_act(
         Action::Start { number, id } => {
             let spec = start_spec(shared, agent, *number).await?;
             check_allowed(shared, &spec)?;
-            let secrets = match Box::pin(given(shared, agent.key(), &spec)).await? {
+            let secrets = match Box::pin(given(shared, agent, &spec)).await? {
                 Some(given) => given,
                 None => secrets_gather(shared, &spec).await?,
             };

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use chassis_core::AgentKey;
 use chassis_core::schedule::Refused;
+use chassis_core::{AgentKey, EventKind};
 use chassis_store::{AgentRecord, ErrorKind, InstanceUpdate, Term};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -180,8 +180,15 @@ impl AgentController {
                 let lag = lock(&self.woken).take().map(|woken| began.duration_since(woken));
                 let next = self.decide(&shared);
                 wake_at = next.wake_at;
+                let begins = next.updates.iter().any(begins);
                 // There are many thousands of controllers, and most of them sleep: what they do then is put elsewhere.
-                let is_gone = Box::pin(self.advance(&shared, next)).await;
+                let advance = Box::pin(self.advance(&shared, next));
+                let is_gone = if begins && self.environment.is_some() {
+                    // That the run is noted and that the environment runs is one wait for the disk.
+                    tokio::join!(advance, Box::pin(environment::tend(&shared, &self))).0
+                } else {
+                    advance.await
+                };
                 shared.metrics.reconciled(lag, began.elapsed());
                 if is_gone {
                     return;
@@ -333,6 +340,11 @@ impl AgentController {
         failpoint("agent_forget:after");
         Ok(())
     }
+}
+
+/// True of an instance whose run is noted that goes on.
+fn begins(update: &InstanceUpdate) -> bool {
+    update.events.last() == Some(&EventKind::Started)
 }
 
 /// What became of what was noted.

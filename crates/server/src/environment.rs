@@ -7,12 +7,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chassis_core::environment::{self, Decision, Life, NUMBER, Seen, State, decide};
+use chassis_core::environment::{self, Decision, Life, Limits, NUMBER, Seen, State, decide};
 use chassis_core::schedule::{Refused, Wait};
 use chassis_core::{AgentKey, Phase, Reason, RunState};
 use chassis_runtime::Owned;
 use chassis_store::{Environment, EnvironmentEnd, Scope, Term};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use crate::controller::{AgentController, agents_changed};
@@ -98,9 +98,24 @@ impl Drop for InUse {
 pub(crate) enum Known {
     /// Not read yet.
     Nothing,
-    Is(Arc<Environment>),
+    Is(Arc<Found>),
     /// It is no more.
     Gone,
+}
+
+/// An environment as the store has it, and what its request says of its life.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) environment: Environment,
+    limits: Limits,
+    wait: Option<SignedDuration>,
+}
+
+impl From<Environment> for Found {
+    fn from(environment: Environment) -> Found {
+        let (limits, wait) = fuse::life(&environment.request);
+        Found { environment, limits, wait }
+    }
 }
 
 impl Known {
@@ -108,7 +123,7 @@ impl Known {
     pub(crate) fn is_coming(&self) -> bool {
         match self {
             Known::Nothing => true,
-            Known::Is(environment) => environment.state == State::Provisioning,
+            Known::Is(found) => found.environment.state == State::Provisioning,
             Known::Gone => false,
         }
     }
@@ -119,7 +134,7 @@ impl Known {
 
     pub(crate) fn environment(&self) -> Option<Environment> {
         match self {
-            Known::Is(environment) => Some(Environment::clone(environment)),
+            Known::Is(found) => Some(found.environment.clone()),
             Known::Nothing | Known::Gone => None,
         }
     }
@@ -151,20 +166,33 @@ impl Tended {
         self.known.send_replace(Known::Gone);
     }
 
+    /// It runs: whoever waits for that waits for nothing more.
+    fn runs(&self, running: Environment) {
+        self.known.send_if_modified(|known| {
+            let is_news = !known.is_gone();
+            if is_news {
+                *known = Known::Is(Arc::new(running.into()));
+            }
+            is_news
+        });
+    }
+
     /// How long its instance waits for a place; none if it does not ask for one.
     pub(crate) fn waits(&self) -> Option<Wait> {
         let known = self.known.borrow();
         let found = match &*known {
             Known::Nothing => return None,
-            Known::Is(found) if found.state == State::Provisioning => found,
+            Known::Is(found) if found.environment.state == State::Provisioning => found,
             Known::Is(_) | Known::Gone => return Some(Wait::Always),
         };
         let course = lock(&self.course);
-        match fuse::wait(&found.request) {
+        match found.wait {
             _ if course.refused.is_some() => None,
             _ if course.placed_at.is_some() => Some(Wait::Always),
             None => Some(Wait::No),
-            Some(wait) => Some(Wait::Until(found.created_at.saturating_add(wait).unwrap_or(Timestamp::MAX))),
+            Some(wait) => {
+                Some(Wait::Until(found.environment.created_at.saturating_add(wait).unwrap_or(Timestamp::MAX)))
+            }
         }
     }
 
@@ -183,7 +211,7 @@ impl Tended {
         if *lock(&self.version) != Some(version) {
             let found = shared.store.environment_find(agent.key()).await?;
             // An agent that somebody deployed into this fleet before it was the environments' has none.
-            let known = found.map_or(Known::Gone, |found| Known::Is(Arc::new(found)));
+            let known = found.map_or(Known::Gone, |found| Known::Is(Arc::new(found.into())));
             *lock(&self.version) = Some(version);
             self.known.send_replace(known);
         }
@@ -197,6 +225,18 @@ pub(crate) async fn look(shared: &Shared, agent: &AgentController) {
         // What cannot be read is read again by `tend`, which then says so.
         let _ = tended.read(shared, agent).await;
     }
+}
+
+/// The environment of an agent, if it is one.
+pub(crate) async fn find(
+    shared: &Shared,
+    agent: &AgentController,
+) -> chassis_store::Result<Option<Arc<Found>>> {
+    let Some(tended) = agent.environment.as_deref() else { return Ok(None) };
+    Ok(match tended.read(shared, agent).await? {
+        Known::Is(found) => Some(found),
+        Known::Nothing | Known::Gone => None,
+    })
 }
 
 /// Notes that the instance of an agent is about to be asked to start where it is. False if that is not to be: its place was
@@ -248,14 +288,14 @@ pub(crate) async fn tend(shared: &Arc<Shared>, agent: &Arc<AgentController>) -> 
         Ok(known) => known,
         Err(error) => return Some(again(agent, "cannot read the environment", &error)),
     };
-    let (Known::Is(environment), Some(term)) = (known, term) else { return None };
-    let limits = fuse::limits(&environment.request);
+    let (Known::Is(found), Some(term)) = (known, term) else { return None };
+    let environment = &found.environment;
     let now = Timestamp::now();
     let mut seen = seen(shared, agent, tended);
     let life = Life {
         state: environment.state,
         created_at: environment.created_at,
-        wait: fuse::wait(&environment.request),
+        wait: found.wait,
         placed_at: lock(&tended.course).placed_at,
         running_at: environment.running_at,
         used_at: Some(tended.used_at(now)),
@@ -264,11 +304,12 @@ pub(crate) async fn tend(shared: &Arc<Shared>, agent: &Arc<AgentController>) -> 
     if life.state == State::Provisioning && seen == Seen::Running && !has_started(shared, agent, tended) {
         seen = Seen::Coming;
     }
-    let stored = match decide(&life, &seen, limits, now) {
+    let stored = match decide(&life, &seen, found.limits, now) {
         Decision::Wait(at) => return at,
         Decision::Run => {
             failpoint("environment_run:before");
-            shared.store.environment_run(term, id).await.map(drop)
+            let run = shared.store.environment_run(term, id).await;
+            run.map(|running| running.into_iter().for_each(|running| tended.runs(running)))
         }
         Decision::Elsewhere if withdraw(shared, agent, tended, term).await => return None,
         Decision::Elsewhere => return Some(now + PAUSE),

@@ -271,8 +271,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn environment_private(&self, id: &str) -> Result<Zeroizing<Vec<u8>>>;
     /// Keeps others; only of one that runs or drains.
     async fn environment_private_write(&self, id: &str, private: Zeroizing<Vec<u8>>) -> Result<()>;
-    /// It runs from now on. False if it is not being provisioned any more.
-    async fn environment_run(&self, term: Term, id: &str) -> Result<bool>;
+    /// It runs from now on. Returns it as it then is; none if it was not being provisioned any more.
+    async fn environment_run(&self, term: Term, id: &str) -> Result<Option<Environment>>;
     /// It takes nothing new from now on, and its instance is to stop. Fails with [`Error::EnvironmentNotRunning`].
     async fn environment_drain(&self, id: &str) -> Result<Environment>;
     /// Its agent could not finish what it does: its instance is to run on, and it still drains. False if it does not any

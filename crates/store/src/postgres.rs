@@ -45,6 +45,7 @@ impl SqlStore {
         let owner: Zeroizing<String> = key::generate()?;
         let shared = Arc::new(Shared::new(owner[..16].to_owned(), begun.newest));
         let commits = Arc::new(AtomicU64::new(0));
+        let key = begun.keys.in_use();
         let readers = (0..READERS).map(|_| {
             let (options, shared) = (options.clone(), Arc::clone(&shared));
             move || Ok(PostgresSession::reading(options, shared))
@@ -59,7 +60,7 @@ impl SqlStore {
         })?;
         let newest = shared.newest.subscribe();
         let peers = Box::new(Keeper::spawn(options.clone(), shared)?);
-        Ok(SqlStore { server_id: begun.server_id, reader, writer, newest, commits, peers })
+        Ok(SqlStore { server_id: begun.server_id, reader, writer, key, newest, commits, peers })
     }
 }
 

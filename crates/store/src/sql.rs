@@ -56,6 +56,7 @@ use crate::types::{
     AgentOutcome, AgentRecord, Applied, Apply, CommitObserver, EventFilter, Fleet, InstanceChange,
     InstanceUpdate, Lease, Revision, Scope, SecretInfo, Seen, Server, Term,
 };
+use key::KeyInUse;
 use worker::{Reader, Writer};
 
 /// See the [`Store`] that it is.
@@ -64,6 +65,7 @@ pub struct SqlStore {
     // Dropped first: the connection that closes last takes SQLite's log away.
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
+    pub(crate) key: KeyInUse,
     pub(crate) newest: watch::Receiver<u64>,
     pub(crate) commits: Arc<AtomicU64>,
     pub(crate) peers: Box<dyn Peers>,
@@ -451,8 +453,13 @@ impl Store for SqlStore {
         self.writer.write(move |change| secret::mark(change, &text)).await
     }
 
-    // On the writer's thread, because that is where the key is.
     async fn secret_read(&self, fleet: &FleetName, name: &SecretName) -> Result<Zeroizing<Vec<u8>>> {
+        let (of, called) = (fleet.clone(), name.clone());
+        let sealed = self.reader.read(move |connection| secret::sealed(connection, &of, &called)).await?;
+        if let Some(opened) = self.key.unseal(sealed) {
+            return Ok(opened);
+        }
+        // Who writes finds out whether there is another key by now.
         let (fleet, name) = (fleet.clone(), name.clone());
         self.writer.write(move |change| secret::read(change, &fleet, &name)).await
     }
@@ -491,6 +498,11 @@ impl Store for SqlStore {
     }
 
     async fn environment_private(&self, id: &str) -> Result<Zeroizing<Vec<u8>>> {
+        let of = id.to_owned();
+        let sealed = self.reader.read(move |connection| environment::private_find(connection, &of)).await?;
+        if let Some(opened) = self.key.unseal(sealed) {
+            return Ok(opened);
+        }
         let id = id.to_owned();
         self.writer.write(move |change| environment::private_read(change, &id)).await
     }
@@ -500,7 +512,7 @@ impl Store for SqlStore {
         self.writer.write(move |change| environment::private_write(change, &id, private)).await
     }
 
-    async fn environment_run(&self, term: Term, id: &str) -> Result<bool> {
+    async fn environment_run(&self, term: Term, id: &str) -> Result<Option<Environment>> {
         let id = id.to_owned();
         self.writer.act(term, move |change| environment::run(change, &id)).await
     }

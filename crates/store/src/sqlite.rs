@@ -45,6 +45,7 @@ impl SqlStore {
         let connection = database::open(path)?;
         let database: &dyn Connection = &connection;
         let keys = Keys::open(key, database)?;
+        let key = keys.in_use();
         let server_id = database.value("SELECT value FROM meta WHERE name = 'server_id'", params![])?;
         let (newest, followed) = watch::channel(event::newest(database)?);
         let commits = Arc::new(AtomicU64::new(0));
@@ -56,7 +57,7 @@ impl SqlStore {
             Ok(WriterState { session, keys, newest, commits: counted })
         })?;
         let peers = Box::new(Alone { acting: watch::Sender::new(true), changes: broadcast::Sender::new(1) });
-        Ok(SqlStore { server_id, reader, writer, newest: followed, commits, peers })
+        Ok(SqlStore { server_id, reader, writer, key, newest: followed, commits, peers })
     }
 }
 

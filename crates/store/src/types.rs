@@ -44,7 +44,7 @@ pub struct Agent {
     pub serving: Arc<[u64]>,
     /// The image of the present revision, once that is known.
     pub pin: Option<Pin>,
-    /// None for a revision from before there were rollouts.
+    /// None for a revision from before there were rollouts, and of an environment.
     pub rollout: Option<Rollout>,
 }
 

@@ -2,13 +2,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chassis_core::AgentKey;
 use chassis_runtime::{InstanceSecrets, PlacedFile};
 use chassis_spec::AgentSpec;
 use zeroize::Zeroizing;
 
 use super::kept::{Kept, Private};
+use crate::controller::AgentController;
 use crate::download::DownloadError;
+use crate::environment;
 use crate::shared::Shared;
 
 /// What the environment is for.
@@ -42,10 +43,11 @@ pub(super) async fn variables(shared: &Shared, id: &str) -> chassis_store::Resul
 /// None if the agent is no environment.
 pub(crate) async fn given(
     shared: &Shared,
-    key: &AgentKey,
+    agent: &AgentController,
     spec: &AgentSpec,
 ) -> Result<Option<InstanceSecrets>, GivenError> {
-    let Some(environment) = shared.store.environment_find(key).await? else { return Ok(None) };
+    let Some(found) = environment::find(shared, agent).await? else { return Ok(None) };
+    let environment = &found.environment;
     let bytes = shared.store.environment_private(&environment.id).await?;
     let damaged = || chassis_store::Error::EnvironmentDamaged(environment.id.clone());
     let private = Private::from_json(&bytes).map_err(|_| damaged())?;

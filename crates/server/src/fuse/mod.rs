@@ -41,15 +41,11 @@ pub(crate) use dead_letters::redrive;
 
 use crate::shared::Shared;
 
-/// How long an environment may live, from what is kept of its request.
-pub(crate) fn limits(request: &str) -> Limits {
-    let spec = kept::Kept::from_json(request).spec;
-    Limits::from_seconds(spec.max_runtime_seconds, spec.idle_timeout_seconds)
-}
-
-/// How long an environment may wait for a place, if it may.
-pub(crate) fn wait(request: &str) -> Option<SignedDuration> {
-    kept::Kept::from_json(request).wait.map(|seconds| SignedDuration::from_secs(seconds.into()))
+/// For how long an environment may live, and wait for a place, if it may.
+pub(crate) fn life(request: &str) -> (Limits, Option<SignedDuration>) {
+    let kept::Kept { spec, wait, .. } = kept::Kept::from_json(request);
+    let limits = Limits::from_seconds(spec.max_runtime_seconds, spec.idle_timeout_seconds);
+    (limits, wait.map(|seconds| SignedDuration::from_secs(seconds.into())))
 }
 
 /// All routes of the dialect.

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::column::{Name, Time};
 use super::connection::{Connection, Outcome, Row, ToColumn, params};
-use super::key::Key;
+use super::key::{Key, Sealed};
 use super::worker::Change;
 use super::{agent, dead_letter, fleet, instance, place, snapshot};
 use crate::environment::{Environment, EnvironmentEnd, EnvironmentFilter, EnvironmentNew};
@@ -141,16 +141,16 @@ pub(crate) fn list(connection: &dyn Connection, filter: &EnvironmentFilter) -> R
     Ok(connection.list(&sql, &parameters, from_row)?)
 }
 
-/// It runs from now on. False if it is not being provisioned any more.
-pub(crate) fn run(change: &Change<'_>, id: &str) -> Result<bool> {
+/// It runs from now on. None if it was not being provisioned any more.
+pub(crate) fn run(change: &Change<'_>, id: &str) -> Result<Option<Environment>> {
     let found = get(change.connection, id)?;
     if found.state != State::Provisioning {
-        return Ok(false);
+        return Ok(None);
     }
     let sql = "UPDATE environments SET running_at = ?2 WHERE id = ?1";
     change.connection.execute(sql, params![id, Time(change.now)])?;
     set_state(change, &found, State::Running, None)?;
-    Ok(true)
+    get(change.connection, id).map(Some)
 }
 
 /// It takes nothing new, and its instance is to stop. One that drains already stays so.
@@ -220,16 +220,21 @@ pub(crate) fn agent_forgotten(change: &Change<'_>, key: &AgentKey) -> Result<()>
     tell(change, key, &found.id, told, found.error)
 }
 
+/// What only an environment and who drives it may know, as it is kept.
+pub(crate) fn private_find(connection: &dyn Connection, id: &str) -> Result<Sealed> {
+    let sql =
+        "SELECT private_version, private_key_id, private_nonce, private FROM environments WHERE id = ?1";
+    let found = connection.find(sql, params![id], |row| {
+        let context = context(id, row.get(0)?);
+        Ok(Sealed { context, key_id: row.get(1)?, nonce: row.get(2)?, ciphertext: row.get(3)? })
+    })?;
+    found.ok_or_else(|| Error::EnvironmentNotFound(id.to_owned()))
+}
+
 pub(crate) fn private_read(change: &mut Change<'_>, id: &str) -> Result<Zeroizing<Vec<u8>>> {
-    let sql = "SELECT private_version, private_nonce, private FROM environments WHERE id = ?1";
-    let found =
-        change.connection.find(sql, params![id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let (version, nonce, private): (u64, Vec<u8>, Vec<u8>) =
-        found.ok_or_else(|| Error::EnvironmentNotFound(id.to_owned()))?;
-    change.keys.refresh(change.connection)?;
-    let key = change.keys.for_reading();
-    key.and_then(|key| key.unseal(&context(id, version), &nonce, private))
-        .ok_or_else(|| Error::EnvironmentDamaged(id.to_owned()))
+    let sealed = private_find(change.connection, id)?;
+    let opened = change.keys.unseal(change.connection, sealed)?;
+    opened.ok_or_else(|| Error::EnvironmentDamaged(id.to_owned()))
 }
 
 /// Keeps a new token, secrets and files, of an environment that runs.

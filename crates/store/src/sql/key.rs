@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{Context, SHA256};
@@ -29,12 +30,24 @@ pub enum KeySource {
     File(PathBuf),
 }
 
-/// The key in use.
+/// The key in use, and where it is from.
 pub(crate) struct Keys {
     /// The key file, if the key is kept in one.
     pub file: Option<PathBuf>,
-    /// `None` as long as there is no key file.
-    key: Option<Key>,
+    key: KeyInUse,
+}
+
+/// The key that the writer has, for those who only read; none as long as there is no key file.
+#[derive(Clone, Default)]
+pub(crate) struct KeyInUse(Arc<RwLock<Option<Arc<Key>>>>);
+
+/// What is kept of a secret.
+pub(crate) struct Sealed {
+    /// What the ciphertext is bound to.
+    pub context: String,
+    pub key_id: String,
+    pub nonce: Vec<u8>,
+    pub ciphertext: Vec<u8>,
 }
 
 /// A key that is ready for use.
@@ -83,16 +96,19 @@ impl Keys {
                 Err(Error::KeyMismatch { origin, expected, found: key.id.clone() })
             }
             (None, Some(_), Some(path)) => Err(Error::KeyMissing(path.clone())),
-            _ => Ok(Keys { file, key }),
+            _ => Ok(Keys { file, key: KeyInUse(Arc::new(RwLock::new(key.map(Arc::new)))) }),
         }
     }
 
     /// Takes the key that another server of this database changed to.
     pub(crate) fn refresh(&mut self, connection: &dyn Connection) -> Result<()> {
         let Some(known) = known_id(connection)? else { return Ok(()) };
-        match (&self.key, &self.file) {
+        match (self.key.get(), &self.file) {
             (Some(key), _) if key.id == known => {}
-            (_, Some(path)) => *self = Keys::open(KeySource::File(path.clone()), connection)?,
+            (_, Some(path)) => {
+                let opened = Keys::open(KeySource::File(path.clone()), connection)?;
+                self.key.set(opened.key.get());
+            }
             (Some(key), None) => {
                 let (origin, found) = (ENVIRONMENT.to_owned(), key.id.clone());
                 return Err(Error::KeyMismatch { origin, expected: known, found });
@@ -103,12 +119,12 @@ impl Keys {
     }
 
     /// The key for encrypting; makes the key file if there is none yet.
-    pub(crate) fn for_writing(&mut self, connection: &dyn Connection) -> Result<&Key> {
+    pub(crate) fn for_writing(&mut self, connection: &dyn Connection) -> Result<Arc<Key>> {
         self.refresh(connection)?;
-        let key = match (self.key.take(), &self.file) {
+        let key = match (self.key.get(), &self.file) {
             (Some(key), _) => key,
             (None, Some(path)) => {
-                if let Some(digits) = read(path)? {
+                let key = if let Some(digits) = read(path)? {
                     // Of a server that did not live to use it.
                     Key::parse(&digits, "the key file")?
                 } else {
@@ -117,21 +133,56 @@ impl Keys {
                     write_new(path, &digits)?;
                     install_new(path, &key.id)?;
                     key
-                }
+                };
+                Arc::new(key)
             }
             (None, None) => return Err(Error::KeyNeeded),
         };
         set_known_id(connection, &key.id)?;
-        Ok(self.key.insert(key))
+        self.key.set(Some(Arc::clone(&key)));
+        Ok(key)
     }
 
     /// The key for decrypting; without one there is nothing that it could open.
-    pub(crate) fn for_reading(&self) -> Option<&Key> {
-        self.key.as_ref()
+    pub(crate) fn for_reading(&self) -> Option<Arc<Key>> {
+        self.key.get()
+    }
+
+    /// The same for those who only read.
+    pub(crate) fn in_use(&self) -> KeyInUse {
+        self.key.clone()
     }
 
     pub(crate) fn replace(&mut self, key: Key) {
-        self.key = Some(key);
+        self.key.set(Some(Arc::new(key)));
+    }
+
+    /// Opens what is sealed, with the key that the database knows now. `None` if it is damaged.
+    pub(crate) fn unseal(
+        &mut self,
+        connection: &dyn Connection,
+        sealed: Sealed,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        self.refresh(connection)?;
+        Ok(self.key.get().and_then(|key| key.unseal(&sealed.context, &sealed.nonce, sealed.ciphertext)))
+    }
+}
+
+// === impl KeyInUse ===
+
+impl KeyInUse {
+    /// Opens what is sealed. `None` if that needs another key, or it is damaged: [`Keys::unseal`] says which.
+    pub(crate) fn unseal(&self, sealed: Sealed) -> Option<Zeroizing<Vec<u8>>> {
+        let key = self.get().filter(|key| key.id == sealed.key_id)?;
+        key.unseal(&sealed.context, &sealed.nonce, sealed.ciphertext)
+    }
+
+    fn get(&self) -> Option<Arc<Key>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, key: Option<Arc<Key>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = key;
     }
 }
 

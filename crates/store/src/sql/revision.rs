@@ -69,15 +69,17 @@ pub(crate) fn add(change: &Change<'_>, key: &AgentKey, before: Option<&Agent>, n
     };
     let paused = before.and_then(|agent| agent.rollout.as_ref()).is_some_and(Rollout::is_paused);
     let rollout = Rollout::begin(revision, from, paused, new.undoes, change.now);
+    // An environment has one revision, and ends if that cannot run: there is nothing to watch.
+    let rollout = Some(rollout).filter(|_| !chassis_core::environment::is_fleet(&key.fleet));
     let sql = "UPDATE agents SET revision = ?3, rollout = ?4 WHERE fleet = ?1 AND name = ?2";
-    change.connection.send(sql, params![fleet, name, revision, Json(&rollout)])?;
+    change.connection.send(sql, params![fleet, name, revision, rollout.as_ref().map(Json)])?;
     let image = new.spec.image.to_string();
     change.agent_event(key, EventKind::AgentDeployed { revision, image })?;
     if let Some(before) = before {
         change.agent_event(key, EventKind::RolloutStarted { revision, from: before.revision })?;
     }
     if revision > KEPT {
-        prune(change, key, revision, rollout.from)?;
+        prune(change, key, revision, rollout.and_then(|rollout| rollout.from))?;
     }
     Ok(revision)
 }

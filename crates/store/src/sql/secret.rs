@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::column::{Name, Time};
 use super::connection::{Connection, Outcome, Row, params};
-use super::key::{self, Key};
+use super::key::{self, Key, Sealed};
 use super::worker::{Change, WriterState};
 use super::{agent_profile, dead_letter, environment, fleet, node};
 use crate::MAX_SECRET_BYTES;
@@ -63,21 +63,23 @@ pub(crate) fn mark(change: &mut Change<'_>, text: &[u8]) -> Result<Vec<u8>> {
     Ok(change.keys.for_writing(change.connection)?.mark(text))
 }
 
+pub(crate) fn sealed(connection: &dyn Connection, fleet: &FleetName, name: &SecretName) -> Result<Sealed> {
+    let sql = "SELECT version, key_id, nonce, ciphertext FROM secrets WHERE fleet = ?1 AND name = ?2";
+    let found = connection.find(sql, params![fleet.as_str(), name.as_str()], |row| {
+        let context = context(fleet, name, row.get(0)?);
+        Ok(Sealed { context, key_id: row.get(1)?, nonce: row.get(2)?, ciphertext: row.get(3)? })
+    })?;
+    found.ok_or_else(|| not_found(connection, fleet, name))
+}
+
 pub(crate) fn read(
     change: &mut Change<'_>,
     fleet: &FleetName,
     name: &SecretName,
 ) -> Result<Zeroizing<Vec<u8>>> {
-    let sql = "SELECT version, nonce, ciphertext FROM secrets WHERE fleet = ?1 AND name = ?2";
-    let record = change.connection.find(sql, params![fleet.as_str(), name.as_str()], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-    })?;
-    let (version, nonce, ciphertext): (u64, Vec<u8>, Vec<u8>) =
-        record.ok_or_else(|| not_found(change.connection, fleet, name))?;
-    change.keys.refresh(change.connection)?;
-    let key = change.keys.for_reading();
-    key.and_then(|key| key.unseal(&context(fleet, name, version), &nonce, ciphertext))
-        .ok_or_else(|| Error::SecretDamaged { fleet: fleet.clone(), name: name.clone() })
+    let sealed = sealed(change.connection, fleet, name)?;
+    let opened = change.keys.unseal(change.connection, sealed)?;
+    opened.ok_or_else(|| Error::SecretDamaged { fleet: fleet.clone(), name: name.clone() })
 }
 
 pub(crate) fn exists(connection: &dyn Connection, fleet: &FleetName, name: &SecretName) -> Result<bool> {

@@ -41,7 +41,8 @@ impl Connection for Database {
     }
 
     fn batch(&self, sql: &str) -> Outcome<()> {
-        Ok(self.execute_batch(sql)?)
+        // Each is kept prepared: they frame every operation.
+        Ok(sql.split("; ").try_for_each(|statement| self.prepare_cached(statement)?.execute([]).map(drop))?)
     }
 
     fn unindexed(&self, table: &str) -> String {
@@ -108,7 +109,8 @@ impl Session for SqliteSession {
 
     fn rollback(&mut self) {
         if self.in_transaction()
-            && let Err(error) = self.database.execute_batch("ROLLBACK")
+            && let Err(error) =
+                self.database.prepare_cached("ROLLBACK").and_then(|mut rollback| rollback.execute([]))
         {
             tracing::error!(%error, "a failed transaction could not be rolled back");
         }

@@ -65,8 +65,9 @@ async fn a_life_from_its_creation_to_its_end() {
     assert_eq!(code(same_task), "environment_exists");
     assert_eq!(code(store.environment_drain("fuse-job").await), "environment_not_running");
 
-    assert!(store.environment_run(term(&store), "fuse-job").await.unwrap());
-    assert!(!store.environment_run(term(&store), "fuse-job").await.unwrap(), "it runs already");
+    let running = store.environment_run(term(&store), "fuse-job").await.unwrap().expect("it runs now");
+    assert_eq!(running, store.environment_get("fuse-job").await.unwrap());
+    assert_eq!(store.environment_run(term(&store), "fuse-job").await.unwrap(), None, "it runs already");
     let noted = store.environment_note("fuse-job", Some("not drained")).await.unwrap();
     assert_eq!((noted.state, noted.error.as_deref()), (State::Running, Some("not drained")));
     assert!(noted.running_at.is_some() && noted.updated_at >= made.updated_at);
