@@ -26,7 +26,7 @@ use crate::nodes::NodeLink;
 use crate::owed;
 use crate::policy::spec_refused;
 use crate::shared::Shared;
-use crate::state::{Outcome, Slot, Step};
+use crate::state::{Outcome, Step};
 use crate::traces::TRACE_TARGET;
 
 /// Before it is looked again whether a place says what is wanted of it.
@@ -274,7 +274,8 @@ fn check_allowed(shared: &Shared, spec: &AgentSpec) -> Result<(), Failure> {
 async fn output_keep(shared: &Shared, agent: &AgentController, term: Term, number: u32, id: &str) {
     let (key, keep) = {
         let state = agent.state();
-        let Some(Slot { instance, .. }) = state.slots.get(&number) else { return };
+        let Some(slot) = state.slots.get(&number) else { return };
+        let instance = &slot.instance;
         let ran = instance.observed.as_ref().is_some_and(|observed| observed.state != RunState::Created);
         if !ran || instance.desired.wanted == (Wanted::Absent { cleanup: true }) {
             return;

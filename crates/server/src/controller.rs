@@ -1,5 +1,6 @@
 //! One controller for each agent: it sleeps until something concerns its agent, decides, and carries out.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,10 @@ use crate::rolling;
 use crate::schedule::Rebooking;
 use crate::shared::{Shared, lock};
 use crate::state::{AgentState, Next, Outcome, Step, told_by};
+
+/// Steps of one line that are taken at once: more than any node works on, and so few that ten thousand instances are not ten
+/// thousand steps under way, whose memory is never given back.
+const AT_ONCE: usize = 64;
 
 /// The owner of one agent's state. Others may read it, reload it from the store, or say that something happened.
 #[derive(Debug)]
@@ -265,10 +270,28 @@ impl AgentController {
         for watch in next.watches {
             tokio::spawn(prober::watch(Arc::clone(shared), Arc::clone(self), watch));
         }
-        for step in next.steps {
-            tokio::spawn(Arc::clone(self).take_step(Arc::clone(shared), next.term, step));
+        let lines = self.state().lines(next.steps);
+        for line in lines {
+            let takers = line.len().min(AT_ONCE);
+            let line = Arc::new(Mutex::new(line));
+            for _ in 0..takers {
+                let (agent, shared) = (Arc::clone(self), Arc::clone(shared));
+                tokio::spawn(agent.take_steps(shared, next.term, Arc::clone(&line)));
+            }
         }
         false
+    }
+
+    async fn take_steps(
+        self: Arc<Self>,
+        shared: Arc<Shared>,
+        term: Option<Term>,
+        line: Arc<Mutex<VecDeque<Step>>>,
+    ) {
+        let next = || lock(&line).pop_front();
+        while let Some(step) = next() {
+            Box::pin(self.take_step(&shared, term, step)).await;
+        }
     }
 
     /// Stores what was noted and decided. False if that belongs to a term that is over.
@@ -293,9 +316,9 @@ impl AgentController {
         }
     }
 
-    async fn take_step(self: Arc<Self>, shared: Arc<Shared>, term: Option<Term>, step: Step) {
+    async fn take_step(&self, shared: &Arc<Shared>, term: Option<Term>, step: Step) {
         let _under_way = shared.lead.step();
-        let outcome = act::act(&shared, &self, term, &step).await;
+        let outcome = act::act(shared, self, term, &step).await;
         let is_forgotten = matches!(outcome, Outcome::Forgotten);
         let update = self.state().finish(&step, outcome, Timestamp::now());
         if let Some(term) = term.filter(|_| is_forgotten) {
@@ -304,7 +327,7 @@ impl AgentController {
         }
         let update = update.filter(|_| shared.lead.term() == term);
         if let (Some(term), Some(update)) = (term, update) {
-            record(&shared, term, vec![update]).await;
+            record(shared, term, vec![update]).await;
         }
         shared.changed.send_replace(());
         self.wake();

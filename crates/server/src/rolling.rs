@@ -99,7 +99,7 @@ impl AgentState {
         let Some(before) = self.rollout.clone().filter(|_| !self.deleting) else { return (None, None) };
         // What nobody can look at makes no progress that is seen.
         let is_silent = |slot: &Slot| slot.instance.site == Site::Silent;
-        if tally.wanted == 0 || self.slots.values().any(is_silent) {
+        if tally.wanted == 0 || self.slots.values().any(|slot| is_silent(slot)) {
             self.watched_since = now;
         }
         let progressed_at = before.progressed_at.max(self.watched_since);
@@ -136,8 +136,9 @@ impl AgentState {
             let free = (EXTRA_FIRST..u32::MAX).find(|number| !self.slots.contains_key(number));
             if let Some(number) = free {
                 // Beside one that it helps out for; the room is not counted, as it is soon free again.
-                let beside = |slot: &&Slot| slot.instance.site == Site::Here && !slot.is_extra();
-                let placed = self.slots.values().filter(beside).find_map(|slot| slot.placed.clone());
+                let beside = |slot: &Slot| slot.instance.site == Site::Here && !slot.is_extra();
+                let placed =
+                    self.slots.values().filter(|slot| beside(slot)).find_map(|slot| slot.placed.clone());
                 self.extra_insert(number, placed, now);
             }
         }

@@ -10,7 +10,7 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
@@ -57,7 +57,8 @@ pub(crate) struct AgentState {
     pub(crate) watched_since: Timestamp,
     /// The revision that is booked for every instance that has a place, and in which term.
     pub(crate) booked: Option<(Term, u64)>,
-    pub(crate) slots: BTreeMap<u32, Slot>,
+    /// Boxed: a map keeps room for eleven at once, and most agents have one.
+    pub(crate) slots: BTreeMap<u32, Box<Slot>>,
 }
 
 /// One instance.
@@ -334,6 +335,22 @@ impl AgentState {
         next.wake_at = earlier(next.wake_at, wake_at);
         next.finished = self.deleting && self.slots.is_empty();
         next
+    }
+
+    /// The steps in lines: those on one node are taken one behind the other, but for stops, which all wait at once until
+    /// agents end.
+    pub(crate) fn lines(&self, steps: Vec<Step>) -> Vec<VecDeque<Step>> {
+        let mut lines: BTreeMap<Option<&NodeName>, VecDeque<Step>> = BTreeMap::new();
+        let mut alone = Vec::new();
+        for step in steps {
+            if matches!(step, Step::Act(Action::Stop { .. })) {
+                alone.push(VecDeque::from([step]));
+                continue;
+            }
+            let placed = self.slots.get(&step.number()).and_then(|slot| slot.placed.as_ref());
+            lines.entry(placed.map(|placed| &placed.node)).or_default().push_back(step);
+        }
+        lines.into_values().chain(alone).collect()
     }
 
     /// Takes over how a step ended. Returns an update to store with it, if the failure is news.

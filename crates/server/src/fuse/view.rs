@@ -48,7 +48,7 @@ pub(super) fn environment(shared: &Shared, found: chassis_store::Environment) ->
 fn has_place(state: &AgentState) -> bool {
     let is_homeless =
         |slot: &Slot| slot.placed.is_none() && slot.instance.observed.is_none() && !slot.instance.busy;
-    !state.slots.get(&NUMBER).is_some_and(is_homeless)
+    !state.slots.get(&NUMBER).is_some_and(|slot| is_homeless(slot))
 }
 
 /// How it stands, if it has no place yet.

@@ -136,7 +136,7 @@ impl AgentState {
             slot.is_extra()
                 || slot.placed.is_some() && slot.may_be_rebooked(&self.spec) && !slot.instance.is_cramped
         };
-        self.booked = self.slots.values().all(is_done).then_some((term, self.revision));
+        self.booked = self.slots.values().all(|slot| is_done(slot)).then_some((term, self.revision));
     }
 }
 

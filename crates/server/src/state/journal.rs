@@ -39,7 +39,7 @@ impl AgentState {
     /// A node tells this of an instance. What it was there before it was placed elsewhere says nothing of it any more.
     pub(crate) fn journal_add(&mut self, node: &NodeName, entry: &Entry) {
         let slot = self.slots.get_mut(&entry.instance.number).filter(|slot| slot.is_told_by(node, entry));
-        let Some(Slot { journal, .. }) = slot else { return };
+        let Some(journal) = slot.map(|slot| &mut slot.journal) else { return };
         if journal.entries.last().is_none_or(|last| last.number < entry.number) {
             journal.entries.push(entry.clone());
         }

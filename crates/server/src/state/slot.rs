@@ -12,8 +12,8 @@ use super::journal::Journal;
 use crate::checks::Checks;
 
 impl Slot {
-    pub(crate) fn new(row: chassis_store::InstanceRecord) -> Self {
-        Slot {
+    pub(crate) fn new(row: chassis_store::InstanceRecord) -> Box<Self> {
+        Box::new(Slot {
             journal: Journal::stored(&row.memory),
             instance: Instance {
                 number: row.number,
@@ -41,7 +41,7 @@ impl Slot {
             events: Vec::new(),
             unrecorded: false,
             lease_ended: false,
-        }
+        })
     }
 
     /// True if a record says what was so before. Versions count within one life of a number: one that was forgotten begins
