@@ -254,6 +254,19 @@ impl AgentDesired<'_> {
 }
 
 impl Action {
+    /// What it is called where actions are told apart.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Action::Create { .. } => "create",
+            Action::Start { .. } => "start",
+            Action::Stop { .. } => "stop",
+            Action::Remove { .. } => "remove",
+            Action::Rename { .. } => "rename",
+            Action::Update { .. } => "update",
+            Action::Forget { .. } => "forget",
+        }
+    }
+
     pub fn number(&self) -> u32 {
         match self {
             Action::Create { number }

@@ -63,7 +63,7 @@ pub(crate) async fn act(
         Step::Act(action) => tracing::info_span!(
             target: TRACE_TARGET,
             "act",
-            otel.name = format!("{} instance", word(action)),
+            otel.name = format!("{} instance", action.word()),
             fleet = key.fleet.as_str(),
             agent = key.agent.as_str(),
             number = action.number(),
@@ -85,7 +85,7 @@ pub(crate) async fn act(
     }
 }
 
-/// Thousands of steps wait for their turn at once: what is large and not for all of them is put elsewhere.
+/// Many steps wait for their turn at once: what is large and not for all of them is put elsewhere.
 async fn try_act(
     shared: &Arc<Shared>,
     agent: &AgentController,
@@ -96,7 +96,8 @@ async fn try_act(
         Step::Look { number, id } => return inspect(shared, agent, *number, id).await,
         Step::Act(action) => action,
     };
-    let term = term.ok_or(NotActing)?;
+    // It may have waited in its line for longer than this server acts.
+    let term = term.filter(|term| shared.lead.term() == Some(*term)).ok_or(NotActing)?;
     let metrics = &shared.metrics;
     let hands = |number: u32| shared.hands_on(term, &agent.key().instance(number));
     match action {
@@ -223,18 +224,6 @@ async fn place_lease(
         }
         shared.schedule.lease_set(term, &key, epoch, wanted).ok_or(NotActing)?;
         let _ = timeout(LEASE_POLL, changed.changed()).await;
-    }
-}
-
-fn word(action: &Action) -> &'static str {
-    match action {
-        Action::Create { .. } => "create",
-        Action::Start { .. } => "start",
-        Action::Stop { .. } => "stop",
-        Action::Remove { .. } => "remove",
-        Action::Rename { .. } => "rename",
-        Action::Update { .. } => "update",
-        Action::Forget { .. } => "forget",
     }
 }
 

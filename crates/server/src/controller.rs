@@ -21,11 +21,7 @@ use crate::prober;
 use crate::rolling;
 use crate::schedule::Rebooking;
 use crate::shared::{Shared, lock};
-use crate::state::{AgentState, Next, Outcome, Step, told_by};
-
-/// Steps of one line that are taken at once: more than any node works on, and so few that ten thousand instances are not ten
-/// thousand steps under way, whose memory is never given back.
-const AT_ONCE: usize = 64;
+use crate::state::{AT_ONCE, AgentState, Next, Outcome, Step, told_by};
 
 /// The owner of one agent's state. Others may read it, reload it from the store, or say that something happened.
 #[derive(Debug)]
@@ -172,7 +168,7 @@ impl AgentController {
     async fn run_to_end(self: Arc<Self>, shared: Arc<Shared>) {
         let mut acts = shared.lead.subscribe();
         loop {
-            let mut wake_at = None;
+            let (mut wake_at, mut tend_at) = (None, None);
             if self.state().gone {
                 return;
             }
@@ -187,19 +183,26 @@ impl AgentController {
                 wake_at = next.wake_at;
                 let begins = next.updates.iter().any(begins);
                 // There are many thousands of controllers, and most of them sleep: what they do then is put elsewhere.
-                let advance = Box::pin(self.advance(&shared, next));
+                let advance = Box::pin(async {
+                    let is_gone = self.advance(&shared, next).await;
+                    shared.metrics.reconciled(lag, began.elapsed());
+                    is_gone
+                });
                 let is_gone = if begins && self.environment.is_some() {
                     // That the run is noted and that the environment runs is one wait for the disk.
-                    tokio::join!(advance, Box::pin(environment::tend(&shared, &self))).0
+                    let tended = tokio::join!(advance, Box::pin(environment::tend(&shared, &self)));
+                    tend_at = tended.1;
+                    tended.0
                 } else {
                     advance.await
                 };
-                shared.metrics.reconciled(lag, began.elapsed());
                 if is_gone {
                     return;
                 }
             }
-            let tend_at = Box::pin(environment::tend(&shared, &self)).await;
+            if tend_at.is_none() {
+                tend_at = Box::pin(environment::tend(&shared, &self)).await;
+            }
             let wake_at = wake_at.into_iter().chain(tend_at).min();
             tokio::select! {
                 () = self.wake.notified() => {}
@@ -282,6 +285,8 @@ impl AgentController {
         false
     }
 
+    /// Takes one step of a line after the other. Those that have not begun count for nobody who waits until this server has ended
+    /// what it does: they are not taken any more then.
     async fn take_steps(
         self: Arc<Self>,
         shared: Arc<Shared>,

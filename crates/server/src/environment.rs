@@ -33,8 +33,8 @@ const NOT_ASKED: &str = "the nodes have not been asked yet; ask again";
 #[derive(Debug)]
 pub(crate) struct Tended {
     known: watch::Sender<Known>,
-    /// The agent's version when that was read.
-    version: Mutex<Option<u64>>,
+    /// When the agent was made, and its version, as that was read: versions count within one life of a name.
+    version: Mutex<Option<(Timestamp, u64)>>,
     usage: Mutex<Usage>,
     startup: Mutex<Startup>,
     course: Mutex<Course>,
@@ -207,8 +207,18 @@ impl Tended {
 
     /// The environment as the store has it, read again if the agent is another than it was.
     async fn read(&self, shared: &Shared, agent: &AgentController) -> chassis_store::Result<Known> {
-        let version = agent.state().version;
-        if *lock(&self.version) != Some(version) {
+        let version = {
+            let state = agent.state();
+            (state.created_at, state.version)
+        };
+        let before = *lock(&self.version);
+        if before != Some(version) {
+            if before.is_some_and(|(created_at, _)| created_at != version.0) {
+                // Another one of the same name has a life of its own.
+                *lock(&self.course) = Course::default();
+                *lock(&self.startup) = Startup::default();
+                lock(&self.usage).last = Timestamp::now();
+            }
             let found = shared.store.environment_find(agent.key()).await?;
             // An agent that somebody deployed into this fleet before it was the environments' has none.
             let known = found.map_or(Known::Gone, |found| Known::Is(Arc::new(found.into())));

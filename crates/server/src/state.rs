@@ -32,6 +32,10 @@ use crate::nodes::Nodes;
 use crate::prober::Watch;
 use crate::rolling::{Judgement, desired};
 
+/// Steps of one line that are taken at a time: more than the Engine gets to do at once, and so few that ten thousand instances are
+/// not ten thousand steps under way, whose memory is never given back.
+pub(crate) const AT_ONCE: usize = 64;
+
 /// One agent with its instances.
 #[derive(Debug)]
 pub(crate) struct AgentState {
@@ -189,6 +193,7 @@ impl AgentState {
                 Some(slot) => {
                     slot.version = row.version;
                     slot.created_at = row.created_at;
+                    slot.unrecorded = false;
                     if revised || slot.instance.desired != row.desired {
                         slot.try_afresh();
                     }
@@ -337,18 +342,21 @@ impl AgentState {
         next
     }
 
-    /// The steps in lines: those on one node are taken one behind the other, but for stops, which all wait at once until
+    /// The steps in lines, each of one kind on one node, of which [`AT_ONCE`] are taken at a time. What pulls an image or keeps
+    /// output waits for long without a turn on the Engine, and holds up nothing but its like. Stops all wait at once until
     /// agents end.
     pub(crate) fn lines(&self, steps: Vec<Step>) -> Vec<VecDeque<Step>> {
-        let mut lines: BTreeMap<Option<&NodeName>, VecDeque<Step>> = BTreeMap::new();
+        let mut lines = BTreeMap::new();
         let mut alone = Vec::new();
         for step in steps {
             if matches!(step, Step::Act(Action::Stop { .. })) {
                 alone.push(VecDeque::from([step]));
                 continue;
             }
-            let placed = self.slots.get(&step.number()).and_then(|slot| slot.placed.as_ref());
-            lines.entry(placed.map(|placed| &placed.node)).or_default().push_back(step);
+            let slot = self.slots.get(&step.number());
+            let placed = slot.and_then(|slot| slot.placed.as_ref().map(|placed| &placed.node));
+            let node = placed.or_else(|| slot.and_then(|slot| slot.home.as_ref()));
+            lines.entry((node, step.kind())).or_insert_with(VecDeque::new).push_back(step);
         }
         lines.into_values().chain(alone).collect()
     }
@@ -446,6 +454,14 @@ impl AgentState {
 }
 
 impl Step {
+    /// What it is called where steps are told apart.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Step::Look { .. } => "look",
+            Step::Act(action) => action.word(),
+        }
+    }
+
     pub(crate) fn number(&self) -> u32 {
         match self {
             Step::Look { number, .. } => *number,

@@ -56,7 +56,7 @@ use crate::types::{
     AgentOutcome, AgentRecord, Applied, Apply, CommitObserver, EventFilter, Fleet, InstanceChange,
     InstanceUpdate, Lease, Revision, Scope, SecretInfo, Seen, Server, Term,
 };
-use key::KeyInUse;
+use key::SharedKey;
 use worker::{Reader, Writer};
 
 /// See the [`Store`] that it is.
@@ -65,7 +65,7 @@ pub struct SqlStore {
     // Dropped first: the connection that closes last takes SQLite's log away.
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
-    pub(crate) key: KeyInUse,
+    pub(crate) key: SharedKey,
     pub(crate) newest: watch::Receiver<u64>,
     pub(crate) commits: Arc<AtomicU64>,
     pub(crate) peers: Box<dyn Peers>,

@@ -139,8 +139,9 @@ impl Host {
             RunState::Exited { started_at, exit } => {
                 self.end_note(&owned, started_at, Exit { unhealthy, ..exit }).await?;
             }
-            RunState::Created => {}
-            RunState::Running { .. } | RunState::Dead => return Ok(()),
+            // What is in its way may be gone once the machine has started anew; only a server makes another one.
+            RunState::Created | RunState::Dead => {}
+            RunState::Running { .. } => return Ok(()),
         }
         let secrets = self.kept.secrets(id).await?;
         self.runtime.instance_start(id, secrets).await?;
@@ -301,7 +302,9 @@ impl Keeper {
         let failure = run.watch.as_ref().and_then(|watch| watch.failure(now));
         let (host, slots) = (Arc::clone(&self.host), Arc::clone(&self.slots));
         let step = match actions.into_iter().next() {
-            Some(Action::Start { .. }) => async move { host.start_again(&id, unhealthy).await }.boxed(),
+            Some(Action::Start { .. } | Action::Remove { .. }) => {
+                async move { host.start_again(&id, unhealthy).await }.boxed()
+            }
             Some(Action::Stop { .. }) => async move { host.end_unhealthy(&id, failure).await }.boxed(),
             _ => return wake_at,
         };

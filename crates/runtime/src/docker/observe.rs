@@ -49,7 +49,8 @@ fn run_state(state: &ContainerState, leased: bool) -> RunState {
 }
 
 /// Whether a container could not be started because of what an earlier start of its own left behind when the Engine was
-/// killed: the directory that containerd keeps its task in, or runc's state. It never can be; another one has another id.
+/// killed: the directory that containerd keeps its task in, or runc's state. It stays so until the machine is started anew;
+/// another container has another id.
 fn is_in_its_own_way(error: &str) -> bool {
     let error = error.to_ascii_lowercase();
     let of_containerd = error.contains("io.containerd.runtime.v") && error.contains("file exists");
@@ -61,4 +62,27 @@ fn is_in_its_own_way(error: &str) -> bool {
 
 fn timestamp(text: Option<&str>) -> Timestamp {
     text.and_then(|text| text.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_in_its_own_way;
+
+    #[test]
+    fn only_leftovers_of_its_own_are_in_the_way() {
+        for error in [
+            "failed to start shim: mkdir /run/containerd/io.containerd.runtime.v2.task/moby/4f2a: file exists: unknown",
+            "OCI runtime create failed: container with id exists: 4f2a: unknown",
+            "runc create failed: container with given ID already exists: unknown",
+        ] {
+            assert!(is_in_its_own_way(error), "{error}");
+        }
+        for error in [
+            "",
+            "driver failed programming external connectivity: Bind for 0.0.0.0:80 failed: port is already allocated",
+            "error while creating mount source path '/srv/data': mkdir /srv/data: file exists",
+        ] {
+            assert!(!is_in_its_own_way(error), "{error}");
+        }
+    }
 }

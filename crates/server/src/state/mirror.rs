@@ -26,7 +26,6 @@ impl AgentState {
             // Another agent of the same name.
             self.created_at = agent.created_at;
             self.slots.retain(|_, slot| slot.instance.busy);
-            self.slots.values_mut().for_each(|slot| slot.unrecorded = true);
         }
         self.mirror(record);
         self.slots.len() > before

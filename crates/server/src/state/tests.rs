@@ -1,11 +1,11 @@
-//! Numbers that are forgotten and made anew while a server looks elsewhere.
+//! Numbers that are forgotten and made anew while a server looks elsewhere, and which steps wait for which.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use chassis_core::{Action, AgentKey, Desired, Memory, Wanted};
+use chassis_core::{Action, AgentKey, Desired, Memory, NodeName, Wanted};
 use chassis_spec::AgentSpec;
-use chassis_store::{Agent, AgentRecord, InstanceRecord};
+use chassis_store::{Agent, AgentRecord, InstanceRecord, Placed};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -93,4 +93,43 @@ fn who_acts_keeps_what_was_wanted_anew_while_it_was_forgotten() {
     let forget = Step::Act(Action::Forget { number: 2, cleanup: false });
     state.finish(&forget, Outcome::Forgotten, Timestamp::now());
     assert_eq!(wanted(&state), Some(Wanted::Running));
+}
+
+#[test]
+fn steps_wait_only_for_their_like_on_their_node() {
+    let node = |name: &str| NodeName::of_machine(name);
+    let numbered = |number: u32, row: InstanceRecord| InstanceRecord { number, ..row };
+    let on = |name: &str, row: InstanceRecord| {
+        let placed = Placed { node: node(name), epoch: 1, ending: None, leased: false };
+        InstanceRecord { placed: Some(placed), ..row }
+    };
+    let new = || row(Wanted::Running, 1, 0);
+    let state = AgentState::new(record(
+        1,
+        vec![
+            numbered(1, on("n1", new())),
+            numbered(2, on("n1", new())),
+            numbered(3, on("n2", new())),
+            numbered(4, InstanceRecord { home: Some(node("n2")), ..new() }),
+        ],
+    ));
+    let act = Step::Act;
+    let forget = |number| Step::Act(Action::Forget { number, cleanup: true });
+    let id = || "c".into();
+    let create = |number| act(Action::Create { number });
+    let stop = |number| act(Action::Stop { number, id: id() });
+    let start = act(Action::Start { number: 2, id: id() });
+    let steps = vec![create(1), create(2), create(3), start.clone(), forget(3), forget(4), stop(1), stop(2)];
+    let mut lines: Vec<Vec<Step>> = state.lines(steps).into_iter().map(Vec::from).collect();
+    let mut expected = vec![
+        vec![create(1), create(2)],
+        vec![create(3)],
+        vec![start],
+        vec![forget(3), forget(4)],
+        vec![stop(1)],
+        vec![stop(2)],
+    ];
+    lines.sort_by_key(|line| format!("{line:?}"));
+    expected.sort_by_key(|line| format!("{line:?}"));
+    assert_eq!(lines, expected);
 }

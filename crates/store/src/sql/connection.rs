@@ -31,7 +31,7 @@ pub(crate) trait Connection {
         self.execute(sql, parameters).map(drop)
     }
 
-    /// Runs statements without parameters.
+    /// Runs statements without parameters; between two there is `; `, and nowhere else.
     fn batch(&self, sql: &str) -> Outcome<()>;
 
     /// The same for a rollback: whether what was sent before succeeded does not matter any more.

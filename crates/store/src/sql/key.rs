@@ -34,12 +34,12 @@ pub enum KeySource {
 pub(crate) struct Keys {
     /// The key file, if the key is kept in one.
     pub file: Option<PathBuf>,
-    key: KeyInUse,
+    key: SharedKey,
 }
 
 /// The key that the writer has, for those who only read; none as long as there is no key file.
 #[derive(Clone, Default)]
-pub(crate) struct KeyInUse(Arc<RwLock<Option<Arc<Key>>>>);
+pub(crate) struct SharedKey(Arc<RwLock<Option<Arc<Key>>>>);
 
 /// What is kept of a secret.
 pub(crate) struct Sealed {
@@ -96,7 +96,7 @@ impl Keys {
                 Err(Error::KeyMismatch { origin, expected, found: key.id.clone() })
             }
             (None, Some(_), Some(path)) => Err(Error::KeyMissing(path.clone())),
-            _ => Ok(Keys { file, key: KeyInUse(Arc::new(RwLock::new(key.map(Arc::new)))) }),
+            _ => Ok(Keys { file, key: SharedKey(Arc::new(RwLock::new(key.map(Arc::new)))) }),
         }
     }
 
@@ -149,7 +149,7 @@ impl Keys {
     }
 
     /// The same for those who only read.
-    pub(crate) fn in_use(&self) -> KeyInUse {
+    pub(crate) fn in_use(&self) -> SharedKey {
         self.key.clone()
     }
 
@@ -168,9 +168,9 @@ impl Keys {
     }
 }
 
-// === impl KeyInUse ===
+// === impl SharedKey ===
 
-impl KeyInUse {
+impl SharedKey {
     /// Opens what is sealed. `None` if that needs another key, or it is damaged: [`Keys::unseal`] says which.
     pub(crate) fn unseal(&self, sealed: Sealed) -> Option<Zeroizing<Vec<u8>>> {
         let key = self.get().filter(|key| key.id == sealed.key_id)?;
