@@ -70,13 +70,18 @@ pub(crate) async fn look_after(shared: Arc<Shared>) {
         let mut wait = SWEEP;
         for node in shared.nodes.all() {
             let is_swept = swept.get(&node.name).is_some_and(|(of, at)| *of == term && at.elapsed() < SWEEP);
-            if is_swept || !node.is_up() {
+            if is_swept {
+                continue;
+            }
+            if !node.is_up() {
+                // It is swept as soon as it is there.
+                wait = wait.min(AWAY);
                 continue;
             }
             if sweep(&shared, term, &node).await {
                 swept.insert(node.name.clone(), (term, Instant::now()));
             } else {
-                wait = PAUSE;
+                wait = wait.min(PAUSE);
             }
         }
         let (due, rests) = round(&shared, term).await.unwrap_or_else(|error| {
@@ -86,9 +91,6 @@ pub(crate) async fn look_after(shared: Arc<Shared>) {
             (PAUSE, false)
         });
         let wait = wait.min(due);
-        // A node that is away is swept as soon as it is there.
-        let is_complete = shared.nodes.all().iter().all(|node| node.is_up());
-        let wait = if is_complete { wait } else { wait.min(AWAY) };
         tokio::select! {
             () = shared.snapshots.wake.notified() => {}
             // Only events tell of other servers, and of the end of what one must not go before.
