@@ -296,6 +296,8 @@ impl AgentController {
         let next = || lock(&line).pop_front();
         while let Some(step) = next() {
             Box::pin(self.take_step(&shared, term, step)).await;
+            // Whoever hears of what these steps do gets its turn between them.
+            tokio::task::yield_now().await;
         }
     }
 
