@@ -296,8 +296,6 @@ impl AgentController {
         let next = || lock(&line).pop_front();
         while let Some(step) = next() {
             Box::pin(self.take_step(&shared, term, step)).await;
-            // Whoever hears of what these steps do gets its turn between them.
-            tokio::task::yield_now().await;
         }
     }
 

@@ -9,7 +9,7 @@ mod state;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,6 +31,9 @@ use crate::{
 
 /// Events that a reader may be behind before it is told that it missed some.
 const BACKLOG: usize = 4096;
+/// How long an operation waits at most for readers that are far behind. What does nothing is faster than whoever hears of it.
+const PATIENCE: Duration = Duration::from_millis(100);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// How a simulated node behaves.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +111,10 @@ impl Node {
         };
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
+        }
+        let began = Instant::now();
+        while self.feed.len() > BACKLOG / 4 && began.elapsed() < PATIENCE {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
         let mut state = self.state();
         if state.is_down
