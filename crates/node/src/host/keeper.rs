@@ -302,6 +302,7 @@ impl Keeper {
         let failure = run.watch.as_ref().and_then(|watch| watch.failure(now));
         let (host, slots) = (Arc::clone(&self.host), Arc::clone(&self.slots));
         let step = match actions.into_iter().next() {
+            // A server would remove what is dead, and make another one.
             Some(Action::Start { .. } | Action::Remove { .. }) => {
                 async move { host.start_again(&id, unhealthy).await }.boxed()
             }
